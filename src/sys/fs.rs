@@ -1,0 +1,263 @@
+//! Files: plain host paths of our own, and [`Root`], the one way into a directory tree that is not trusted.
+
+use super::{named, named_io};
+use crate::error::SysResult;
+use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag};
+use nix::sys::stat::{FileStat, Mode};
+use std::fs::File;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::{Component, Path, PathBuf};
+
+/// A directory tree that is not trusted (an image, a container's root). Every path is resolved by the
+/// kernel inside it: absolute links and `..` stay in (openat2(2), RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS).
+#[derive(Debug)]
+pub struct Root(OwnedFd);
+
+impl Root {
+    /// Opens a directory of our own as the root of an untrusted tree.
+    pub fn open(dir: &Path) -> SysResult<Root> {
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        named(nix::fcntl::open(dir, flags, Mode::empty()), || format!("open({dir:?}, O_PATH)")).map(Root)
+    }
+
+    pub fn from_fd(fd: OwnedFd) -> Root {
+        Root(fd)
+    }
+
+    pub fn try_clone(&self) -> SysResult<Root> {
+        named_io(self.0.try_clone(), || "dup(root)".into()).map(Root)
+    }
+
+    /// Opens `path` (absolute or relative, both start at the root).
+    pub fn open_at(&self, path: &Path, flags: OFlag, mode: Mode) -> SysResult<OwnedFd> {
+        let how = OpenHow::new()
+            .flags(flags | OFlag::O_CLOEXEC)
+            .mode(mode)
+            .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
+        retry_again(|| {
+            named(nix::fcntl::openat2(&self.0, path, how), || format!("openat2({path:?}, {flags:?}, RESOLVE_IN_ROOT)"))
+        })
+    }
+
+    /// A descriptor that only names the object (O_PATH); follows links inside the root.
+    pub fn path_fd(&self, path: &Path) -> SysResult<OwnedFd> {
+        self.open_at(path, OFlag::O_PATH, Mode::empty())
+    }
+
+    /// What `path` is, links followed inside the root.
+    pub fn stat(&self, path: &Path) -> SysResult<FileStat> {
+        let fd = self.path_fd(path)?;
+        named(nix::sys::stat::fstat(&fd), || format!("fstat({path:?})"))
+    }
+
+    /// Reads a regular file of at most `limit` bytes. A FIFO, device or directory is EINVAL, and never blocks us;
+    /// a longer file is EFBIG.
+    pub fn read(&self, path: &Path, limit: u64) -> SysResult<Vec<u8>> {
+        use std::io::Read as _;
+        let fd = self.open_at(path, OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY, Mode::empty())?;
+        let stat = named(nix::sys::stat::fstat(&fd), || format!("fstat({path:?})"))?;
+        let refuse = |errno| named(Err(errno), || format!("read({path:?})"));
+        if stat.st_mode & libc::S_IFMT != libc::S_IFREG {
+            return refuse(nix::Error::EINVAL);
+        }
+        if stat.st_size as u64 > limit {
+            return refuse(nix::Error::EFBIG);
+        }
+        let mut bytes = Vec::with_capacity(stat.st_size as usize);
+        named_io(File::from(fd).take(limit).read_to_end(&mut bytes), || format!("read({path:?})"))?;
+        Ok(bytes)
+    }
+
+    /// Makes `path` and every missing directory above it with `mode`; gives a descriptor of the last one.
+    /// Each component is made below a descriptor of its parent, so a link on the way stays inside the root.
+    pub fn mkdir_all(&self, path: &Path, mode: Mode) -> SysResult<OwnedFd> {
+        let directory = OFlag::O_PATH | OFlag::O_DIRECTORY;
+        match self.open_at(path, directory, Mode::empty()) {
+            Err(e) if e.errno == nix::Error::ENOENT => {}
+            done => return done,
+        }
+        let (parent, name) = split(path);
+        let parent = self.mkdir_all(&parent, mode)?;
+        match nix::sys::stat::mkdirat(&parent, name.as_path(), mode) {
+            Ok(()) | Err(nix::Error::EEXIST) => {}
+            Err(errno) => return named(Err(errno), || format!("mkdirat({path:?})")),
+        }
+        self.open_at(path, directory, Mode::empty())
+    }
+
+    /// Makes an empty regular file where nothing is, with the directories above it; gives a descriptor of it.
+    pub fn touch(&self, path: &Path, dir_mode: Mode, mode: Mode) -> SysResult<OwnedFd> {
+        match self.path_fd(path) {
+            Err(e) if e.errno == nix::Error::ENOENT => {}
+            done => return done,
+        }
+        let (parent, _) = split(path);
+        self.mkdir_all(&parent, dir_mode)?;
+        drop(self.open_at(path, OFlag::O_CREAT | OFlag::O_WRONLY | OFlag::O_NOFOLLOW, mode)?);
+        self.path_fd(path)
+    }
+}
+
+impl AsFd for Root {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl From<Root> for OwnedFd {
+    fn from(root: Root) -> OwnedFd {
+        root.0
+    }
+}
+
+/// Parent and last component, without `.` and trailing slashes; the root's parent is the root.
+pub(crate) fn split(path: &Path) -> (PathBuf, PathBuf) {
+    let parts: Vec<Component<'_>> =
+        path.components().filter(|c| !matches!(c, Component::CurDir | Component::RootDir)).collect();
+    match parts.split_last() {
+        None => (PathBuf::from("/"), PathBuf::from(".")),
+        Some((last, above)) => {
+            (Path::new("/").join(above.iter().collect::<PathBuf>()), PathBuf::from(last.as_os_str()))
+        }
+    }
+}
+
+/// openat2 with RESOLVE_IN_ROOT gives EAGAIN when a rename elsewhere raced it (openat2(2)); a few tries are enough.
+fn retry_again<T>(mut open: impl FnMut() -> SysResult<T>) -> SysResult<T> {
+    const TRIES: usize = 128;
+    for _ in 1..TRIES {
+        match open() {
+            Err(e) if e.errno == nix::Error::EAGAIN => {}
+            done => return done,
+        }
+    }
+    open()
+}
+
+/// A path that reaches the open file itself, for calls that take only paths (mount(2), stat through a kept descriptor).
+pub fn proc_path(fd: &impl AsRawFd) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd()))
+}
+
+pub fn read(path: &Path) -> SysResult<Vec<u8>> {
+    named_io(std::fs::read(path), || format!("read({path:?})"))
+}
+
+/// Bytes that are not UTF-8 become U+FFFD: for /proc and /sys files, which are ASCII but for names.
+pub fn read_text(path: &Path) -> SysResult<String> {
+    read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// Writes an existing file in one write(2), as cgroup and sysctl files want it.
+pub fn write_existing(path: &Path, text: &str) -> SysResult<()> {
+    let fd = named(nix::fcntl::open(path, OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty()), || {
+        format!("open({path:?}, O_WRONLY)")
+    })?;
+    named(nix::unistd::write(&fd, text.as_bytes()), || format!("write({path:?}, {text:?})")).map(drop)
+}
+
+/// One directory; EEXIST is an error.
+pub fn mkdir(path: &Path, mode: u32) -> SysResult<()> {
+    named(nix::unistd::mkdir(path, Mode::from_bits_truncate(mode)), || format!("mkdir({path:?}, {mode:o})"))
+}
+
+/// The directory and all above it; those that exist stay as they are.
+pub fn mkdir_all(path: &Path, mode: u32) -> SysResult<()> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    named_io(std::fs::DirBuilder::new().recursive(true).mode(mode).create(path), || {
+        format!("mkdir({path:?}, {mode:o})")
+    })
+}
+
+pub fn rmdir(path: &Path) -> SysResult<()> {
+    named_io(std::fs::remove_dir(path), || format!("rmdir({path:?})"))
+}
+
+/// Removes a tree of our own; never follows links, never leaves the tree. Gone already is success.
+pub fn remove_tree(path: &Path) -> SysResult<()> {
+    match std::fs::remove_dir_all(path) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        done => named_io(done, || format!("remove_tree({path:?})")),
+    }
+}
+
+/// Removes a file. Gone already is success.
+pub fn unlink(path: &Path) -> SysResult<()> {
+    match nix::unistd::unlink(path) {
+        Err(nix::Error::ENOENT) => Ok(()),
+        done => named(done, || format!("unlink({path:?})")),
+    }
+}
+
+pub fn exists(path: &Path) -> bool {
+    nix::fcntl::openat(nix::fcntl::AT_FDCWD, path, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()).is_ok()
+}
+
+/// What `path` is, links followed.
+pub fn stat(path: &Path) -> SysResult<FileStat> {
+    named(nix::sys::stat::stat(path), || format!("stat({path:?})"))
+}
+
+/// What `name` below `dir` is, without following a link.
+pub fn stat_at(dir: &impl AsFd, name: &Path) -> SysResult<FileStat> {
+    named(nix::sys::stat::fstatat(dir, name, AtFlags::AT_SYMLINK_NOFOLLOW), || format!("fstatat({name:?})"))
+}
+
+/// The names in a directory of our own, sorted; a missing directory is empty.
+pub fn list(path: &Path) -> SysResult<Vec<String>> {
+    let entries = match std::fs::read_dir(path) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => named_io(entries, || format!("readdir({path:?})"))?,
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = named_io(entry, || format!("readdir({path:?})"))?;
+        names.push(entry.file_name().to_string_lossy().into_owned());
+    }
+    names.sort();
+    Ok(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn a_root_is_never_left() {
+        let dir = tempfile::tempdir().unwrap();
+        let inside = dir.path().join("root");
+        std::fs::create_dir(&inside).unwrap();
+        std::fs::write(dir.path().join("secret"), "outside").unwrap();
+        std::fs::write(inside.join("secret"), "inside").unwrap();
+        symlink("/secret", inside.join("absolute")).unwrap();
+        symlink("../../../secret", inside.join("relative")).unwrap();
+        let root = Root::open(&inside).unwrap();
+        for path in ["absolute", "relative", "../secret", "/../../secret"] {
+            assert_eq!(root.read(Path::new(path), 100).unwrap(), b"inside", "{path}");
+        }
+    }
+
+    #[test]
+    fn directories_are_made_behind_links_inside() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("run")).unwrap();
+        std::fs::create_dir(dir.path().join("var")).unwrap();
+        symlink("/run", dir.path().join("var/run")).unwrap();
+        let root = Root::open(dir.path()).unwrap();
+        root.mkdir_all(Path::new("/var/run/a/b"), Mode::from_bits_truncate(0o755)).unwrap();
+        assert!(dir.path().join("run/a/b").is_dir());
+        root.touch(Path::new("x/y/file"), Mode::from_bits_truncate(0o755), Mode::from_bits_truncate(0o644)).unwrap();
+        assert!(dir.path().join("x/y/file").is_file());
+    }
+
+    #[test]
+    fn only_regular_files_of_a_bounded_size_are_read() {
+        let dir = tempfile::tempdir().unwrap();
+        nix::unistd::mkfifo(&dir.path().join("fifo"), Mode::S_IRWXU).unwrap();
+        std::fs::write(dir.path().join("long"), [0; 11]).unwrap();
+        let root = Root::open(dir.path()).unwrap();
+        assert_eq!(root.read(Path::new("fifo"), 10).unwrap_err().errno, nix::Error::EINVAL);
+        assert_eq!(root.read(Path::new("long"), 10).unwrap_err().errno, nix::Error::EFBIG);
+    }
+}

@@ -1,0 +1,101 @@
+//! A record on disk: written whole or not at all, and guarded by a lock that the kernel frees.
+
+use super::{named, named_io};
+use crate::error::{Errno, SysError, SysResult};
+use nix::fcntl::OFlag;
+use nix::sys::stat::Mode;
+use std::fs::File;
+use std::io::Write as _;
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd};
+use std::path::Path;
+
+/// Whether a record survives a power cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// Temporary file, fsync, rename, fsync of the directory.
+    Disk,
+    /// Temporary file, rename: for /run, which a reboot empties anyway.
+    Memory,
+}
+
+/// Replaces the file at `path` by `bytes`, mode 0600: a reader sees the old or the new record, never a part.
+pub fn write(path: &Path, bytes: &[u8], durability: Durability) -> SysResult<()> {
+    let dir = path.parent().unwrap_or(Path::new("/"));
+    let call = || format!("write_record({path:?})");
+    let mut file = named_io(tempfile::Builder::new().prefix(".record-").tempfile_in(dir), call)?;
+    named_io(file.write_all(bytes), call)?;
+    if durability == Durability::Disk {
+        named_io(file.as_file().sync_all(), || format!("fsync({path:?})"))?;
+    }
+    named_io(file.persist(path).map_err(|e| e.error), || format!("rename({path:?})"))?;
+    if durability == Durability::Disk {
+        named_io(File::open(dir).and_then(|d| d.sync_all()), || format!("fsync({dir:?})"))?;
+    }
+    Ok(())
+}
+
+/// A held flock(2) on a file of its own. The kernel frees it when the last descriptor is closed: a process that
+/// inherited the lock keeps it when we let go, and a dead one holds nothing.
+#[derive(Debug)]
+pub struct Lock(File);
+
+impl Lock {
+    /// Waits for the lock. The file is made where it is missing, and stays.
+    pub fn exclusive(path: &Path) -> SysResult<Lock> {
+        Lock::take(path, libc::LOCK_EX)
+    }
+
+    /// `None` where somebody else has it.
+    pub fn try_exclusive(path: &Path) -> SysResult<Option<Lock>> {
+        match Lock::take(path, libc::LOCK_EX | libc::LOCK_NB) {
+            Err(SysError { errno: Errno::EWOULDBLOCK, .. }) => Ok(None),
+            taken => taken.map(Some),
+        }
+    }
+
+    fn take(path: &Path, how: libc::c_int) -> SysResult<Lock> {
+        let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_CLOEXEC;
+        let mode = Mode::from_bits_truncate(0o600);
+        let file = File::from(named(nix::fcntl::open(path, flags, mode), || format!("open({path:?})"))?);
+        loop {
+            // SAFETY: flock takes no pointer; the descriptor is open for the whole call. (nix's Flock unlocks
+            // explicitly when dropped, which would also unlock for a process that inherited the descriptor.)
+            match Errno::result(unsafe { libc::flock(file.as_raw_fd(), how) }) {
+                Ok(_) => return Ok(Lock(file)),
+                Err(Errno::EINTR) => {}
+                Err(errno) => return named(Err(errno), || format!("flock({path:?})")),
+            }
+        }
+    }
+}
+
+impl AsFd for Lock {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_is_replaced_whole_and_leaves_no_temporary_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("r");
+        write(&path, b"old", Durability::Memory).unwrap();
+        write(&path, b"new", Durability::Disk).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"new");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_lock_is_held_until_it_is_dropped() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let held = Lock::exclusive(&path).unwrap();
+        assert!(Lock::try_exclusive(&path).unwrap().is_none());
+        drop(held);
+        assert!(Lock::try_exclusive(&path).unwrap().is_some());
+    }
+}
