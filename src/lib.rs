@@ -5,3 +5,5 @@ pub mod error;
 pub mod id;
 pub mod shell;
 pub mod sys;
+
+pub mod mount;

@@ -70,7 +70,7 @@ impl Root {
 
     /// Makes `path` and every missing directory above it with `mode`; gives a descriptor of the last one.
     /// Each component is made below a descriptor of its parent, so a link on the way stays inside the root.
-    pub fn mkdir_all(&self, path: &Path, mode: Mode) -> SysResult<OwnedFd> {
+    pub fn mkdir_all(&self, path: &Path, mode: u32) -> SysResult<OwnedFd> {
         let directory = OFlag::O_PATH | OFlag::O_DIRECTORY;
         match self.open_at(path, directory, Mode::empty()) {
             Err(e) if e.errno == nix::Error::ENOENT => {}
@@ -78,7 +78,7 @@ impl Root {
         }
         let (parent, name) = split(path);
         let parent = self.mkdir_all(&parent, mode)?;
-        match nix::sys::stat::mkdirat(&parent, name.as_path(), mode) {
+        match nix::sys::stat::mkdirat(&parent, name.as_path(), Mode::from_bits_truncate(mode)) {
             Ok(()) | Err(nix::Error::EEXIST) => {}
             Err(errno) => return named(Err(errno), || format!("mkdirat({path:?})")),
         }
@@ -86,15 +86,51 @@ impl Root {
     }
 
     /// Makes an empty regular file where nothing is, with the directories above it; gives a descriptor of it.
-    pub fn touch(&self, path: &Path, dir_mode: Mode, mode: Mode) -> SysResult<OwnedFd> {
+    pub fn touch(&self, path: &Path, dir_mode: u32, mode: u32) -> SysResult<OwnedFd> {
         match self.path_fd(path) {
             Err(e) if e.errno == nix::Error::ENOENT => {}
             done => return done,
         }
         let (parent, _) = split(path);
         self.mkdir_all(&parent, dir_mode)?;
-        drop(self.open_at(path, OFlag::O_CREAT | OFlag::O_WRONLY | OFlag::O_NOFOLLOW, mode)?);
+        drop(self.open_at(
+            path,
+            OFlag::O_CREAT | OFlag::O_WRONLY | OFlag::O_NOFOLLOW,
+            Mode::from_bits_truncate(mode),
+        )?);
         self.path_fd(path)
+    }
+
+    /// Makes a node: `mode` has the file type in it. The mode is set whatever the umask; what stands there stays.
+    pub fn mknod(&self, path: &Path, mode: u32, device: (u64, u64), owner: (u32, u32)) -> SysResult<()> {
+        use nix::sys::stat::{FchmodatFlags, SFlag};
+        let (parent, name) = split(path);
+        let parent = self.open_at(&parent, OFlag::O_PATH | OFlag::O_DIRECTORY, Mode::empty())?;
+        let (kind, bits) = (SFlag::from_bits_truncate(mode & libc::S_IFMT), Mode::from_bits_truncate(mode & 0o7777));
+        let call = || format!("mknodat({path:?}, {mode:o}, {}:{})", device.0, device.1);
+        match nix::sys::stat::mknodat(
+            &parent,
+            name.as_path(),
+            kind,
+            bits,
+            libc::makedev(device.0 as u32, device.1 as u32),
+        ) {
+            Err(nix::Error::EEXIST) => return Ok(()),
+            made => named(made, call)?,
+        }
+        named(nix::sys::stat::fchmodat(&parent, name.as_path(), bits, FchmodatFlags::FollowSymlink), call)?;
+        let (uid, gid) = (nix::unistd::Uid::from_raw(owner.0), nix::unistd::Gid::from_raw(owner.1));
+        named(nix::unistd::fchownat(&parent, name.as_path(), Some(uid), Some(gid), AtFlags::AT_SYMLINK_NOFOLLOW), call)
+    }
+
+    /// Makes a symbolic link; what stands there stays.
+    pub fn symlink(&self, to: &str, path: &Path) -> SysResult<()> {
+        let (parent, name) = split(path);
+        let parent = self.open_at(&parent, OFlag::O_PATH | OFlag::O_DIRECTORY, Mode::empty())?;
+        match nix::unistd::symlinkat(to, &parent, name.as_path()) {
+            Err(nix::Error::EEXIST) => Ok(()),
+            made => named(made, || format!("symlinkat({to:?}, {path:?})")),
+        }
     }
 }
 
@@ -198,6 +234,11 @@ pub fn stat(path: &Path) -> SysResult<FileStat> {
     named(nix::sys::stat::stat(path), || format!("stat({path:?})"))
 }
 
+/// What an open descriptor names.
+pub fn stat_fd(fd: &impl AsFd) -> SysResult<FileStat> {
+    named(nix::sys::stat::fstat(fd), || "fstat()".into())
+}
+
 /// What `name` below `dir` is, without following a link.
 pub fn stat_at(dir: &impl AsFd, name: &Path) -> SysResult<FileStat> {
     named(nix::sys::stat::fstatat(dir, name, AtFlags::AT_SYMLINK_NOFOLLOW), || format!("fstatat({name:?})"))
@@ -245,9 +286,9 @@ mod tests {
         std::fs::create_dir(dir.path().join("var")).unwrap();
         symlink("/run", dir.path().join("var/run")).unwrap();
         let root = Root::open(dir.path()).unwrap();
-        root.mkdir_all(Path::new("/var/run/a/b"), Mode::from_bits_truncate(0o755)).unwrap();
+        root.mkdir_all(Path::new("/var/run/a/b"), 0o755).unwrap();
         assert!(dir.path().join("run/a/b").is_dir());
-        root.touch(Path::new("x/y/file"), Mode::from_bits_truncate(0o755), Mode::from_bits_truncate(0o644)).unwrap();
+        root.touch(Path::new("x/y/file"), 0o755, 0o644).unwrap();
         assert!(dir.path().join("x/y/file").is_file());
     }
 
