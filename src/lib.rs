@@ -7,3 +7,4 @@ pub mod shell;
 pub mod sys;
 
 pub mod mount;
+pub mod state;

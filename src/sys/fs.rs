@@ -44,6 +44,11 @@ impl Root {
         self.open_at(path, OFlag::O_PATH, Mode::empty())
     }
 
+    /// A device or file inside, for both directions, which does not become the controlling terminal.
+    pub fn open_read_write(&self, path: &Path) -> SysResult<OwnedFd> {
+        self.open_at(path, OFlag::O_RDWR | OFlag::O_NOCTTY, Mode::empty())
+    }
+
     /// What `path` is, links followed inside the root.
     pub fn stat(&self, path: &Path) -> SysResult<FileStat> {
         let fd = self.path_fd(path)?;
@@ -192,6 +197,31 @@ pub fn write_existing(path: &Path, text: &str) -> SysResult<()> {
     named(nix::unistd::write(&fd, text.as_bytes()), || format!("write({path:?}, {text:?})")).map(drop)
 }
 
+/// Opens a file or directory of our own for reading.
+pub fn open_read(path: &Path) -> SysResult<OwnedFd> {
+    let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+    named(nix::fcntl::open(path, flags, Mode::empty()), || format!("open({path:?}, O_RDONLY)"))
+}
+
+/// /dev/null for both directions.
+pub fn open_device_null() -> SysResult<OwnedFd> {
+    let flags = OFlag::O_RDWR | OFlag::O_CLOEXEC;
+    named(nix::fcntl::open("/dev/null", flags, Mode::empty()), || "open(\"/dev/null\", O_RDWR)".into())
+}
+
+/// Sets the bits that new files never get (umask(2) cannot fail).
+pub fn set_umask(bits: u32) {
+    nix::sys::stat::umask(Mode::from_bits_truncate(bits));
+}
+
+/// Writes a file of our own, whatever stood there.
+pub fn write_new(path: &Path, bytes: &[u8], mode: u32) -> SysResult<()> {
+    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_TRUNC | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let fd = nix::fcntl::open(path, flags, Mode::from_bits_truncate(mode));
+    let fd = named(fd, || format!("open({path:?}, O_CREAT, {mode:o})"))?;
+    super::event::write_all(&fd, bytes)
+}
+
 /// One directory; EEXIST is an error.
 pub fn mkdir(path: &Path, mode: u32) -> SysResult<()> {
     named(nix::unistd::mkdir(path, Mode::from_bits_truncate(mode)), || format!("mkdir({path:?}, {mode:o})"))
@@ -223,6 +253,16 @@ pub fn unlink(path: &Path) -> SysResult<()> {
         Err(nix::Error::ENOENT) => Ok(()),
         done => named(done, || format!("unlink({path:?})")),
     }
+}
+
+/// Makes a symbolic link at `path`; EEXIST where anything stands there.
+pub fn symlink(to: &str, path: &Path) -> SysResult<()> {
+    named(nix::unistd::symlinkat(to, nix::fcntl::AT_FDCWD, path), || format!("symlink({to:?}, {path:?})"))
+}
+
+/// Where a link of our own points.
+pub fn read_link(path: &Path) -> SysResult<String> {
+    named(nix::fcntl::readlink(path), || format!("readlink({path:?})")).map(|to| to.to_string_lossy().into_owned())
 }
 
 pub fn exists(path: &Path) -> bool {
