@@ -63,6 +63,9 @@ fn birth(order: &Order, life: &mut Life<crate::plan::step::Undo>, control: &Owne
     let unstarted = engine::create(&order.plan, inherited.console, &mut observer)?;
     life.init = Some(Identity::of(unstarted.pid)?);
     container::write_life(&order.roots, life)?;
+    if event::is_closed(control) {
+        return Err(gone());
+    }
     started(unstarted.start(&order.plan, &mut observer)?, control)
 }
 
@@ -122,6 +125,11 @@ fn now() -> String {
     jiff::Timestamp::now().to_string()
 }
 
+/// Nobody waits for this container: it was not started, and what was made for it goes.
+fn gone() -> Error {
+    Error::internal("the command that asked for the container is gone")
+}
+
 /// Sends each step to the command and waits until it was shown: the trace is in step with the deeds.
 struct Trace<'a> {
     watches: bool,
@@ -139,7 +147,7 @@ impl Observer for Trace<'_> {
             socket::send_json(self.control, &step)?;
             match socket::receive_json::<Request>(self.control)? {
                 Some(_) => {}
-                None => return Err(Error::internal("the command that asked for the container is gone")),
+                None => return Err(gone()),
             }
         }
         Ok(())

@@ -4,4 +4,5 @@
 pub mod apply;
 pub mod options;
 pub mod plan;
+pub mod probe;
 pub mod step;

@@ -19,6 +19,13 @@ pub fn readable(fds: &[BorrowedFd<'_>]) -> SysResult<Vec<bool>> {
     }
 }
 
+/// Whether the other end of a socket or pipe is gone; does not wait.
+pub fn is_closed(fd: &impl AsFd) -> bool {
+    let mut polled = [PollFd::new(fd.as_fd(), PollFlags::empty())];
+    let done = nix::poll::poll(&mut polled, PollTimeout::ZERO);
+    done.is_ok() && polled[0].revents().is_some_and(|events| events.intersects(PollFlags::POLLHUP | PollFlags::POLLERR))
+}
+
 /// Signals as a descriptor: those that a process which stands for another one passes on, and SIGWINCH. All but what
 /// the terminal's job control and the kernel use themselves (CHLD, PIPE, URG, STOP, KILL, TSTP, TTIN, TTOU, faults).
 #[derive(Debug)]
