@@ -4,4 +4,5 @@
 pub mod error;
 pub mod id;
 pub mod shell;
+pub mod spec;
 pub mod sys;
