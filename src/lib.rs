@@ -4,6 +4,7 @@
 pub mod error;
 pub mod id;
 pub mod shell;
+pub mod spec;
 pub mod sys;
 
 pub mod mount;
