@@ -4,8 +4,11 @@
 pub mod error;
 pub mod id;
 pub mod shell;
-pub mod spec;
+
 pub mod sys;
 
 pub mod mount;
 pub mod state;
+
+pub mod facts;
+pub mod spec;

@@ -30,9 +30,7 @@ pub fn facts(spec: &Spec, image: Option<&Root>) -> Facts {
     let sources = mounts.iter().filter_map(|m| m.source().as_ref()).filter(|source| source.is_absolute());
     let kernel = masked.iter().chain(&read_only).filter(|p| p.starts_with("/proc/") || p.starts_with("/sys/"));
     Facts {
-        targets: image.map_or_else(BTreeMap::new, |root| {
-            found(targets, |path| root.stat(Path::new(path)).ok())
-        }),
+        targets: image.map_or_else(BTreeMap::new, |root| found(targets, |path| root.stat(Path::new(path)).ok())),
         sources: found(sources.map(|p| p.to_string_lossy().into_owned()), |path| fs::stat(Path::new(path)).ok()),
         kernel: found(kernel.cloned(), |path| fs::stat(Path::new(path)).ok()),
     }

@@ -274,6 +274,11 @@ pub fn stat(path: &Path) -> SysResult<FileStat> {
     named(nix::sys::stat::stat(path), || format!("stat({path:?})"))
 }
 
+/// What `path` is, without following a link.
+pub fn lstat(path: &Path) -> SysResult<FileStat> {
+    named(nix::sys::stat::lstat(path), || format!("lstat({path:?})"))
+}
+
 /// What an open descriptor names.
 pub fn stat_fd(fd: &impl AsFd) -> SysResult<FileStat> {
     named(nix::sys::stat::fstat(fd), || "fstat()".into())

@@ -4,6 +4,7 @@
 
 pub mod event;
 pub mod fs;
+pub mod host;
 pub mod mount;
 pub mod process;
 pub mod record;
