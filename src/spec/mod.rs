@@ -4,6 +4,7 @@
 pub mod defaults;
 pub mod device;
 pub mod env;
+pub mod exec;
 pub mod mount;
 pub mod mounts;
 pub mod process;

@@ -4,7 +4,7 @@ use super::Roots;
 use crate::error::{During as _, Errno, Error, Result};
 use crate::id::{ContainerId, Digest, HostPath, Name};
 use crate::sys::fs;
-use crate::sys::process::{Exit, Identity};
+use crate::sys::process::{Exit, Identity, Pid};
 use crate::sys::record::{self, Durability};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -79,14 +79,40 @@ pub enum Status {
 }
 
 /// Writes a new container's records, before anything else of it is made: its intent. The name must be claimed next.
+/// The life appears whole or not at all: whoever finds the container finds who is at work on it.
 pub fn begin<U: Serialize>(roots: &Roots, config: &Config, life: &Life<U>) -> Result<()> {
+    let making = || format!("making container {}", config.id.short());
     let (dir, state) = (roots.container(&config.id), roots.life(&config.id));
+    let new = roots.state.child("containers").child(&unborn(&life.monitor));
+    fs::mkdir(new.as_path(), 0o700).during(making)?;
+    write(&new.child("life.json"), life, Durability::Memory)?;
+    fs::rename(new.as_path(), state.as_path()).during(making)?;
+    fs::mkdir(dir.as_path(), 0o700).during(making)?;
     // a container that goes with its end need not outlive a power cut
     let durability = if config.remove { Durability::Memory } else { Durability::Disk };
-    fs::mkdir(state.as_path(), 0o700).during(|| format!("making container {}", config.id.short()))?;
-    write(&state.child("life.json"), life, Durability::Memory)?;
-    fs::mkdir(dir.as_path(), 0o700).during(|| format!("making container {}", config.id.short()))?;
     write(&dir.child("config.json"), config, durability)
+}
+
+const UNBORN: &str = ".unborn-";
+
+/// The directory of a life that is being written, named by its writer.
+fn unborn(writer: &Identity) -> String {
+    format!("{UNBORN}{}-{}", writer.pid, writer.start_time)
+}
+
+/// Removes lives whose writer was killed while it wrote them; nothing else of such a container exists.
+pub fn forget_unborn(roots: &Roots) -> Result<usize> {
+    let dir = roots.state.child("containers");
+    let mut forgotten = 0;
+    for name in fs::list(dir.as_path())? {
+        let Some((pid, start)) = name.strip_prefix(UNBORN).and_then(|writer| writer.split_once('-')) else { continue };
+        let same = pid.parse().ok().and_then(|pid| Identity::of(Pid(pid)).ok());
+        if same.is_none_or(|writer| writer.start_time.to_string() != start) {
+            fs::remove_tree(dir.child(&name).as_path())?;
+            forgotten += 1;
+        }
+    }
+    Ok(forgotten)
 }
 
 /// Replaces the record of a container's life.
@@ -113,7 +139,7 @@ pub fn ids(roots: &Roots) -> Result<Vec<ContainerId>> {
     names.extend(fs::list(roots.state.child("containers").as_path())?);
     names.sort();
     names.dedup();
-    Ok(names.iter().filter_map(|name| ContainerId::parse(name).ok()).collect())
+    Ok(names.iter().filter(|name| !name.starts_with(UNBORN)).filter_map(|name| ContainerId::parse(name).ok()).collect())
 }
 
 /// A container by its id; never fails, for one broken record must not hide the others.
@@ -173,7 +199,6 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sys::process::Pid;
 
     fn roots(dir: &tempfile::TempDir) -> Roots {
         let path = |name: &str| HostPath::parse(dir.path().join(name).to_str().unwrap()).unwrap();
@@ -216,6 +241,19 @@ mod tests {
         assert_eq!(load::<String>(&roots, &id).status, Status::Exited(Some(Exit::Code(7))));
         forget(&roots, &id).unwrap();
         assert!(ids(&roots).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_life_that_was_never_written_goes_when_its_writer_is_dead() {
+        let dir = tempfile::tempdir().unwrap();
+        let roots = roots(&dir);
+        let me = Identity::of_self().unwrap();
+        for writer in [me.clone(), Identity { start_time: 1, ..me }] {
+            fs::mkdir(roots.state.child("containers").child(&unborn(&writer)).as_path(), 0o700).unwrap();
+        }
+        assert!(ids(&roots).unwrap().is_empty());
+        assert_eq!(forget_unborn(&roots).unwrap(), 1);
+        assert_eq!(forget_unborn(&roots).unwrap(), 0);
     }
 
     #[test]

@@ -19,6 +19,20 @@ pub fn readable(fds: &[BorrowedFd<'_>]) -> SysResult<Vec<bool>> {
     }
 }
 
+/// Waits for a pidfd's process to end; false where it takes longer than `patience`.
+pub fn ended_within(pidfd: BorrowedFd<'_>, patience: std::time::Duration) -> SysResult<bool> {
+    let end = std::time::Instant::now() + patience;
+    let mut polled = [PollFd::new(pidfd, PollFlags::POLLIN)];
+    loop {
+        let left = end.saturating_duration_since(std::time::Instant::now());
+        let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+        match nix::poll::poll(&mut polled, timeout) {
+            Err(Errno::EINTR) => {}
+            done => return named(done, || "poll(pidfd)".into()).map(|ready| ready > 0),
+        }
+    }
+}
+
 /// Whether the other end of a socket or pipe is gone; does not wait.
 pub fn is_closed(fd: &impl AsFd) -> bool {
     let mut polled = [PollFd::new(fd.as_fd(), PollFlags::empty())];

@@ -235,6 +235,11 @@ pub fn mkdir_all(path: &Path, mode: u32) -> SysResult<()> {
     })
 }
 
+/// Gives a file or directory of our own another name in one step.
+pub fn rename(from: &Path, to: &Path) -> SysResult<()> {
+    named_io(std::fs::rename(from, to), || format!("rename({from:?}, {to:?})"))
+}
+
 pub fn rmdir(path: &Path) -> SysResult<()> {
     named_io(std::fs::remove_dir(path), || format!("rmdir({path:?})"))
 }
