@@ -1,7 +1,7 @@
 //! Containers that exist: finding, listing, removing, repairing.
 
 use crate::engine;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 use crate::id::{ContainerId, Name};
 use crate::plan::step::Undo;
 use crate::state::{Roots, Status, container, names};
@@ -151,13 +151,13 @@ pub fn repair_one(roots: &Roots, container: &Container) -> Result<bool> {
     }
 }
 
-/// Makes sure that a name can be taken: what a killed process left under it goes.
+/// Makes sure that a name can be taken, as far as a killed process has it.
 pub fn free_name(roots: &Roots, name: &Name) -> Result<()> {
     let Some(id) = names::holder(roots, name)? else { return Ok(()) };
     let holder = container::load(roots, &id);
-    let stale = holder.status == Status::Dead && (holder.config.is_none() || holder.life.is_some());
-    if stale && repair_one(roots, &holder)? {
-        names::release(roots, name, &id).map_err(|error| error.kind(Kind::Host))?;
+    match (&holder.status, &holder.config, &holder.life) {
+        (Status::Dead, None, None) => names::release(roots, name, &id),
+        (Status::Dead, ..) => repair_one(roots, &holder).map(drop),
+        _ => Ok(()),
     }
-    Ok(())
 }
