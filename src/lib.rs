@@ -7,6 +7,7 @@ pub mod shell;
 
 pub mod sys;
 
+pub mod cgroup;
 pub mod mount;
 pub mod state;
 

@@ -2,6 +2,7 @@
 //! Every failure is a [`SysError`](crate::error::SysError) that shows the call.
 #![allow(unsafe_code, clippy::disallowed_methods)]
 
+pub mod cgroup;
 pub mod event;
 pub mod fs;
 pub mod host;
