@@ -4,6 +4,8 @@
 use crate::error::{Error, Result};
 use crate::id::{ContainerId, HostPath};
 use crate::mount::probe;
+use crate::{cgroup, net, plan, security};
+use oci_spec::runtime::Spec;
 use crate::spec::device::{DeviceKind, DeviceNode};
 use crate::spec::{Caller, GeneratedFiles, IdRange, JoinedNamespaces, Lsm, RunRequest, SpecFacts};
 use crate::state::Roots;
@@ -50,6 +52,16 @@ pub fn for_spec(roots: &Roots, id: &ContainerId, request: &RunRequest, image: Op
         lsm: lsm(),
         caller: caller()?,
         init: None,
+    })
+}
+
+/// What `plan::build` must know.
+pub fn for_plan(spec: &Spec, image: Option<&Root>, cgroup: &str, net: net::plan::NetFacts) -> Result<plan::Facts> {
+    Ok(plan::Facts {
+        mount: probe::facts(spec, image),
+        cgroup: cgroup::probe::probe(cgroup)?,
+        security: security::probe::probe()?,
+        net,
     })
 }
 

@@ -9,7 +9,17 @@ pub mod sys;
 
 pub mod cgroup;
 pub mod mount;
+pub mod net;
+pub mod security;
 pub mod state;
 
 pub mod facts;
+pub mod plan;
 pub mod spec;
+
+pub mod engine;
+pub mod explain;
+
+pub mod monitor;
+
+pub mod ops;

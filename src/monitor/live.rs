@@ -17,7 +17,7 @@ pub fn main(number: &str) -> u8 {
         Ok(received) => received,
         Err(error) => return error.exit_code(),
     };
-    let outcome = detach().and_then(|()| match &order.task {
+    let outcome = detach(order.input).and_then(|()| match &order.task {
         Task::Run(config) => run(&order, config, &control, inherited),
         Task::Exec(_) => exec(&order, &control, inherited),
     });
@@ -30,12 +30,15 @@ pub fn main(number: &str) -> u8 {
     0
 }
 
-/// Away from the caller's session, directory, umask and signals.
-fn detach() -> Result<()> {
+/// Away from the caller's session, directory, umask and signals; and from its input, unless the program is to have it.
+fn detach(input: bool) -> Result<()> {
     process::block_signals()?;
     process::set_name(c"minirun-monitor")?;
     process::setsid()?;
     fs::set_umask(0o022);
+    if !input {
+        spawn::let_go_of_input()?;
+    }
     Ok(process::chdir(Path::new("/"))?)
 }
 

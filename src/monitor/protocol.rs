@@ -17,6 +17,8 @@ pub struct Order {
     /// What the plan leaves on the host, and what the command took for it beforehand (an address).
     pub undo: Vec<Undo>,
     pub trace: bool,
+    /// Whether the program reads the caller's standard input; else it reads nothing.
+    pub input: bool,
     /// Descriptors that the monitor inherits, by number.
     pub control: i32,
     pub console: Option<i32>,

@@ -2,7 +2,7 @@
 
 use super::protocol::{Event, Order};
 use crate::error::{During as _, Error, Result};
-use crate::plan::step::Step;
+use crate::cgroup::step::Step;
 use crate::sys::process::{self, Side};
 use crate::sys::{self, fs, socket};
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
@@ -49,9 +49,7 @@ pub fn spawn(mut order: Order, inherited: Inherited, cgroup: Option<OwnedFd>, jo
 fn become_monitor(memory: &OwnedFd, control: &OwnedFd, inherited: &Inherited, join: &[Step]) -> Error {
     let attempt = || -> Result<std::convert::Infallible> {
         for step in join {
-            if let Step::Cgroup(step) = step {
-                crate::cgroup::apply::apply(step)?;
-            }
+            crate::cgroup::apply::apply(step)?;
         }
         for fd in [memory, control].into_iter().chain(&inherited.console).chain(&inherited.locks) {
             sys::keep_on_exec(fd)?;
@@ -75,6 +73,12 @@ pub(super) fn receive(number: &str) -> Result<(Order, OwnedFd, Inherited)> {
     let console = order.console.map(sys::inherited).transpose()?;
     let locks = order.locks.iter().map(|fd| sys::inherited(*fd)).collect::<Result<Vec<_>, _>>()?;
     Ok((order, control, Inherited { console, locks }))
+}
+
+/// Standard input from /dev/null: without -i the program reads nothing.
+pub(super) fn let_go_of_input() -> Result<()> {
+    let null = fs::open_device_null()?;
+    Ok(sys::redirect_stdio(&[null.as_fd(), std::io::stdout().as_fd(), std::io::stderr().as_fd()])?)
 }
 
 /// The three standard streams away from whoever started us: a pipe's reader must see its end.

@@ -56,7 +56,7 @@ impl Plan {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Facts {
     pub mount: mount::plan::Facts,
-    pub cgroup: cgroup::plan::Hierarchies,
+    pub cgroup: cgroup::facts::Hierarchies,
     pub security: security::plan::Facts,
     pub net: net::plan::NetFacts,
 }
@@ -66,7 +66,7 @@ pub struct Facts {
 pub struct Birth<'a> {
     pub id: &'a ContainerId,
     /// The container's directory in the state root; `rootfs` in it becomes the root.
-    pub state_dir: &'a HostPath,
+    pub state_dir: HostPath,
     pub root: RootSource,
     pub seccomp: security::plan::SeccompChoice,
     /// Directories to make and files to write for it (hosts, hostname, resolv.conf).
@@ -146,11 +146,12 @@ pub fn build_exec(
 ) -> Result<Planned> {
     let linux = spec.linux().as_ref();
     let path = linux.and_then(|l| l.cgroups_path().as_ref()).and_then(|p| p.to_str()).unwrap_or("minirun").to_owned();
-    let cgroup = cgroup::plan::join(&path, &facts.cgroup);
+    let cgroup = cgroup::plan::plan(None, &path, &facts.cgroup)?;
+    let join = cgroup.inside.into_iter().filter(|step| matches!(step, cgroup::step::Step::Join { .. }));
     let security = security::plan::plan(process, linux, seccomp, &facts.security)?;
     let all = [Namespace::Ipc, Namespace::Uts, Namespace::Net, Namespace::Pid, Namespace::Cgroup, Namespace::Mount];
     let prepare = [
-        wrap(cgroup.inside, Step::Cgroup), // through the host's paths, so before its mounts are left
+        wrap(join.collect(), Step::Cgroup), // through the host's paths, so before its mounts are left
         vec![Step::Enter { init: init.clone(), namespaces: all.to_vec() }],
         vec![Step::Clone { namespaces: Vec::new(), cgroup: cgroup.into }], // only a child is in the pid namespace
     ];
@@ -232,9 +233,16 @@ fn exec_step(process: &Process) -> Result<Step> {
     Ok(Step::Exec { args, env: process.env().clone().unwrap_or_default() })
 }
 
-fn cgroup_view(hierarchies: &cgroup::plan::Hierarchies) -> CgroupView {
-    if hierarchies.is_v2() {
+/// The hierarchies as the container shall see them: under the names that the host gives them.
+fn cgroup_view(host: &cgroup::facts::Hierarchies) -> CgroupView {
+    use cgroup::facts::{Mode, Version};
+    if host.mode == Mode::V2 {
         return CgroupView::V2;
     }
-    CgroupView::V1 { hierarchies: hierarchies.v1_mounts(), unified: hierarchies.has_unified() }
+    let v1 = host.list.iter().filter(|h| h.version == Version::V1).map(|h| {
+        let name = h.mount.as_str().rsplit('/').next().unwrap_or_default().to_owned();
+        let option = h.name.as_ref().map_or_else(|| h.controllers.join(","), |name| format!("none,name={name}"));
+        (name, option)
+    });
+    CgroupView::V1 { hierarchies: v1.collect(), unified: host.unified().is_some() }
 }

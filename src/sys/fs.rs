@@ -222,6 +222,13 @@ pub fn write_new(path: &Path, bytes: &[u8], mode: u32) -> SysResult<()> {
     super::event::write_all(&fd, bytes)
 }
 
+/// Writes a file that must not be there yet.
+pub fn create_new(path: &Path, bytes: &[u8]) -> SysResult<()> {
+    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
+    let fd = nix::fcntl::open(path, flags, Mode::from_bits_truncate(0o644));
+    super::event::write_all(&named(fd, || format!("open({path:?}, O_CREAT | O_EXCL)"))?, bytes)
+}
+
 /// One directory; EEXIST is an error.
 pub fn mkdir(path: &Path, mode: u32) -> SysResult<()> {
     named(nix::unistd::mkdir(path, Mode::from_bits_truncate(mode)), || format!("mkdir({path:?}, {mode:o})"))
