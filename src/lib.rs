@@ -3,5 +3,6 @@
 // lowest first: arrows only point down
 pub mod error;
 pub mod id;
+pub mod net;
 pub mod shell;
 pub mod sys;

@@ -2,7 +2,11 @@
 //! Every failure is a [`SysError`](crate::error::SysError) that shows the call.
 #![allow(unsafe_code, clippy::disallowed_methods)]
 
+pub mod conntrack;
 pub mod fs;
+pub mod netlink;
+pub mod netns;
+pub mod nftables;
 pub mod record;
 
 use crate::error::{Errno, SysError, SysResult};
