@@ -13,8 +13,8 @@ pub const HELLO: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/hello"));
 
 pub const HELLO_NAME: &str = "hello:latest";
 
-/// 2026-01-01; the recipe has the same.
-const EPOCH: i64 = 1_767_225_600;
+/// 2026-11-01; the recipe has the same.
+const EPOCH: i64 = 1_793_491_200;
 
 /// Writes the image as the OCI layout `dir`, which need not exist. Gives its manifest.
 pub fn hello_layout(dir: &HostPath) -> Result<Blob> {

@@ -49,7 +49,7 @@ const ZSTD_LEVEL: i32 = 3;
 const GZIP_OS_UNKNOWN: u8 = 255;
 
 /// A layer on its way: tar bytes in, a compressed blob and both digests out, in one pass.
-pub(super) struct Stream(Hashed<Compressor>);
+pub(super) struct Stream(Hashed<Blocks>);
 
 /// What the compressed bytes are written to.
 type Sink = Hashed<BufWriter<NamedTempFile>>;
@@ -73,12 +73,14 @@ impl Stream {
                 zstd::Encoder::new(sink, ZSTD_LEVEL).map_err(|e| failed("starting zstd compression", &e))?,
             ),
         };
-        Ok(Stream(Hashed::new(compressor)))
+        Ok(Stream(Hashed::new(Blocks { compressor, block: Vec::with_capacity(BLOCK) })))
     }
 
     /// Ends the stream and gives the blob its name in the layout it was created in.
     pub(super) fn finish(self) -> Result<Layer> {
-        let Hashed { inner: compressor, hash: tar, .. } = self.0;
+        let Hashed { inner: mut blocks, hash: tar, .. } = self.0;
+        blocks.pass_on().map_err(|e| failed("compressing a layer", &e))?;
+        let compressor = blocks.compressor;
         let compression = match &compressor {
             Compressor::Plain(_) => Compression::None,
             Compressor::Gzip(_) => Compression::Gzip,
@@ -103,6 +105,38 @@ impl Write for Stream {
     }
 }
 
+/// Hands the compressor blocks of one size: what zlib-rs makes of some bytes depends on how they are cut, and the same
+/// tar must give the same blob whoever wrote it.
+struct Blocks {
+    compressor: Compressor,
+    block: Vec<u8>,
+}
+
+const BLOCK: usize = 64 << 10;
+
+impl Blocks {
+    fn pass_on(&mut self) -> io::Result<()> {
+        self.compressor.write_all(&self.block)?;
+        self.block.clear();
+        Ok(())
+    }
+}
+
+impl Write for Blocks {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let taken = bytes.len().min(BLOCK - self.block.len());
+        self.block.extend_from_slice(&bytes[..taken]);
+        if self.block.len() == BLOCK {
+            self.pass_on()?;
+        }
+        Ok(taken)
+    }
+    /// Nothing: a flush in the middle of a stream would change its bytes.
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 impl Write for Compressor {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
@@ -111,7 +145,6 @@ impl Write for Compressor {
             Compressor::Zstd(zstd) => zstd.write(bytes),
         }
     }
-    /// Nothing: a flush in the middle of a compressed stream would change its bytes.
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }

@@ -14,7 +14,7 @@ use blob::Stream;
 use oci_spec::image::{Descriptor, ImageConfiguration, ImageIndex, MediaType, PlatformBuilder, RootFsBuilder};
 use serde::Serialize;
 use serde_json::{Value, json};
-use std::io::{Read, Write as _};
+use std::io::Read;
 
 /// A finished layer in a layout: its blob, and the digest of the tar before compression.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, serde::Deserialize)]
@@ -69,7 +69,6 @@ pub fn add_layer(
 pub fn add_tar(dir: &HostPath, tar: &mut dyn Read, compression: Compression) -> Result<Layer> {
     let mut stream = Stream::create(dir, compression)?;
     std::io::copy(tar, &mut stream).map_err(|e| blob::failed("copying a tar stream into a layer", &e))?;
-    stream.flush().map_err(|e| blob::failed("writing a layer", &e))?;
     stream.finish()
 }
 

@@ -171,8 +171,21 @@ fn every_compression_gives_the_same_diff_id() {
     let gzip = blob(&dir, &layers[1].blob.digest);
     assert_eq!(gzip[..10], [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255], "no time, no name, no system");
 
+    // zlib-rs gives other bytes for other cuts of its input: nobody must see how the tar came
     let tar = blob(&dir, &layers[0].blob.digest);
-    assert_eq!(add_tar(&dir, &mut tar.as_slice(), Compression::Gzip).unwrap(), layers[1]);
+    for layer in &layers {
+        assert_eq!(add_tar(&dir, &mut tar.as_slice(), layer.compression).unwrap(), *layer);
+        assert_eq!(add_tar(&dir, &mut SmallReads(&tar), layer.compression).unwrap(), *layer);
+    }
+}
+
+struct SmallReads<'a>(&'a [u8]);
+
+impl std::io::Read for SmallReads<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let length = buffer.len().min(1000);
+        self.0.read(&mut buffer[..length])
+    }
 }
 
 #[test]
