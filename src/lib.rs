@@ -4,6 +4,7 @@
 pub mod error;
 pub mod id;
 pub mod net;
+pub mod image;
 pub mod shell;
 
 pub mod sys;
