@@ -1,0 +1,251 @@
+//! Holds the arrows of src/README.md: which module may name which. It reads the text of src/, so it needs no build of
+//! it, and sees every branch of every `cfg`. Unit tests inside the files are left out: they may look anywhere.
+
+use crate::support::source::{self, Source};
+
+/// Who may name whom. A line is (module, what it may name); a submodule has its own line or that of its parent.
+/// What everybody may name, `FLOOR`, is left out, and so is a module's own inside.
+const ARROWS: &[(&str, &[&str])] = &[
+    ("error", &[]),
+    ("id", &[]),
+    ("shell", &[]),
+    ("sys", &[]),
+    ("mount", &["sys"]),
+    ("cgroup", &["sys"]),
+    ("security", &["sys"]),
+    ("net", &["sys"]),
+    ("image", &["sys"]),
+    ("state", &["sys"]),
+    ("facts", &["plan", "mount", "cgroup", "security", "net", "spec", "state", "sys"]),
+    (
+        "plan",
+        &[
+            "mount::plan",
+            "mount::step",
+            "cgroup::plan",
+            "cgroup::step",
+            "security::plan",
+            "security::step",
+            "net::plan",
+            "net::step",
+            "spec",
+        ],
+    ),
+    (
+        "spec",
+        &[
+            "mount::plan",
+            "mount::step",
+            "cgroup::plan",
+            "cgroup::step",
+            "security::plan",
+            "security::step",
+            "net::plan",
+            "net::step",
+        ],
+    ),
+    ("explain", &["plan"]),
+    ("engine", &["plan", "mount", "cgroup", "security", "net", "state", "sys"]),
+    ("monitor", &["engine", "plan", "facts", "image", "net", "state", "sys"]),
+    (
+        "ops",
+        &[
+            "monitor", "engine", "explain", "spec", "plan", "facts", "image", "state", "mount", "cgroup", "security",
+            "net", "sys",
+        ],
+    ),
+    ("cli", &["ops", "explain"]),
+    ("main", &["cli"]),
+    // the pure half of a domain names nothing that touches the system, its own other half included
+    ("mount::plan", &["mount::step"]),
+    ("mount::step", &["mount::plan"]),
+    ("cgroup::plan", &["cgroup::step"]),
+    ("cgroup::step", &["cgroup::plan"]),
+    ("security::plan", &["security::step"]),
+    ("security::step", &["security::plan"]),
+    ("net::plan", &["net::step"]),
+    ("net::step", &["net::plan"]),
+];
+
+/// Layer 0, for everybody.
+const FLOOR: &[&str] = &["error", "id", "shell"];
+
+/// They plan and print, and never look at the system or change it.
+const PURE: &[&str] = &[
+    "error",
+    "id",
+    "shell",
+    "plan",
+    "spec",
+    "explain",
+    "mount::plan",
+    "mount::step",
+    "cgroup::plan",
+    "cgroup::step",
+    "security::plan",
+    "security::step",
+    "net::plan",
+    "net::step",
+];
+
+/// What reaches the system from the standard library.
+const IMPURE: &[&str] = &[
+    "std::fs",
+    "std::env",
+    "std::process",
+    "std::thread",
+    "std::os",
+    "std::net::TcpStream",
+    "std::net::UdpSocket",
+    "std::net::TcpListener",
+    "std::io::stdin",
+    "std::io::stdout",
+    "std::io::stderr",
+];
+
+/// Crates with one home, or a few.
+const HOMES: &[(&str, &[&str])] = &[
+    ("clap", &["cli"]),
+    ("anstream", &["cli"]),
+    ("tokio", &["sys"]),
+    ("rtnetlink", &["sys"]),
+    ("futures_util", &["sys"]),
+    ("ureq", &["image"]),
+    ("rustls", &["image"]),
+];
+
+#[test]
+fn arrows_only_point_down() {
+    let mut wrong = Vec::new();
+    for file in source::production_files() {
+        wrong.extend(violations(&file));
+    }
+    assert!(wrong.is_empty(), "\n{}\n", wrong.join("\n"));
+}
+
+/// One line for each name in the file that its module may not use.
+fn violations(file: &Source) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let mut report = |line: usize, text: String| wrong.push(format!("{}:{line}: {text}", file.path));
+    let pure = PURE.iter().any(|p| within(&file.module, p));
+    for name in file.names() {
+        if let Some(inside) = name.path.strip_prefix("crate::") {
+            if !may_name(&file.module, inside) {
+                report(name.line, format!("{} may not name {}", file.module, name.path));
+            } else if name.exported && first(inside) != first(&file.module) {
+                report(
+                    name.line,
+                    format!("{} passes {} on: whoever needs it names it himself", file.module, name.path),
+                );
+            }
+        } else if pure && IMPURE.iter().any(|i| within(&name.path, i)) {
+            report(name.line, format!("{} is pure and names {}", file.module, name.path));
+        } else if let Some((_, homes)) = HOMES.iter().find(|(krate, _)| first(&name.path) == *krate) {
+            if !homes.contains(&first(&file.module)) {
+                report(name.line, format!("{} belongs into {homes:?}, not into {}", name.path, file.module));
+            }
+        }
+    }
+    wrong
+}
+
+fn may_name(from: &str, to: &str) -> bool {
+    let rule = ARROWS.iter().filter(|(module, _)| within(from, module)).max_by_key(|(module, _)| module.len());
+    let Some((module, allowed)) = rule else { return from == "lib" };
+    let own = within(to, module);
+    own || FLOOR.contains(&first(to)) || allowed.iter().any(|a| within(to, a))
+}
+
+/// Whether `path` is `module` or lies in it.
+fn within(path: &str, module: &str) -> bool {
+    path.strip_prefix(module).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+}
+
+fn first(path: &str) -> &str {
+    path.split("::").next().unwrap_or(path)
+}
+
+/// What the check says of a file with this text.
+fn check(path: &str, text: &str) -> Vec<String> {
+    violations(&Source::new(path, text))
+}
+
+#[test]
+fn every_top_level_module_has_its_arrows() {
+    for file in source::production_files() {
+        let known = file.module == "lib" || ARROWS.iter().any(|(module, _)| first(&file.module) == *module);
+        assert!(known, "{}: give {} a line in ARROWS and a place in src/README.md", file.path, file.module);
+    }
+}
+
+#[test]
+fn a_use_against_the_arrows_is_caught() {
+    for (path, text) in [
+        ("src/sys/mount.rs", "use crate::net::Link;"),
+        ("src/mount/apply.rs", "use crate::{error::Result, cgroup::{self, step}};"),
+        ("src/mount/apply.rs", "use crate :: net\n  :: step;"),
+        ("src/plan/build.rs", "use crate::sys::fs;"),
+        ("src/net/plan.rs", "use crate::net::apply::apply;"),
+        ("src/cli/run.rs", "use minirun::sys::fs;"),
+        ("src/explain.rs", "use crate::*;"),
+        ("src/spec/mod.rs", "use std::fs;"),
+        ("src/net/step.rs", "use std::{env, fmt};"),
+        ("src/ops/run.rs", "use clap::Parser;"),
+        ("src/engine/mod.rs", "#[cfg(target_arch = \"aarch64\")]\nuse crate::ops::run;"),
+    ] {
+        assert!(!check(path, text).is_empty(), "{path}: {text}");
+    }
+}
+
+#[test]
+fn an_inline_path_against_the_arrows_is_caught() {
+    for (path, text) in [
+        ("src/mount/apply.rs", "fn f() -> u8 { crate::net::apply::f() }"),
+        ("src/mount/plan.rs", "fn f() { crate::sys::fs::exists(p) }"),
+        ("src/mount/deep/file.rs", "fn f() { super::super::super::ops::run() }"),
+        ("src/mount/mod.rs", "fn f() { super::ops::run() }"),
+        ("src/mount/mod.rs", "use super::{ops::run, error::Error};"),
+        ("src/sys/mod.rs", "macro_rules! m { () => { $crate::ops::run() } }"),
+        ("src/spec/mod.rs", "fn f() { let x = std::fs::read(p); }"),
+        ("src/sys/fs.rs", "fn f<'a>(x: &'a str, c: char) { if c == '\"' { crate::ops::run() } }"),
+    ] {
+        assert!(!check(path, text).is_empty(), "{path}: {text}");
+    }
+}
+
+#[test]
+fn a_re_export_is_caught_even_where_the_arrow_is_allowed() {
+    for (path, text) in [
+        ("src/ops/mod.rs", "pub use crate::sys::fs;"),
+        ("src/net/mod.rs", "pub(crate) use crate::{sys::netlink as nl};"),
+        ("src/lib.rs", "pub use crate::sys::fs::read;"),
+        ("src/engine/mod.rs", "pub use super::plan::Plan;"),
+    ] {
+        assert!(!check(path, text).is_empty(), "{path}: {text}");
+    }
+}
+
+#[test]
+fn what_the_arrows_allow_passes() {
+    for (path, text) in [
+        (
+            "src/mount/apply.rs",
+            "use crate::error::{Error, Result}; use crate::mount::step::Step; use super::step::Undo;",
+        ),
+        (
+            "src/mount/mod.rs",
+            "pub mod step; pub use step::Step; pub use self::plan::plan; pub(super) use super::mount::x;",
+        ),
+        ("src/net/plan.rs", "use std::net::Ipv4Addr; use super::step::Step;"),
+        ("src/ops/run.rs", "/// see crate::cli::run\nfn f() { let s = \"crate::cli\"; /* crate::cli::x */ }"),
+        ("src/ops/run.rs", "const S: &str = r#\"a \" crate::cli::x\"#; const C: char = '\\'';"),
+        (
+            "src/mount/plan.rs",
+            "#[cfg(test)]\nmod tests { use super::*; use crate::sys::fs; fn f() { std::fs::read(x); } }",
+        ),
+        ("src/main.rs", "fn main() { minirun::cli::main() }"),
+        ("src/error.rs", "pub use nix::errno::Errno;"),
+    ] {
+        assert_eq!(check(path, text), Vec::<String>::new(), "{path}: {text}");
+    }
+}
