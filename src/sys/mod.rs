@@ -4,6 +4,7 @@
 
 pub mod fs;
 pub mod record;
+pub mod screen;
 
 use crate::error::{Errno, SysError, SysResult};
 
