@@ -120,6 +120,10 @@ impl MountRequest {
 
 /// `--mount type=…,source=…,target=…,…`. A relative source of a bind is taken from `cwd`, the caller's directory.
 pub fn parse(text: &str, cwd: &str) -> Result<MountRequest> {
+    parse_fields(text, cwd).map_err(|e| e.hint("--mount type=bind,source=/FROM,target=/TO[,readonly]"))
+}
+
+fn parse_fields(text: &str, cwd: &str) -> Result<MountRequest> {
     let fields = Fields::parse(text)?;
     let kind = fields.get("type").unwrap_or("volume");
     let mount = match kind {

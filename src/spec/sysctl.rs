@@ -17,14 +17,17 @@ const IPC: [&str; 8] = [
 
 /// The key's alphabet keeps it from leaving /proc/sys: a dot is a slash there, so no empty part and no slash.
 pub fn parse(text: &str) -> Result<(String, String)> {
-    let bad = |why: &str| Error::user(format!("invalid sysctl {text:?}: {why}"));
+    let bad = |why: &str| {
+        Error::user(format!("invalid sysctl {text:?}: {why}"))
+            .hint("a container has net.*, fs.mqueue.* and System V ipc")
+    };
     let (key, value) = text.split_once('=').ok_or_else(|| bad("it is KEY=VALUE"))?;
     let part = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b));
     if !key.split('.').all(part) {
         return Err(bad("a key is words with dots between, such as net.core.somaxconn"));
     }
     if !IPC.contains(&key) && !key.starts_with("net.") && !key.starts_with("fs.mqueue.") {
-        return Err(bad("it belongs to the whole host").hint("a container has net.*, fs.mqueue.* and System V ipc"));
+        return Err(bad("it belongs to the whole host"));
     }
     if value.contains('\0') || value.contains('\n') {
         return Err(bad("a value is one line"));

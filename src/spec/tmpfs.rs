@@ -44,7 +44,10 @@ const FLAGS: [&str; 18] = [
 const WITH_VALUE: [&str; 5] = ["gid", "mpol", "nr_blocks", "nr_inodes", "uid"];
 
 pub fn parse(text: &str) -> Result<TmpfsMount> {
-    let bad = |why: &str| Error::user(format!("invalid tmpfs {text:?}: {why}"));
+    let bad = |why: &str| {
+        Error::user(format!("invalid tmpfs {text:?}: {why}"))
+            .hint("--tmpfs /DIR[:size=64m,mode=1777,uid=,gid=,ro,exec]")
+    };
     let (path, options) = text.split_once(':').unwrap_or((text, ""));
     let path = target(path).map_err(|_| bad("the target is an absolute path, not /"))?;
     let mut tmpfs = TmpfsMount { target: path, size: None, mode: None, options: Vec::new() };
@@ -60,9 +63,7 @@ pub fn parse(text: &str) -> Result<TmpfsMount> {
             }
             None if FLAGS.contains(&option) => tmpfs.options.push(option.to_owned()),
             _ => {
-                return Err(
-                    bad(&format!("no such option {option:?}")).hint("size=64m, mode=1777, uid=, gid=, ro, exec")
-                );
+                return Err(bad(&format!("no such option {option:?}")));
             }
         }
     }

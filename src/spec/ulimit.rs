@@ -33,10 +33,14 @@ const NAMES: [(&str, PosixRlimitType); 15] = [
 
 /// `name=soft[:hard]`; one number is both, -1 is unlimited, soft is at most hard.
 pub fn parse(text: &str) -> Result<Ulimit> {
-    let bad = |why: &str| Error::user(format!("invalid ulimit {text:?}: {why}"));
+    let names = NAMES.map(|(name, _)| name).join(", ");
+    let bad = |why: &str| {
+        Error::user(format!("invalid ulimit {text:?}: {why}"))
+            .hint(format!("--ulimit NAME=SOFT[:HARD]; the names are {names}"))
+    };
     let (name, limits) = text.split_once('=').ok_or_else(|| bad("it is name=soft[:hard]"))?;
     let Some(&(_, kind)) = NAMES.iter().find(|(known, _)| *known == name) else {
-        return Err(bad("no such limit").hint(format!("the limits are {}", NAMES.map(|(name, _)| name).join(", "))));
+        return Err(bad("no such limit"));
     };
     let (soft, hard) = limits.split_once(':').unwrap_or((limits, limits));
     let number = |s: &str| if s == "-1" { Some(u64::MAX) } else { s.parse().ok().filter(|_| !s.starts_with('+')) };

@@ -15,6 +15,10 @@ struct Options {
 
 /// docker's rules (moby, volume/mounts/linux_parser.go). A source that begins with `.` is taken from `cwd`.
 pub fn parse(text: &str, cwd: &str) -> Result<MountRequest> {
+    parse_parts(text, cwd).map_err(|e| e.hint("-v FROM:TO[:ro], where FROM is a path or a volume's name"))
+}
+
+fn parse_parts(text: &str, cwd: &str) -> Result<MountRequest> {
     let bad = |why: &str| Error::user(format!("invalid volume {text:?}: {why}"));
     let parts: Vec<&str> = text.split(':').collect();
     let (source, to, options) = match parts[..] {
@@ -24,7 +28,7 @@ pub fn parse(text: &str, cwd: &str) -> Result<MountRequest> {
         _ => return Err(bad("too many colons").hint("use --mount type=bind,source=…,target=… for a path with a colon")),
     };
     if source == Some("") || to.is_empty() {
-        return Err(bad("a part is empty").hint("-v takes SOURCE:TARGET[:ro]"));
+        return Err(bad("a part is empty"));
     }
     let options = parse_options(options).map_err(|why| bad(&why))?;
     let to = target(to).map_err(|e| bad(&e.message).hint("the target is an absolute path, not /"))?;

@@ -15,6 +15,7 @@ pub mod nftables;
 pub mod record;
 pub mod socket;
 pub mod tty;
+pub mod screen;
 
 use crate::error::{Errno, SysError, SysResult};
 use std::ffi::CStr;
