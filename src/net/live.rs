@@ -246,7 +246,7 @@ fn published_port(bridge_nf: &str, forward: &str) {
     let host = Host::new();
     let _ = std::fs::write("/proc/sys/net/bridge/bridge-nf-call-iptables", bridge_nf);
     sh(&format!(
-        "nft 'table ip filter {{ chain FORWARD {{ type filter hook forward priority 0; policy {forward}; }} }}'"
+        "nft 'table ip filter {{ chain FORWARD {{ type filter hook forward priority 0; policy {forward}; }}; }}'"
     ));
     let neighbour = Space::new();
     sh(&format!("ip link add n0 type veth peer name eth0 netns {}", neighbour.pid()));
@@ -314,7 +314,7 @@ fn after_the_last_network_all_is_as_before() {
     sandbox("after_the_last_network_all_is_as_before", || {
         let host = Host::new();
         sh("nft 'table ip filter { chain FORWARD { type filter hook forward priority 0; policy drop; }; \
-            chain DOCKER-USER { counter }; }'");
+            chain DOCKER-USER { counter; }; }'");
         let before = snapshot();
         let web = host.start("web", &["8080:80", "127.0.0.1:8081:81", "5353:53/udp"]).unwrap();
         let other = host.start("other", &[]).unwrap();
