@@ -10,6 +10,7 @@ use crate::sys::fs;
 use crate::sys::record::{self, Durability, Lock};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use std::os::fd::OwnedFd;
 
 /// Version of the records. Ours and the one before are read.
 const VERSION: u32 = 1;
@@ -18,7 +19,7 @@ const VERSION: u32 = 1;
 #[derive(Debug)]
 pub struct Networks {
     pub state: HostPath,
-    _lock: Lock,
+    lock: Lock,
 }
 
 /// What was set on the host for all networks, and how it was before.
@@ -41,7 +42,12 @@ impl Networks {
         let dir = directory(state);
         fs::mkdir_all(dir.as_path(), 0o700)?;
         let lock = Lock::exclusive(dir.child(".lock").as_path())?;
-        Ok(Networks { state: state.clone(), _lock: lock })
+        Ok(Networks { state: state.clone(), lock })
+    }
+
+    /// The lock alone, to be handed to the process that goes on.
+    pub fn into_lock(self) -> OwnedFd {
+        self.lock.into()
     }
 
     pub fn save(&self, network: &Network) -> Result<()> {

@@ -103,7 +103,7 @@ fn design(
     let found = image::find(roots, request, network == network::Use::Lend, progress)?;
     let spec_facts = facts::for_spec(roots, &id, request, found.root.as_ref())?;
     let mut spec = spec::build(request, found.config.as_ref(), &spec_facts)?;
-    let lent = network::lend(roots, &id, request, &mut spec, network)?;
+    let lent = network::lend(roots, &id, &request.network, found.config.as_ref(), &mut spec, network)?;
     let facts = facts::for_plan(&spec, found.root.as_ref(), &spec_facts.cgroup_path, lent.facts.clone())?;
     let birth = birth(roots, &id, request, &found, &lent, &spec_facts)?;
     let mut planned = plan::build(&spec, &birth, &facts)?;
@@ -141,7 +141,7 @@ fn birth<'a>(
         root,
         seccomp: super::seccomp(&spec::security::seccomp(request))?,
         directories,
-        files: network::files(&life, request, lent, &hostname),
+        files: network::files(&life, request, lent, &hostname)?,
         network: lent.plan.clone(),
         console: request.tty.then(size_of_terminal),
         state_dir: life,

@@ -58,7 +58,6 @@ pub struct Facts {
     pub mount: mount::plan::Facts,
     pub cgroup: cgroup::facts::Hierarchies,
     pub security: security::plan::Facts,
-    pub net: net::plan::NetFacts,
 }
 
 /// What is to be born, besides what the specification says of it.
@@ -68,7 +67,7 @@ pub struct Birth<'a> {
     /// The container's directory in the state root; `rootfs` in it becomes the root.
     pub state_dir: HostPath,
     pub root: RootSource,
-    pub seccomp: security::plan::SeccompChoice,
+    pub security: security::plan::Request,
     /// Directories to make and files to write for it (hosts, hostname, resolv.conf).
     pub directories: Vec<HostPath>,
     pub files: Vec<(HostPath, String)>,
@@ -110,7 +109,7 @@ pub fn build(spec: &Spec, birth: &Birth<'_>, facts: &Facts) -> Result<Planned> {
     let path = linux.and_then(|l| l.cgroups_path().as_ref()).and_then(|p| p.to_str()).unwrap_or("minirun").to_owned();
     let resources = linux.and_then(|l| l.resources().as_ref());
     let cgroup = cgroup::plan::plan(resources, &path, &facts.cgroup)?;
-    let security = security::plan::plan(process, linux, &birth.seccomp, &facts.security)?;
+    let security = security::plan::plan(process, &birth.security, &facts.security)?;
     let rootfs = birth.state_dir.child("rootfs");
     let view = cgroup_view(&facts.cgroup);
     let mounts = mount::plan::plan(spec, &birth.root, &rootfs, &view, &facts.mount)?;
@@ -124,12 +123,12 @@ pub fn build(spec: &Spec, birth: &Birth<'_>, facts: &Facts) -> Result<Planned> {
         join,
         join_cgroup: wrap(cgroup.inside, Step::Cgroup),
         session: vec![Step::NewSession],
-        early: wrap(security.early, Step::Security),
+        early: wrap(security.inside_early, Step::Security),
         mounts: wrap(mounts, Step::Mount),
         names: names(spec),
         console: birth.console.map(|size| Step::Console { size }).into_iter().collect(),
         workdir: vec![Step::WorkingDirectory { path: process.cwd().to_string_lossy().into_owned() }],
-        identity: wrap(security.late, Step::Security),
+        identity: wrap(security.inside_late, Step::Security),
         exec: exec_step(process)?,
     };
     Ok(Planned { plan: order::birth(parts), warnings: [cgroup.warnings, security.warnings].concat() })
@@ -140,7 +139,7 @@ pub fn build_exec(
     spec: &Spec,
     process: &Process,
     init: &Identity,
-    seccomp: &security::plan::SeccompChoice,
+    security: &security::plan::Request,
     console: Option<Size>,
     facts: &Facts,
 ) -> Result<Planned> {
@@ -148,7 +147,7 @@ pub fn build_exec(
     let path = linux.and_then(|l| l.cgroups_path().as_ref()).and_then(|p| p.to_str()).unwrap_or("minirun").to_owned();
     let cgroup = cgroup::plan::plan(None, &path, &facts.cgroup)?;
     let join = cgroup.inside.into_iter().filter(|step| matches!(step, cgroup::step::Step::Join { .. }));
-    let security = security::plan::plan(process, linux, seccomp, &facts.security)?;
+    let security = security::plan::plan(process, security, &facts.security)?;
     let all = [Namespace::Ipc, Namespace::Uts, Namespace::Net, Namespace::Pid, Namespace::Cgroup, Namespace::Mount];
     let prepare = [
         wrap(join.collect(), Step::Cgroup), // through the host's paths, so before its mounts are left
@@ -157,10 +156,10 @@ pub fn build_exec(
     ];
     let inside = [
         vec![Step::NewSession],
-        wrap(security.early, Step::Security),
+        wrap(security.inside_early, Step::Security),
         console.map(|size| Step::Console { size }).into_iter().collect(),
         vec![Step::WorkingDirectory { path: process.cwd().to_string_lossy().into_owned() }],
-        wrap(security.late, Step::Security),
+        wrap(security.inside_late, Step::Security),
     ];
     let start = vec![Step::Wait(step::Wait::Start), exec_step(process)?];
     let plan = Plan { prepare: prepare.concat(), host: Vec::new(), inside: inside.concat(), start };
