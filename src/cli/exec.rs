@@ -54,5 +54,6 @@ pub(super) fn main(mut args: Args, roots: &Roots) -> Result<u8> {
             tty: args.tty,
             privileged: args.privileged,
         },
+        &ui::Bars::new(ui::Show::Nothing),
     )
 }

@@ -153,9 +153,23 @@ pub enum Show {
     Nothing,
 }
 
+/// When the next step of a trace is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pace {
+    Free,
+    OnEnter,
+}
+
+/// Waits for a line on stdin; its end means that nobody will press Enter any more, and so goes on.
+fn next_line() -> Result<()> {
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line).map(drop).map_err(|e| Error::host(format!("reading the standard input: {e}")))
+}
+
 /// Progress bars on stderr, where it is a terminal; elsewhere only warnings and traces.
 #[derive(Debug)]
 pub struct Bars {
+    pace: Pace,
     all: MultiProgress,
     tasks: Mutex<BTreeMap<String, ProgressBar>>,
     visible: bool,
@@ -164,7 +178,12 @@ pub struct Bars {
 impl Bars {
     pub fn new(show: Show) -> Bars {
         let visible = show == Show::Bars && std::io::stderr().is_terminal();
-        Bars { all: MultiProgress::new(), tasks: Mutex::default(), visible }
+        Bars { pace: Pace::Free, all: MultiProgress::new(), tasks: Mutex::default(), visible }
+    }
+
+    /// The same, with a traced step only when Enter is pressed.
+    pub fn at_pace(self, pace: Pace) -> Bars {
+        Bars { pace, ..self }
     }
 
     fn with_task(&self, task: &str, act: impl FnOnce(&ProgressBar)) {
@@ -209,8 +228,9 @@ impl Progress for Bars {
         self.above(|| warning(message));
     }
 
-    fn trace(&self, text: &str) {
-        self.above(|| stderr(&format!("{DIM}+{DIM:#} {}\n", printable(text))));
+    fn trace(&self, text: &str, why: &str) -> Result<()> {
+        self.above(|| stderr(&format!("{DIM}+{DIM:#} {}  {DIM}# {why}{DIM:#}\n", printable(text))));
+        if self.pace == Pace::OnEnter { next_line() } else { Ok(()) }
     }
 }
 

@@ -13,7 +13,7 @@ pub mod system;
 pub use crate::state::Roots;
 
 use crate::cgroup;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::facts;
 use crate::id::HostPath;
 use crate::monitor::protocol::Order;
@@ -89,7 +89,15 @@ fn spawn_monitor(
 }
 
 /// The filter of a request, read where it is a file.
-fn seccomp(choice: &SeccompChoice) -> Result<security::plan::SeccompChoice> {
-    let _ = choice;
-    Ok(security::plan::SeccompChoice::Default)
+fn seccomp(choice: &SeccompChoice) -> Result<security::plan::Request> {
+    use security::seccomp::SeccompChoice as Filter;
+    let seccomp = match choice {
+        SeccompChoice::Default => Filter::Default,
+        SeccompChoice::Unconfined => Filter::Unconfined,
+        SeccompChoice::File(path) => {
+            let text = fs::read_text(path.as_path());
+            Filter::DockerProfile(text.map_err(|e| Error::from(e).during(format!("seccomp profile {path}")).kind(Kind::User))?)
+        }
+    };
+    Ok(security::plan::Request { seccomp, preserve_fds: 0 })
 }

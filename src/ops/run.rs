@@ -14,6 +14,7 @@ use crate::monitor::protocol::{Order, Task};
 use crate::monitor::spawn::{Inherited, Monitor};
 use crate::mount::plan::RootSource;
 use crate::plan::{self, Birth, Planned};
+use crate::security;
 use crate::spec::request::{Explain, RunRequest, Source};
 use crate::spec::{self, SpecFacts};
 use crate::state::{Config, Roots, container};
@@ -25,6 +26,7 @@ use std::os::fd::OwnedFd;
 /// A container as it is to be: everything that was looked up and decided, and nothing done yet.
 struct Design {
     id: ContainerId,
+    security: security::plan::Request,
     found: Found,
     spec: Spec,
     lent: Lent,
@@ -107,19 +109,20 @@ fn design(
     let facts = facts::for_plan(&spec, found.root.as_ref(), &spec_facts.cgroup_path, lent.facts.clone())?;
     let birth = birth(roots, &id, request, &found, &lent, &spec_facts)?;
     let mut planned = plan::build(&spec, &birth, &facts)?;
+    let security = birth.security;
     planned.warnings.extend(spec::warnings(request, &spec_facts));
     planned.warnings.extend(lent.plan.warnings.iter().cloned());
-    Ok(Design { id, found, spec, lent, planned, cgroups: facts.cgroup })
+    Ok(Design { id, security, found, spec, lent, planned, cgroups: facts.cgroup })
 }
 
-fn birth<'a>(
+fn birth(
     roots: &Roots,
-    id: &'a ContainerId,
+    id: &ContainerId,
     request: &RunRequest,
     found: &Found,
     lent: &Lent,
     facts: &SpecFacts,
-) -> Result<Birth<'a>> {
+) -> Result<Birth> {
     let (dir, life) = (roots.container(id), roots.life(id));
     let (root, directories) = match &request.source {
         Source::Rootfs(dir) => (RootSource::Directory(dir.clone()), Vec::new()),
@@ -137,9 +140,8 @@ fn birth<'a>(
     };
     let hostname = spec::process::hostname(request, facts)?;
     Ok(Birth {
-        id,
         root,
-        seccomp: super::seccomp(&spec::security::seccomp(request))?,
+        security: super::seccomp(&spec::security::seccomp(request))?,
         directories,
         files: network::files(&life, request, lent, &hostname)?,
         network: lent.plan.clone(),
@@ -174,7 +176,8 @@ fn start(
         created: super::now(),
         remove: request.remove,
         publish: request.network.publish.clone(),
-        spec: serde_json::to_value(&design.spec).map_err(|e| Error::internal(format!("the specification: {e}")))?,
+        spec: value(&design.spec)?,
+        security: value(&design.security)?,
     };
     let mut undo = design.lent.undo;
     undo.extend(design.planned.plan.undo());
@@ -192,6 +195,10 @@ fn start(
     };
     let inherited = Inherited { console, output, locks: design.lent.locks };
     super::spawn_monitor(roots, order, inherited, &design.cgroups)
+}
+
+fn value(of: &impl serde::Serialize) -> Result<serde_json::Value> {
+    serde_json::to_value(of).map_err(|e| Error::internal(format!("a container's record: {e}")))
 }
 
 fn new_id() -> Result<ContainerId> {

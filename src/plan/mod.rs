@@ -5,7 +5,7 @@ mod order;
 pub mod step;
 
 use crate::error::{Error, Result};
-use crate::id::{ContainerId, HostPath};
+use crate::id::HostPath;
 use crate::mount::plan::{CgroupView, RootSource};
 use crate::sys::process::Identity;
 use crate::sys::tty::Size;
@@ -62,8 +62,7 @@ pub struct Facts {
 
 /// What is to be born, besides what the specification says of it.
 #[derive(Debug, Clone)]
-pub struct Birth<'a> {
-    pub id: &'a ContainerId,
+pub struct Birth {
     /// The container's directory in the state root; `rootfs` in it becomes the root.
     pub state_dir: HostPath,
     pub root: RootSource,
@@ -103,7 +102,7 @@ struct Parts {
 }
 
 /// The plan of a container's birth.
-pub fn build(spec: &Spec, birth: &Birth<'_>, facts: &Facts) -> Result<Planned> {
+pub fn build(spec: &Spec, birth: &Birth, facts: &Facts) -> Result<Planned> {
     let process = process_of(spec)?;
     let linux = spec.linux().as_ref();
     let path = linux.and_then(|l| l.cgroups_path().as_ref()).and_then(|p| p.to_str()).unwrap_or("minirun").to_owned();
@@ -174,7 +173,7 @@ fn process_of(spec: &Spec) -> Result<&Process> {
     spec.process().as_ref().ok_or_else(|| Error::user("the configuration has no process").hint("add `process` with `args`"))
 }
 
-fn directories(birth: &Birth<'_>, rootfs: &HostPath) -> Vec<Step> {
+fn directories(birth: &Birth, rootfs: &HostPath) -> Vec<Step> {
     let directories = birth.directories.iter().chain([rootfs]).map(|path| Step::MakeDirectory { path: path.clone() });
     let files =
         birth.files.iter().map(|(path, content)| Step::WriteFile { path: path.clone(), content: content.clone() });
