@@ -4,5 +4,6 @@
 pub mod cgroup;
 pub mod error;
 pub mod id;
+pub mod security;
 pub mod shell;
 pub mod sys;

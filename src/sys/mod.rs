@@ -3,8 +3,11 @@
 #![allow(unsafe_code, clippy::disallowed_methods)]
 
 pub mod cgroup;
+pub mod credentials;
 pub mod fs;
 pub mod record;
+pub mod rlimit;
+pub mod seccomp;
 
 use crate::error::{Errno, SysError, SysResult};
 
