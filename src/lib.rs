@@ -3,6 +3,7 @@
 // lowest first: arrows only point down
 pub mod error;
 pub mod id;
+pub mod security;
 pub mod shell;
 
 pub mod sys;
