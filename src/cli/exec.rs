@@ -6,10 +6,11 @@ use crate::ops::Roots;
 use crate::ops::run::{self, ExecRequest};
 
 /// Run a command in a running container, as confined as the container is
-///
-/// Example: minirun exec -it web sh
 #[derive(Debug, clap::Args)]
-#[command(override_usage = "minirun exec [OPTIONS] CONTAINER COMMAND [ARG...]")]
+#[command(
+    override_usage = "minirun exec [OPTIONS] CONTAINER COMMAND [ARG...]",
+    after_help = "Example: minirun exec -it web sh"
+)]
 pub(super) struct Args {
     /// Keep the standard input open
     #[arg(short, long)]

@@ -93,12 +93,12 @@ fn from_argv() -> Result<u8, Failure> {
     let mut command = command();
     command.build();
     let words = words::in_clap_grammar(&argv, &command);
-    let name = words.iter().skip(1).find_map(|word| command.find_subcommand(word)).map(|c| c.get_name().to_owned());
-    let fail = |error: Error| Failure { code: code_of(&error, name.as_deref()), error };
-    let parsed = command.try_get_matches_from(words).and_then(|matches| Cli::from_arg_matches(&matches));
+    let name = usage::path(&words, &command).get(1).map(|sub| sub.get_name());
+    let fail = |error: Error| Failure { code: code_of(&error, name), error };
+    let parsed = command.clone().try_get_matches_from(&words).and_then(|matches| Cli::from_arg_matches(&matches));
     match parsed {
         Ok(cli) => dispatch(cli).map_err(fail),
-        Err(e) => usage::answer(&e, name.as_deref()).map_err(fail),
+        Err(e) => usage::answer(&e, &words, &command).map_err(fail),
     }
 }
 

@@ -6,9 +6,8 @@ use crate::ops::Roots;
 use crate::ops::container::{self, Force};
 
 /// Remove containers
-///
-/// Example: minirun rm -f web
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example: minirun rm -f web")]
 pub(super) struct Args {
     /// Kill it first where it runs
     #[arg(short, long)]

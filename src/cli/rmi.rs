@@ -7,9 +7,8 @@ use crate::ops::container::Force;
 use crate::ops::image::{self, Removed};
 
 /// Remove images
-///
-/// Example: minirun rmi alpine
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example: minirun rmi alpine")]
 pub(super) struct Args {
     /// Even where containers that have ended use it
     #[arg(short, long)]

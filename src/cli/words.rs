@@ -123,7 +123,11 @@ fn one_flag(word: &str, arg: &Arg) -> Option<String> {
     }
     match word.split_once('=') {
         Some((flag, "true" | "1" | "t" | "T" | "TRUE" | "True")) => Some(flag.to_owned()),
-        Some((_, "false" | "0" | "f" | "F" | "FALSE" | "False")) => None,
+        // in `-it=false` the value is the last one's
+        Some((flag, "false" | "0" | "f" | "F" | "FALSE" | "False")) => {
+            let others = flag.strip_suffix(|_: char| true).filter(|rest| !flag.starts_with("--") && rest.len() > 1);
+            others.map(str::to_owned)
+        }
         // anything else is clap's to refuse
         _ => Some(word.to_owned()),
     }
@@ -185,6 +189,9 @@ mod tests {
             ("m run --rm=true x", "m run --rm -- x"),
             ("m run --rm=false x", "m run -- x"),
             ("m run -i=true -t=false x", "m run -i -- x"),
+            ("m run -it=false x", "m run -i -- x"),
+            ("m run -it=true x", "m run -it -- x"),
+            ("m run --rm=maybe x", "m run --rm=maybe -- x"),
             ("m rm --force=true a", "m rm --force a"),
             ("m rm a --force=false", "m rm a"),
         ] {

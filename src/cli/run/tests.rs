@@ -166,17 +166,3 @@ fn what_is_wrong_is_named() {
         assert!(error.message.starts_with(part) && error.hint.is_some() && error.exit_code() == 125, "{error:?}");
     }
 }
-
-#[test]
-fn the_short_help_is_one_screen() {
-    let mut command = command();
-    command.build();
-    let run = command.find_subcommand_mut("run").unwrap();
-    let short = run.render_help().to_string();
-    assert!(short.lines().count() <= 40, "{short}");
-    assert!(short.lines().all(|line| line.chars().count() <= 100), "{short}");
-    let long = run.render_long_help().to_string();
-    for heading in ["Container:", "Process:", "Files:", "Network:", "Limits:", "Security:", "Look inside:"] {
-        assert!(long.contains(heading), "{heading}");
-    }
-}
