@@ -27,7 +27,7 @@ pub(super) fn directory() -> Result<String> {
 /// A path on this host, as given on the command line.
 pub(super) fn path(text: &str) -> Result<HostPath> {
     if text.is_empty() {
-        return Err(Error::user("an empty path"));
+        return Err(Error::user("the path is empty").hint("name a file or directory"));
     }
     if text.starts_with('/') { HostPath::parse(text) } else { mount::host_path(text, &directory()?) }
 }

@@ -128,7 +128,9 @@ fn code_of(error: &Error, command: Option<&str>) -> u8 {
 }
 
 fn dispatch(cli: Cli) -> Result<u8> {
-    let roots: Roots = ops::roots(cli.root.as_deref(), cli.state.as_deref())?;
+    // a variable that is set to nothing is as good as not set
+    let dir = |dir: Option<String>| dir.filter(|dir| !dir.is_empty()).map(|dir| caller::path(&dir)).transpose();
+    let roots: Roots = ops::roots(dir(cli.root)?, dir(cli.state)?)?;
     match cli.command {
         None => ui::print(usage::INTRODUCTION).map(|()| 0),
         Some(Sub::Run(args)) => run::main(&args, &roots),

@@ -71,6 +71,8 @@ fn help(words: &[String], command: &clap::Command) -> clap::builder::StyledStr {
         let all = named.get_after_long_help().or(named.get_after_help()).cloned().unwrap_or_default();
         named = named.mut_args(|arg| arg.hide_short_help(false)).after_help(all);
     }
+    // clap says "see more with '--help'", here as there
+    let mut named = named.mut_arg("help", |arg| arg.help("Print help, --help all of it"));
     named.render_help()
 }
 
@@ -103,7 +105,9 @@ fn explain(error: &clap::Error, command: Option<&str>) -> Error {
             };
             usage(format!("unknown flag {flag}")).hint(hint)
         }
-        (ErrorKind::MissingRequiredArgument, Some(missing)) => usage(format!("missing {missing}")).hint(see),
+        (ErrorKind::MissingRequiredArgument, Some(missing)) => {
+            usage(format!("missing {}", missing.replace(['<', '>', '.'], ""))).hint(see)
+        }
         (ErrorKind::InvalidSubcommand, _) => {
             let word = context(error, ContextKind::InvalidSubcommand).unwrap_or_default();
             if let Some((_, instead)) = LATER.iter().find(|(known, _)| *known == word) {
@@ -240,7 +244,7 @@ mod tests {
             ("m run --bogus x", "unknown flag --bogus", "minirun run --help lists the flags"),
             ("m run --interactiv x", "unknown flag --interactiv", "did you mean --interactive?"),
             ("m run --volumes-from=a x", "--volumes-from is not supported yet", "give each container the same -v"),
-            ("m rm", "missing <CONTAINER>...", "minirun rm --help"),
+            ("m rm", "missing CONTAINER", "minirun rm --help"),
             ("m stop web", "stop is not supported yet", "minirun rm -f NAME"),
             ("m rmm", "unknown command rmm", "did you mean rmi or rm?"),
             ("m system", "system needs a command", "minirun system --help"),

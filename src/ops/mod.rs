@@ -18,11 +18,9 @@ pub struct Roots {
 }
 
 /// The two directories, by flag or environment, else the system's.
-pub fn roots(root: Option<&str>, state: Option<&str>) -> Result<Roots> {
-    Ok(Roots {
-        root: HostPath::parse(root.unwrap_or("/var/lib/minirun"))?,
-        state: HostPath::parse(state.unwrap_or("/run/minirun"))?,
-    })
+pub fn roots(root: Option<HostPath>, state: Option<HostPath>) -> Result<Roots> {
+    let or = |given: Option<HostPath>, default| given.map_or_else(|| HostPath::parse(default), Ok);
+    Ok(Roots { root: or(root, "/var/lib/minirun")?, state: or(state, "/run/minirun")? })
 }
 
 /// To whom long work tells how far it is. Threads may share it.

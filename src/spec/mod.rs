@@ -277,4 +277,4 @@ fn built<T>(part: std::result::Result<T, oci_spec::OciSpecError>) -> Result<T> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
