@@ -91,14 +91,13 @@ fn from_argv() -> Result<u8, Failure> {
         return ui::print(usage::INTRODUCTION).map(|()| 0).map_err(plain);
     }
     let mut command = command();
-    command.build();
     let words = words::in_clap_grammar(&argv, &command);
-    let name = usage::path(&words, &command).get(1).map(|sub| sub.get_name());
-    let fail = |error: Error| Failure { code: code_of(&error, name), error };
-    let parsed = command.clone().try_get_matches_from(&words).and_then(|matches| Cli::from_arg_matches(&matches));
+    let name = usage::path(&words, &command).get(1).map(|sub| sub.get_name().to_owned());
+    let fail = |error: Error| Failure { code: code_of(&error, name.as_deref()), error };
+    let parsed = command.try_get_matches_from_mut(&words).and_then(|matches| Cli::from_arg_matches(&matches));
     match parsed {
         Ok(cli) => dispatch(cli).map_err(fail),
-        Err(e) => usage::answer(&e, &words, &command).map_err(fail),
+        Err(e) => usage::answer(&e, &words, command).map_err(fail),
     }
 }
 

@@ -7,7 +7,7 @@ use crate::ops::container::{self, ContainerRow};
 
 /// List containers
 #[derive(Debug, clap::Args)]
-#[command(visible_alias = "ls", after_help = "Example: minirun ps -a")]
+#[command(after_help = "Example: minirun ps -a")]
 pub(super) struct Args {
     /// Those that have ended, too
     #[arg(short, long)]

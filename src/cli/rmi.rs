@@ -18,7 +18,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn main(args: &Args, roots: &Roots) -> Result<u8> {
-    let force = if args.force { Force::Kill } else { Force::No };
+    let force = if args.force { Force::Yes } else { Force::No };
     Ok(each(&args.images, |name| {
         for removed in image::remove(roots, name, force)? {
             match removed {

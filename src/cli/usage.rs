@@ -54,11 +54,12 @@ Options:
 ";
 
 /// Help and version are results; anything else that clap says is an error of one line and a hint.
-pub(super) fn answer(error: &clap::Error, words: &[String], command: &clap::Command) -> Result<u8> {
+pub(super) fn answer(error: &clap::Error, words: &[String], mut command: clap::Command) -> Result<u8> {
+    command.build();
     match error.kind() {
         ErrorKind::DisplayVersion => ui::help(&error.render().ansi()).map(|()| 0),
-        ErrorKind::DisplayHelp => ui::help(&help(words, command).ansi()).map(|()| 0),
-        _ => Err(explain(error, path(words, command).get(1).map(|sub| sub.get_name()))),
+        ErrorKind::DisplayHelp => ui::help(&help(words, &command).ansi()).map(|()| 0),
+        _ => Err(explain(error, path(words, &command).get(1).map(|sub| sub.get_name()))),
     }
 }
 
@@ -182,8 +183,7 @@ mod tests {
     use crate::cli::{command, words};
 
     fn answer_to(line: &str) -> Error {
-        let mut command = command();
-        command.build();
+        let command = command();
         let argv: Vec<String> = line.split(' ').map(str::to_owned).collect();
         let words = words::in_clap_grammar(&argv, &command);
         let name = argv.get(1).filter(|name| command.find_subcommand(name).is_some()).cloned();

@@ -26,11 +26,11 @@ pub fn list(_roots: &Roots) -> Result<Vec<ContainerRow>> {
     not_wired("ps")
 }
 
-/// Whether a running container is killed first.
+/// Whether what is in use is removed all the same: a running container is killed first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Force {
     No,
-    Kill,
+    Yes,
 }
 
 pub fn remove(_roots: &Roots, _container: &str, _force: Force) -> Result<()> {

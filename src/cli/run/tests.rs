@@ -9,8 +9,7 @@ use crate::spec::{mount, security, tmpfs, ulimit, volume};
 use clap::FromArgMatches as _;
 
 fn request(line: &[&str]) -> Result<RunRequest> {
-    let mut command = command();
-    command.build();
+    let command = command();
     let argv: Vec<String> = ["minirun", "run"].iter().chain(line).map(|word| (*word).to_owned()).collect();
     let words = words::in_clap_grammar(&argv, &command);
     let matches = command.try_get_matches_from(words);
