@@ -3,7 +3,6 @@
 // lowest first: arrows only point down
 pub mod error;
 pub mod id;
-pub mod security;
 pub mod shell;
 
 pub mod sys;

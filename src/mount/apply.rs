@@ -54,9 +54,14 @@ const FILE_MODE: u32 = 0o644;
 
 /// Layers (lowest first) as one tree, attached nowhere. Without `changes` it is read-only, and then needs two layers.
 pub fn overlay(lower: &[HostPath], changes: Option<(&HostPath, &HostPath)>, volatile: bool) -> Result<OwnedFd> {
-    let lowerdir = lowerdir(lower);
+    let joined = lowerdir(lower);
     let (upper, work);
-    let mut parameters = vec![Parameter::Text("source", "overlay"), Parameter::Text("lowerdir", &lowerdir)];
+    let mut parameters = vec![Parameter::Text("source", "overlay")];
+    if joined.len() <= STRING_MAX {
+        parameters.push(Parameter::Text("lowerdir", &joined));
+    } else {
+        parameters.extend(lower.iter().rev().map(|dir| Parameter::Text("lowerdir+", dir.as_str())));
+    }
     if let Some((upperdir, workdir)) = changes {
         (upper, work) = (overlay_escape(upperdir.as_str()), overlay_escape(workdir.as_str()));
         parameters.extend([Parameter::Text("upperdir", &upper), Parameter::Text("workdir", &work)]);
@@ -64,8 +69,16 @@ pub fn overlay(lower: &[HostPath], changes: Option<(&HostPath, &HostPath)>, vola
     if volatile {
         parameters.push(Parameter::Flag("volatile"));
     }
-    Ok(mount::detached("overlay", &parameters, 0)?)
+    let made = mount::detached("overlay", &parameters, 0);
+    let many = |e: &crate::error::SysError| e.errno == Errno::EINVAL && joined.len() > STRING_MAX;
+    made.map_err(|e| match many(&e) {
+        true => Error::from(e).hint(format!("an image of {} layers needs Linux 6.5 or newer", lower.len())),
+        false => e.into(),
+    })
 }
+
+/// fsconfig(2) takes strings of at most 256 bytes with their end; `lowerdir+` (Linux 6.5) takes layers one by one.
+const STRING_MAX: usize = 255;
 
 fn held(root: &Option<Root>) -> Result<&Root> {
     root.as_ref().ok_or_else(|| Error::internal("a mount step runs before the root is made"))

@@ -1,20 +1,272 @@
-//! stub
-use super::attach::Screen;
-use crate::error::Result;
-use crate::id::{Digest, HostPath};
-use crate::spec::request::{RunRequest, Source};
-use crate::state::Roots;
-use crate::sys::fs::Root;
-use oci_spec::image::ImageConfiguration;
+//! `images`, `rmi`, `load`, `import`, `pull`, `demo kernel`; and the image of a run.
 
-/// x
+use super::container::{self, Force};
+use super::{Progress, run};
+use crate::error::{During as _, Error, Result};
+use crate::id::{ContainerPath, Digest, HostPath};
+use crate::image::registry::{self, RegistryConfig};
+use crate::image::{Image, Platform, Reference, Store, archive, builtin, short_link};
+use crate::mount::probe;
+use crate::spec::mount::{BindMount, MountRequest};
+use crate::spec::request::{Pull, RunRequest, Source};
+use crate::state::Roots;
+use crate::sys::fs::{self, Root};
+use crate::sys::{event, host};
+use oci_spec::image::ImageConfiguration;
+use std::collections::BTreeSet;
+use std::path::Path;
+
+/// The image of a run, unpacked and open for looking into.
+#[derive(Debug)]
 pub(super) struct Found {
+    /// `None` where it cannot be looked into: `--explain` for a normal user.
     pub(super) root: Option<Root>,
     pub(super) config: Option<ImageConfiguration>,
+    /// Lowest first; none with `--rootfs`.
     pub(super) layers: Vec<HostPath>,
     pub(super) id: Option<Digest>,
 }
-pub(super) fn find(_roots: &Roots, request: &RunRequest, _pull: bool, _screen: &mut dyn Screen) -> Result<Found> {
-    let (d, layers) = match &request.source { Source::Rootfs(d) => (d.clone(), vec![]), Source::Image(i) => { let d = HostPath::parse(i)?; (d.clone(), vec![d]) } };
-    Ok(Found { root: Some(Root::open(d.as_path())?), config: None, layers, id: None })
+
+/// Finds the image of a request, pulls it where it is missing and may be pulled, and unpacks it.
+pub(super) fn find(roots: &Roots, request: &RunRequest, may_pull: bool, progress: &dyn Progress) -> Result<Found> {
+    let name = match &request.source {
+        Source::Rootfs(dir) => {
+            let root = Root::open(dir.as_path());
+            let root = root.map_err(|e| Error::user(format!("cannot use {dir} as root: {e}")).hint("--rootfs takes a directory"))?;
+            return Ok(Found { root: Some(root), config: None, layers: Vec::new(), id: None });
+        }
+        Source::Image(name) => name,
+    };
+    let store = Store::open(&roots.root)?;
+    let image = match (request.pull, store.find(name)) {
+        (Pull::Always, _) if may_pull => pull_into(&store, name, request.platform.as_deref(), progress)?,
+        (_, Ok(image)) => image,
+        (_, Err(_)) if is_hello(name) => load_hello(&store, roots)?,
+        (Pull::Missing, Err(_)) if may_pull => pull_into(&store, name, request.platform.as_deref(), progress)?,
+        (_, Err(error)) => return Err(error),
+    };
+    let layers: Vec<HostPath> = store.layer_dirs(&image)?.iter().map(short_link).collect();
+    let root = probe::open_layers(&layers)?;
+    Ok(Found { root: Some(root), id: Some(image.manifest.clone()), layers, config: Some(image.config) })
+}
+
+fn is_hello(name: &str) -> bool {
+    Reference::parse(name).is_ok_and(|name| name.familiar() == builtin::HELLO_NAME || name.familiar() == "hello")
+}
+
+/// Puts the image that is built into this program into the store.
+fn load_hello(store: &Store, roots: &Roots) -> Result<Image> {
+    let dir = roots.state.child(&format!("hello-{}", std::process::id()));
+    let loaded = builtin::hello_layout(&dir).and_then(|_| archive::load(store, dir.as_path(), &()));
+    fs::remove_tree(dir.as_path())?;
+    loaded?;
+    store.find(builtin::HELLO_NAME)
+}
+
+/// A line of `images`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageRow {
+    /// Without a tag: `alpine`, `localhost:5000/a/b`; `<none>`.
+    pub repository: String,
+    pub tag: String,
+    pub id: Digest,
+    /// Seconds since it was made, where the image says.
+    pub age: Option<u64>,
+    /// Bytes of all layers, as they are stored.
+    pub size: u64,
+}
+
+pub fn list(roots: &Roots) -> Result<Vec<ImageRow>> {
+    if !fs::exists(roots.root.child("images").as_path()) {
+        return Ok(Vec::new());
+    }
+    let images = Store::open(&roots.root)?.list()?;
+    // a broken image hides no other; `rmi` by its digest removes it
+    Ok(images.into_iter().flatten().flat_map(|image| rows(&image)).collect())
+}
+
+fn rows(image: &Image) -> Vec<ImageRow> {
+    let age = image.config.created().as_deref().map(super::seconds_since);
+    let row = |repository: String, tag: &str| ImageRow {
+        repository,
+        tag: tag.to_owned(),
+        id: image.id.clone(),
+        age,
+        size: image.size(),
+    };
+    if image.names.is_empty() {
+        return vec![row("<none>".to_owned(), "<none>")];
+    }
+    let named = |name: &Reference| row(name.familiar_repository(), name.tag().unwrap_or("<none>"));
+    image.names.iter().map(named).collect()
+}
+
+/// What `rmi` did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Removed {
+    Untagged(String),
+    Deleted(Digest),
+}
+
+pub fn remove(roots: &Roots, image: &str, force: Force) -> Result<Vec<Removed>> {
+    let in_use: BTreeSet<Digest> = match force {
+        Force::Kill => BTreeSet::new(),
+        Force::No => container::all(roots)?.into_iter().filter_map(|c| c.config.and_then(|c| c.image_id)).collect(),
+    };
+    let removed = Store::open(&roots.root)?.remove(image, &in_use)?;
+    let untagged = removed.untagged.iter().map(|name| Removed::Untagged(name.familiar()));
+    Ok(untagged.chain(removed.deleted.into_iter().map(Removed::Deleted)).collect())
+}
+
+/// What docker's inspect shows of an image.
+pub(super) fn inspect(roots: &Roots, name: &str) -> Result<serde_json::Value> {
+    let image = Store::open(&roots.root)?.find(name)?;
+    let config = image.config.config();
+    Ok(serde_json::json!({
+        "Id": image.id,
+        "RepoTags": image.names.iter().map(Reference::familiar).collect::<Vec<_>>(),
+        "Digest": image.manifest,
+        "Created": image.config.created(),
+        "Architecture": image.config.architecture().to_string(),
+        "Os": image.config.os().to_string(),
+        "Size": image.size(),
+        "Config": config,
+        "RootFS": { "Type": "layers", "Layers": image.layers.iter().map(|l| &l.diff_id).collect::<Vec<_>>() },
+    }))
+}
+
+/// Where an archive comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Input {
+    Stdin,
+    /// A file, or for `load` the directory of an OCI layout.
+    Path(HostPath),
+}
+
+/// The names of what was loaded, or digests where there is no name.
+pub fn load(roots: &Roots, input: &Input, progress: &dyn Progress) -> Result<Vec<String>> {
+    roots.make()?;
+    let store = Store::open(&roots.root)?;
+    let bars = Bars(progress);
+    match input {
+        Input::Stdin => archive::load_from(&store, &mut std::io::stdin().lock(), &bars),
+        Input::Path(path) => archive::load(&store, path.as_path(), &bars),
+    }
+}
+
+/// A root file system as a tar becomes an image of one layer with this name.
+pub fn import(roots: &Roots, input: &Input, name: Option<&str>, progress: &dyn Progress) -> Result<Digest> {
+    roots.make()?;
+    let store = Store::open(&roots.root)?;
+    let name = name.map(Reference::parse).transpose()?;
+    let bars = Bars(progress);
+    let image = match input {
+        Input::Stdin => archive::import(&store, &mut std::io::stdin().lock(), name.as_ref(), &bars)?,
+        Input::Path(path) => {
+            let mut file = std::fs::File::from(fs::open_read(path.as_path())?);
+            archive::import(&store, &mut file, name.as_ref(), &bars)?
+        }
+    };
+    Ok(image.id)
+}
+
+/// What was pulled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pulled {
+    /// The whole name: `docker.io/library/alpine:latest`.
+    pub name: String,
+    pub digest: Digest,
+}
+
+pub fn pull(roots: &Roots, reference: &str, platform: Option<&str>, progress: &dyn Progress) -> Result<Pulled> {
+    roots.make()?;
+    let image = pull_into(&Store::open(&roots.root)?, reference, platform, progress)?;
+    Ok(Pulled { name: Reference::parse(reference)?.to_string(), digest: image.manifest })
+}
+
+/// The file of mirrors and registries without TLS.
+const REGISTRIES: &str = "/etc/minirun/registries.toml";
+
+fn pull_into(store: &Store, name: &str, platform: Option<&str>, progress: &dyn Progress) -> Result<Image> {
+    let reference = Reference::parse(name)?;
+    let platform = platform.map_or_else(|| Ok(Platform::host()), Platform::parse)?;
+    let config = match fs::read_text(Path::new(REGISTRIES)) {
+        Ok(text) => RegistryConfig::parse(&text).during(|| REGISTRIES)?,
+        Err(_) => RegistryConfig::default(),
+    };
+    registry::pull(store, &reference, &config, &platform, &Bars(progress))
+}
+
+/// The image domain's progress, drawn by the command line.
+struct Bars<'a>(&'a dyn Progress);
+
+impl crate::image::Progress for Bars<'_> {
+    fn update(&self, item: &str, done: u64, total: Option<u64>) {
+        self.0.update(item, done, total);
+    }
+}
+
+/// A line of `demo kernel`: what one root file system sees of the kernel and says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KernelRow {
+    /// `host`, or the image.
+    pub place: String,
+    /// `uname -r`.
+    pub release: String,
+    /// /proc/version.
+    pub version: String,
+    pub boot_id: String,
+    /// PRETTY_NAME of its os-release.
+    pub distribution: Option<String>,
+}
+
+/// The host first, then each image, in which nothing of the image itself is run: a tool of ours is mounted into it.
+pub fn demo_kernel(roots: &Roots, images: &[String], progress: &dyn Progress) -> Result<Vec<KernelRow>> {
+    let text = |path: &str| fs::read_text(Path::new(path)).map(|text| text.trim().to_owned());
+    let mut rows = vec![KernelRow {
+        place: "host".to_owned(),
+        release: host::kernel_release()?,
+        version: text("/proc/version")?,
+        boot_id: text("/proc/sys/kernel/random/boot_id")?,
+        distribution: text("/etc/os-release").ok().and_then(|text| pretty_name(&text)),
+    }];
+    roots.make()?;
+    let tool = roots.state.child(&format!("tool-{}", std::process::id()));
+    fs::write_new(tool.as_path(), builtin::HELLO, 0o755)?;
+    let seen: Result<Vec<_>> = images.iter().map(|image| kernel_of(roots, image, &tool, progress)).collect();
+    fs::unlink(tool.as_path())?;
+    rows.extend(seen?);
+    Ok(rows)
+}
+
+fn kernel_of(roots: &Roots, image: &str, tool: &HostPath, progress: &dyn Progress) -> Result<KernelRow> {
+    const PLACE: &str = "/.minirun-tool";
+    let mut request = RunRequest::new(Source::Image(image.to_owned()));
+    request.remove = true;
+    request.network.mode = Some("none".to_owned());
+    request.entrypoint = Some(vec![PLACE.to_owned()]);
+    request.command = vec!["--kernel".to_owned()];
+    request.mounts = vec![MountRequest::Bind(BindMount::read_only(tool.clone(), ContainerPath::parse(PLACE)?))];
+    let root = find(roots, &request, true, progress)?.root;
+    let release = root.as_ref().map(|root| probe::text(root, "/etc/os-release")).transpose()?.flatten();
+    let (reader, writer) = event::pipe()?;
+    let outcome = run::run_with_output(roots, &request, Some(writer), progress)?;
+    let output = event::read_to_string(reader)?;
+    let mut lines = output.lines().map(str::to_owned);
+    match (outcome.exit.code(), lines.next(), lines.next(), lines.next()) {
+        (0, Some(release_), Some(version), Some(boot_id)) => Ok(KernelRow {
+            place: image.to_owned(),
+            release: release_,
+            version,
+            boot_id,
+            distribution: release.and_then(|text| pretty_name(&text)),
+        }),
+        (code, ..) => Err(Error::internal(format!("the tool in image {image} ended with {code}: {output:?}"))),
+    }
+}
+
+/// PRETTY_NAME of os-release(5).
+fn pretty_name(text: &str) -> Option<String> {
+    let value = text.lines().find_map(|line| line.strip_prefix("PRETTY_NAME="))?;
+    Some(value.trim_matches(['"', '\'']).to_owned())
 }

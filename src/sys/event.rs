@@ -5,7 +5,7 @@ use crate::error::{Errno, SysResult};
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Which of the descriptors can be read now, or have ended; waits until one can.
 pub fn readable(fds: &[BorrowedFd<'_>]) -> SysResult<Vec<bool>> {
@@ -93,6 +93,16 @@ impl AsFd for Signals {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
+}
+
+/// A pipe, both ends close-on-exec: what is written to the second is read from the first.
+pub fn pipe() -> SysResult<(OwnedFd, OwnedFd)> {
+    named(nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC), || "pipe2()".into())
+}
+
+/// Everything up to the end.
+pub fn read_to_string(fd: OwnedFd) -> SysResult<String> {
+    named_io(std::io::read_to_string(std::fs::File::from(fd)), || "read()".into())
 }
 
 /// One read; 0 at the end. EIO, which a pty gives when its other side has closed, is the end too.
