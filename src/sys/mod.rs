@@ -2,8 +2,10 @@
 //! Every failure is a [`SysError`](crate::error::SysError) that shows the call.
 #![allow(unsafe_code, clippy::disallowed_methods)]
 
+pub mod at;
 pub mod fs;
 pub mod record;
+pub mod tree;
 
 use crate::error::{Errno, SysError, SysResult};
 
