@@ -3,6 +3,7 @@
 // lowest first: arrows only point down
 pub mod error;
 pub mod id;
+pub mod image;
 pub mod shell;
 
 pub mod sys;

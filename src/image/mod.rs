@@ -2,3 +2,23 @@
 
 pub mod assemble;
 pub mod builtin;
+//! Images: names, the store, and how images come into it. Four ways in (`archive`: a layout, an archive, a plain
+//! rootfs; `registry`: a pull), one way out (`Store::layer_dirs`: directories for overlayfs).
+//!
+//! * `reference`, `index`: pure data. `store`: find, tag, remove. `ingest`: blobs on their way in; the store changes
+//!   only when an image is whole. `unpack`: layer directories. `layer/`: the extractor.
+//! * Nothing here prints, knows a container, or trusts a byte that it has not hashed.
+pub mod archive;
+mod index;
+mod ingest;
+mod layer;
+mod platform;
+mod progress;
+pub mod reference;
+mod store;
+mod unpack;
+pub use platform::Platform;
+pub use progress::Progress;
+pub use reference::Reference;
+pub use store::{Image, LayerRef, Removed, Store, host_architecture};
+pub use unpack::short_link;

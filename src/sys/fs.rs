@@ -253,10 +253,7 @@ pub fn rmdir(path: &Path) -> SysResult<()> {
 
 /// Removes a tree of our own; never follows links, never leaves the tree. Gone already is success.
 pub fn remove_tree(path: &Path) -> SysResult<()> {
-    match std::fs::remove_dir_all(path) {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        done => named_io(done, || format!("remove_tree({path:?})")),
-    }
+    super::tree::remove(path)
 }
 
 /// Removes a file. Gone already is success.

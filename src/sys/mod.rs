@@ -6,6 +6,7 @@ pub mod cgroup;
 pub mod conntrack;
 pub mod credentials;
 pub mod event;
+pub mod at;
 pub mod fs;
 pub mod host;
 pub mod mount;
@@ -18,6 +19,7 @@ pub mod rlimit;
 pub mod seccomp;
 pub mod socket;
 pub mod tty;
+pub mod tree;
 
 use crate::error::{Errno, SysError, SysResult};
 use std::ffi::CStr;

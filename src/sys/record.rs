@@ -45,6 +45,11 @@ impl Lock {
         Lock::take(path, libc::LOCK_EX)
     }
 
+    /// Waits until nobody holds it exclusively; many may share it.
+    pub fn shared(path: &Path) -> SysResult<Lock> {
+        Lock::take(path, libc::LOCK_SH)
+    }
+
     /// `None` where somebody else has it.
     pub fn try_exclusive(path: &Path) -> SysResult<Option<Lock>> {
         match Lock::take(path, libc::LOCK_EX | libc::LOCK_NB) {

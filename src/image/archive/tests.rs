@@ -1,0 +1,281 @@
+use super::super::layer::tests::Tar;
+use super::*;
+use crate::id::HostPath;
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::Write as _;
+
+struct Place {
+    dir: tempfile::TempDir,
+    store: Store,
+}
+
+fn place() -> Place {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(&HostPath::parse(dir.path().join("root").to_str().unwrap()).unwrap()).unwrap();
+    Place { dir, store }
+}
+
+impl Place {
+    /// Nothing of an image is in the store.
+    fn check_empty(&self, what: &str) {
+        assert!(self.store.list().unwrap().is_empty(), "{what}");
+        let root = self.dir.path().join("root");
+        assert_eq!(fs::read_dir(root.join("images/blobs/sha256")).unwrap().count(), 0, "{what}");
+        let left: Vec<_> = fs::read_dir(root.join("images")).unwrap().map(|e| e.unwrap().file_name()).collect();
+        assert!(left.iter().all(|n| !n.to_string_lossy().starts_with(".staging-")), "{what}: {left:?}");
+    }
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// An image of these layers as the files of a layout, without index.json.
+struct Made {
+    files: Vec<(String, Vec<u8>)>,
+    manifest: Digest,
+    size: usize,
+}
+
+fn blob(files: &mut Vec<(String, Vec<u8>)>, bytes: &[u8]) -> serde_json::Value {
+    let digest = Digest::of(bytes);
+    files.push((format!("blobs/sha256/{}", digest.hex()), bytes.to_vec()));
+    serde_json::json!({"digest": digest, "size": bytes.len()})
+}
+
+fn typed(mut descriptor: serde_json::Value, media_type: &str) -> serde_json::Value {
+    descriptor["mediaType"] = media_type.into();
+    descriptor
+}
+
+fn config(layers: &[Vec<u8>]) -> Vec<u8> {
+    let diff_ids: Vec<Digest> = layers.iter().map(|layer| Digest::of(layer)).collect();
+    serde_json::json!({"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": diff_ids}})
+        .to_string()
+        .into_bytes()
+}
+
+fn image(layers: &[Vec<u8>]) -> Made {
+    let mut files = vec![("oci-layout".to_owned(), br#"{"imageLayoutVersion":"1.0.0"}"#.to_vec())];
+    let blobs: Vec<_> = layers
+        .iter()
+        .map(|l| typed(blob(&mut files, &gzip(l)), "application/vnd.oci.image.layer.v1.tar+gzip"))
+        .collect();
+    let config = typed(blob(&mut files, &config(layers)), "application/vnd.oci.image.config.v1+json");
+    let manifest = serde_json::json!({"schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": blobs});
+    let manifest = manifest.to_string().into_bytes();
+    blob(&mut files, &manifest);
+    Made { files, manifest: Digest::of(&manifest), size: manifest.len() }
+}
+
+fn index(made: &Made, name: &str) -> Vec<u8> {
+    serde_json::json!({"schemaVersion": 2, "manifests": [{
+        "mediaType": MANIFEST, "digest": made.manifest, "size": made.size,
+        "annotations": {"org.opencontainers.image.ref.name": name}
+    }]})
+    .to_string()
+    .into_bytes()
+}
+
+fn with_index(mut made: Made, name: &str) -> Vec<(String, Vec<u8>)> {
+    made.files.push(("index.json".to_owned(), index(&made, name)));
+    made.files
+}
+
+fn tar(files: &[(String, Vec<u8>)]) -> Vec<u8> {
+    files.iter().fold(Tar::default(), |tar, (path, bytes)| tar.bytes(path, bytes)).end()
+}
+
+fn layer(text: &str) -> Vec<u8> {
+    Tar::default().dir("etc/").file("etc/x", text).end()
+}
+
+#[test]
+fn a_layout_comes_in_as_directory_and_as_archive() {
+    let files = with_index(image(&[layer("1"), layer("2")]), "busybox:1.36");
+    for form in ["directory", "tar", "gz", "zst"] {
+        let place = place();
+        let path = place.dir.path().join("image");
+        match form {
+            "directory" => {
+                for (name, bytes) in &files {
+                    fs::create_dir_all(path.join(name).parent().unwrap()).unwrap();
+                    fs::write(path.join(name), bytes).unwrap();
+                }
+            }
+            "gz" => fs::write(&path, gzip(&tar(&files))).unwrap(),
+            "zst" => fs::write(&path, zstd::encode_all(&tar(&files)[..], 1).unwrap()).unwrap(),
+            _ => fs::write(&path, tar(&files)).unwrap(),
+        }
+        let images = load(&place.store, &path, &()).unwrap();
+        assert_eq!(images[0].label(), "busybox:1.36", "{form}");
+        let found = place.store.find("busybox:1.36").unwrap();
+        assert_eq!(place.store.find(&found.id.short()[..5]).unwrap().manifest, found.manifest);
+        if !nix::unistd::geteuid().is_root() {
+            eprintln!("skipped: unpacking layers needs root");
+            continue;
+        }
+        let dirs = place.store.layer_dirs(&found).unwrap();
+        assert_eq!(dirs.len(), 2);
+        assert_eq!(fs::read_to_string(dirs[1].child("etc/x").as_path()).unwrap(), "2");
+        assert_eq!(
+            fs::canonicalize(super::super::short_link(&dirs[1]).as_path()).unwrap(),
+            fs::canonicalize(dirs[1].as_path()).unwrap()
+        );
+        let removed = place.store.remove("busybox:1.36", &BTreeSet::new()).unwrap();
+        assert_eq!(removed.deleted, [found.id]);
+        place.check_empty(form);
+        let left = fs::read_dir(place.store.layers().as_path()).unwrap().map(|e| e.unwrap().file_name());
+        assert!(left.into_iter().all(|n| n == "l" || n.to_string_lossy().starts_with(".lock-")));
+        assert_eq!(fs::read_dir(place.store.layers().child("l").as_path()).unwrap().count(), 0);
+    }
+}
+
+#[test]
+fn a_docker_archive_comes_in_with_its_tags() {
+    let (first, second) = (layer("1"), layer("2"));
+    let config = config(&[first.clone(), second.clone(), first.clone()]);
+    let manifest = br#"[{"Config":"c.json","RepoTags":["alpine:3","team/x:y"],"Layers":["a/layer.tar","b/layer.tar","c/layer.tar"]}]"#;
+    let archive = Tar::default()
+        .bytes("a/layer.tar", &first)
+        .bytes("b/layer.tar", &gzip(&second))
+        .symlink("c/layer.tar", "../a/layer.tar")
+        .bytes("c.json", &config)
+        .bytes("manifest.json", manifest)
+        .end();
+    let place = place();
+    let images = load_stream(&place.store, &archive[..], "x").unwrap();
+    let names: Vec<String> = images[0].names.iter().map(Reference::familiar).collect();
+    assert_eq!(names, ["alpine:3", "team/x:y"]);
+    assert_eq!(images[0].id, Digest::of(&config));
+    assert_eq!(images[0].layers[0], images[0].layers[2]);
+    assert_eq!(images[0].layers[1].media_type, "application/vnd.oci.image.layer.v1.tar+gzip");
+    // one name goes, the image stays; with the last name it goes too
+    place.store.remove("alpine:3", &BTreeSet::new()).unwrap();
+    let image = place.store.find("team/x:y").unwrap();
+    let in_use = BTreeSet::from([image.manifest.clone()]);
+    assert!(place.store.remove("team/x:y", &in_use).unwrap_err().message.contains("used by a container"));
+    place.store.remove(image.id.short(), &BTreeSet::new()).unwrap();
+    place.check_empty("removed");
+}
+
+#[test]
+fn broken_archives_leave_nothing() {
+    let good = with_index(image(&[layer("1")]), "x");
+    let damaged = |at: usize, change: &dyn Fn(&mut (String, Vec<u8>))| {
+        let mut files = good.clone();
+        change(&mut files[at]);
+        tar(&files)
+    };
+    let whole = tar(&good);
+    let cycle = {
+        let mut files = Vec::new();
+        let inner = Digest::of(b"never");
+        let outer =
+            serde_json::json!({"schemaVersion": 2, "manifests": [{"mediaType": INDEX, "digest": inner, "size": 5}]});
+        files.push(("index.json".to_owned(), outer.to_string().into_bytes()));
+        tar(&files)
+    };
+    let diff = Tar::default()
+        .bytes("l.tar", &layer("other"))
+        .bytes("c.json", &config(&[layer("1")]))
+        .bytes("manifest.json", br#"[{"Config":"c.json","RepoTags":null,"Layers":["l.tar"]}]"#)
+        .end();
+    let outside =
+        Tar::default().bytes("manifest.json", br#"[{"Config":"../../etc/passwd","RepoTags":null,"Layers":[]}]"#).end();
+    let cases: Vec<(&str, Vec<u8>)> = vec![
+        ("empty", Vec::new()),
+        ("no archive", b"hello".repeat(1000)),
+        ("cut", whole[..whole.len() / 2].to_vec()),
+        ("flipped byte", damaged(1, &|f| f.1[30] ^= 1)),
+        ("missing blob", damaged(1, &|f| *f = ("elsewhere".into(), Vec::new()))),
+        ("bad index", damaged(4, &|f| f.1.truncate(20))),
+        ("endless index", cycle),
+        ("diff id", diff),
+        ("outside", outside),
+        ("cut gzip", gzip(&whole)[..200].to_vec()),
+    ];
+    for (what, archive) in cases {
+        let place = place();
+        let error = load_stream(&place.store, &archive[..], "x.tar").expect_err(what);
+        assert_eq!(error.kind, crate::error::Kind::Image, "{what}: {error}");
+        assert!(error.hint.is_some() && error.message.starts_with("loading x.tar: "), "{what}: {error}");
+        assert!(!error.message.contains('\n'), "{what}: {error}");
+        place.check_empty(what);
+    }
+}
+
+#[test]
+fn digests_and_files_of_a_layout_directory_are_not_trusted() {
+    type Change = fn(&std::path::Path, &str);
+    let cases: &[(&str, Change)] = &[
+        ("blob is a link", |dir, blob| {
+            fs::rename(dir.join(blob), dir.join("real")).unwrap();
+            std::os::unix::fs::symlink("../../real", dir.join(blob)).unwrap();
+        }),
+        ("blob is a FIFO", |dir, blob| {
+            fs::remove_file(dir.join(blob)).unwrap();
+            nix::unistd::mkfifo(&dir.join(blob), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        }),
+        ("digest with a path", |dir, _| {
+            let index = fs::read_to_string(dir.join("index.json")).unwrap();
+            let at = index.find("sha256:").unwrap();
+            fs::write(dir.join("index.json"), format!("{}sha256:../{}", &index[..at], &index[at + 10..])).unwrap();
+        }),
+        ("upper case digest", |dir, _| {
+            let index = fs::read_to_string(dir.join("index.json")).unwrap().replace(['a', 'b'], "A");
+            fs::write(dir.join("index.json"), index).unwrap();
+        }),
+    ];
+    for (what, change) in cases {
+        let place = place();
+        let dir = place.dir.path().join("image");
+        let files = with_index(image(&[layer("1")]), "x");
+        for (name, bytes) in &files {
+            fs::create_dir_all(dir.join(name).parent().unwrap()).unwrap();
+            fs::write(dir.join(name), bytes).unwrap();
+        }
+        change(&dir, &files[1].0);
+        assert!(load(&place.store, &dir, &()).is_err(), "{what}");
+        place.check_empty(what);
+    }
+}
+
+#[test]
+fn a_root_file_system_is_imported() {
+    let place = place();
+    let name = Reference::parse("debian:12").unwrap();
+    let image = import(&place.store, &gzip(&layer("x"))[..], "root.tar.gz", &name).unwrap();
+    assert_eq!(image.layers[0].diff_id, Digest::of(&layer("x")));
+    assert_eq!(image.foreign_architecture(), None);
+    assert_eq!(place.store.find("debian:12").unwrap().id, image.id);
+    for bad in [&b"no tar"[..], b""] {
+        assert!(import(&place.store, bad, "bad", &name).is_err());
+    }
+    assert_eq!(place.store.list().unwrap().len(), 1);
+}
+
+#[test]
+fn a_damaged_store_is_noticed_and_the_rest_goes_on() {
+    let place = place();
+    for text in ["a", "b"] {
+        load_stream(&place.store, &tar(&with_index(image(&[layer(text)]), text))[..], text).unwrap();
+    }
+    let (a, b) = (place.store.find("a").unwrap(), place.store.find("b").unwrap());
+    let path = place.store.blob_path(&a.layers[0].digest);
+    let mut bytes = fs::read(path.as_path()).unwrap();
+    bytes[40] ^= 1;
+    fs::write(path.as_path(), bytes).unwrap();
+    if nix::unistd::geteuid().is_root() {
+        assert_eq!(place.store.layer_dirs(&a).unwrap_err().kind, crate::error::Kind::Image);
+        place.store.layer_dirs(&b).unwrap();
+    }
+    fs::write(place.store.blob_path(&a.manifest).as_path(), "{}").unwrap();
+    let list = place.store.list().unwrap();
+    assert!(list[0].is_err() && list[1].is_ok());
+    place.store.remove("a", &BTreeSet::new()).unwrap();
+    assert_eq!(place.store.find("b").unwrap().id, b.id);
+}

@@ -1,0 +1,248 @@
+//! How blobs come in: into a directory of their own while they are hashed, and into the store all at once when the
+//! image is whole and right. Whatever fails before leaves nothing; what a killed process left goes with the next one.
+
+use super::index::Entry;
+use super::layer::Hashed;
+use super::reference::Reference;
+use super::store::{self, Image, Store};
+use crate::error::{Error, Result};
+use crate::id::{Digest, HostPath};
+use crate::sys::fs;
+use crate::sys::record::Lock;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::{Read, Write as _};
+
+/// The largest single blob: a registry that sends without end must not fill more than this.
+const MAX_BLOB: u64 = 64 << 30;
+/// The lock that all who bring blobs share, and who removes unused ones holds alone.
+const LOCK: &str = ".ingest.lock";
+/// The beginning of the staging directories' names.
+const STAGING: &str = ".staging-";
+
+/// An image on its way in.
+#[derive(Debug)]
+pub(super) struct Ingest<'a> {
+    pub store: &'a Store,
+    staging: tempfile::TempDir,
+    count: u64,
+    /// What is staged, by digest: the file's name and size.
+    blobs: BTreeMap<Digest, (HostPath, u64)>,
+    _lock: Lock,
+}
+
+/// What a blob must turn out to be.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Expected<'a> {
+    pub digest: Option<&'a Digest>,
+    pub size: Option<u64>,
+}
+
+impl<'a> Ingest<'a> {
+    pub(super) fn begin(store: &'a Store) -> Result<Ingest<'a>> {
+        let lock = Lock::shared(store.images().child(LOCK).as_path())?;
+        let staging = tempfile::Builder::new()
+            .prefix(STAGING)
+            .tempdir_in(store.images().as_path())
+            .map_err(|e| Error::host(format!("making a directory in {}: {e}", store.images())))?;
+        Ok(Ingest { store, staging, count: 0, blobs: BTreeMap::new(), _lock: lock })
+    }
+
+    /// Stages a blob that must be what is expected of it, or fails and keeps nothing of it.
+    pub(super) fn add(&mut self, reader: impl Read, expected: Expected<'_>) -> Result<(Digest, u64)> {
+        let path = self.fresh_path()?;
+        let limit = expected.size.unwrap_or(MAX_BLOB).min(MAX_BLOB);
+        let done = write_hashed(reader, &path, limit);
+        let checked = done.and_then(|(digest, size)| {
+            check(&digest, size, expected)?;
+            Ok((digest, size))
+        });
+        match checked {
+            Ok((digest, size)) => {
+                self.blobs.insert(digest.clone(), (path, size));
+                Ok((digest, size))
+            }
+            Err(e) => {
+                fs::unlink(path.as_path())?;
+                Err(e)
+            }
+        }
+    }
+
+    pub(super) fn add_bytes(&mut self, bytes: &[u8]) -> Result<Digest> {
+        self.add(bytes, Expected::default()).map(|(digest, _)| digest)
+    }
+
+    fn fresh_path(&mut self) -> Result<HostPath> {
+        self.count += 1;
+        let dir = self.staging.path().to_str().ok_or_else(|| Error::internal("the store's path is not UTF-8"))?;
+        Ok(HostPath::parse(dir)?.child(&self.count.to_string()))
+    }
+
+    /// Where a blob lies, staged or in the store.
+    pub(super) fn path(&self, digest: &Digest) -> Option<HostPath> {
+        let stored = || Some(self.store.blob_path(digest)).filter(|path| fs::exists(path.as_path()));
+        self.blobs.get(digest).map(|(path, _)| path.clone()).or_else(stored)
+    }
+
+    pub(super) fn has(&self, digest: &Digest) -> bool {
+        self.path(digest).is_some()
+    }
+
+    pub(super) fn open(&self, digest: &Digest) -> Result<File> {
+        let path = self.path(digest).ok_or_else(|| lacks(digest))?;
+        File::open(path.as_path()).map_err(|e| Error::image(format!("blob {path}: {e}")))
+    }
+
+    /// The bytes of a staged or stored manifest or configuration.
+    pub(super) fn read(&self, digest: &Digest) -> Result<Vec<u8>> {
+        let Some((path, size)) = self.blobs.get(digest) else {
+            if self.has(digest) {
+                return self.store.read_blob(digest);
+            }
+            return Err(lacks(digest));
+        };
+        if *size > store::MAX_METADATA {
+            return Err(Error::image(format!("blob {digest} has {size} bytes, too many for a manifest")));
+        }
+        fs::read(path.as_path()).map_err(Error::from)
+    }
+
+    /// Checks that the image of this manifest is whole, without keeping it yet.
+    pub(super) fn image(&self, manifest: &Digest, names: &[Reference]) -> Result<Image> {
+        let image = store::parse_image(names.to_vec(), &self.read(manifest)?, |digest| self.read(digest))?;
+        match image.layers.iter().find(|layer| !self.has(&layer.digest)) {
+            Some(layer) => Err(lacks(&layer.digest)),
+            None => Ok(image),
+        }
+    }
+
+    /// Keeps these images: moves the blobs that they need into the store, then writes the index. All or none.
+    pub(super) fn commit(mut self, manifests: &[(Digest, Vec<Reference>)]) -> Result<Vec<Image>> {
+        let images: Vec<Image> =
+            manifests.iter().map(|(digest, names)| self.image(digest, names)).collect::<Result<_>>()?;
+        let mut entries = Vec::new();
+        for image in &images {
+            let bytes = self.read(&image.manifest)?;
+            let media_type = store::parse_manifest(&image.manifest, &bytes)?.media_type().clone();
+            entries.push(Entry {
+                media_type: media_type.unwrap_or(oci_spec::image::MediaType::ImageManifest),
+                digest: image.manifest.clone(),
+                size: bytes.len() as u64,
+                annotations: BTreeMap::new(),
+            });
+        }
+        for image in &images {
+            self.keep(image)?;
+        }
+        self.store.change_index(|index| {
+            for (entry, image) in entries.into_iter().zip(&images) {
+                index.put(entry, &image.names);
+            }
+            Ok(())
+        })?;
+        Ok(images)
+    }
+
+    fn keep(&mut self, image: &Image) -> Result<()> {
+        let layers = image.layers.iter().map(|layer| &layer.digest);
+        for digest in [&image.manifest, &image.id].into_iter().chain(layers) {
+            if let Some((staged, _)) = self.blobs.remove(digest) {
+                let path = self.store.blob_path(digest);
+                std::fs::rename(staged.as_path(), path.as_path())
+                    .map_err(|e| Error::host(format!("rename {staged} to {path}: {e}")))?;
+            }
+        }
+        let dir = self.store.images().child("blobs/sha256");
+        File::open(dir.as_path()).and_then(|d| d.sync_all()).map_err(|e| Error::host(format!("fsync {dir}: {e}")))
+    }
+}
+
+fn lacks(digest: &Digest) -> Error {
+    Error::image(format!("blob {digest} is missing")).hint("the image was not copied whole: make the archive again")
+}
+
+fn write_hashed(reader: impl Read, path: &HostPath, limit: u64) -> Result<(Digest, u64)> {
+    let failed = |e: std::io::Error| Error::host(format!("write {path}: {e}")).hint("is the disk full?");
+    let mut hashed = Hashed::new(reader.take(limit.saturating_add(1)));
+    let mut file = File::create_new(path.as_path()).map_err(failed)?;
+    let mut buffer = vec![0; 256 << 10];
+    loop {
+        // whose fault it is: reading is the archive's or the registry's, writing the host's
+        match hashed.read(&mut buffer).map_err(|e| Error::image(e.to_string()))? {
+            0 => break,
+            n => file.write_all(&buffer[..n]).map_err(failed)?,
+        }
+        if hashed.count > limit {
+            return Err(Error::image(format!("longer than {limit} bytes")));
+        }
+    }
+    file.sync_all().map_err(failed)?;
+    let size = hashed.count;
+    Ok((hashed.digest(), size))
+}
+
+fn check(digest: &Digest, size: u64, expected: Expected<'_>) -> Result<()> {
+    if let Some(wanted) = expected.digest
+        && wanted != digest
+    {
+        return Err(Error::image(format!("digest mismatch: the content of {wanted} is {digest}"))
+            .hint("the data was damaged or changed on its way: fetch it again"));
+    }
+    match expected.size {
+        Some(wanted) if wanted != size => Err(Error::image(format!("blob {digest} has {size} bytes, not {wanted}"))),
+        _ => Ok(()),
+    }
+}
+
+impl Store {
+    /// Removes what belongs to no image: blobs, unpacked layers, and what killed processes left. Nothing is touched
+    /// while an image is on its way in; it is done when the next image is removed. `in_use` are manifests that
+    /// containers were made from. Gives the paths.
+    pub fn sweep(&self, in_use: &BTreeSet<Digest>) -> Result<Vec<HostPath>> {
+        let Some(_alone) = Lock::try_exclusive(self.images().child(LOCK).as_path())? else { return Ok(Vec::new()) };
+        let mut removed = Vec::new();
+        let (blobs, layers) = self.in_use(in_use)?;
+        let blob_dir = self.images().child("blobs/sha256");
+        for name in fs::list(blob_dir.as_path())? {
+            if !blobs.contains(&name) {
+                removed.push(blob_dir.child(&name));
+            }
+        }
+        for name in fs::list(self.images().as_path())? {
+            if name.starts_with(STAGING) || name.starts_with(".record-") {
+                removed.push(self.images().child(&name));
+            }
+        }
+        for path in &removed {
+            fs::remove_tree(path.as_path())?;
+        }
+        if let Some(layers) = layers {
+            removed.extend(self.sweep_layers(&layers)?);
+        }
+        Ok(removed)
+    }
+
+    /// The hex digits of all blobs, and the names of all layer directories, that images need. Those of a broken
+    /// image are not known in full: then no layer goes (`None`), for a container may stand on it.
+    fn in_use(&self, in_use: &BTreeSet<Digest>) -> Result<(BTreeSet<String>, Option<BTreeSet<String>>)> {
+        let (mut blobs, mut layers) = (BTreeSet::new(), Some(BTreeSet::new()));
+        let index = self.index()?;
+        for manifest in index.manifests.iter().map(|e| &e.digest).chain(in_use) {
+            blobs.insert(manifest.hex().to_owned());
+            let Ok(bytes) = self.read_blob(manifest) else {
+                layers = None;
+                continue;
+            };
+            if let Ok(parsed) = store::parse_manifest(manifest, &bytes) {
+                let descriptors = std::iter::once(parsed.config()).chain(parsed.layers());
+                blobs.extend(descriptors.filter_map(|d| store::digest_of(d).ok()).map(|d| d.hex().to_owned()));
+            }
+            match (&mut layers, store::parse_image(Vec::new(), &bytes, |digest| self.read_blob(digest))) {
+                (Some(layers), Ok(image)) => layers.extend(super::unpack::directory_names(&image)),
+                _ => layers = None,
+            }
+        }
+        Ok((blobs, layers))
+    }
+}

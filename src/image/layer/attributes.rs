@@ -1,0 +1,87 @@
+//! Owner, mode, extended attributes and time of one entry, from an archive or from a lower layer's file. What would
+//! let an image speak to overlayfs or to the host's security modules is dropped here.
+
+use super::tarstream::Member;
+use crate::error::{Errno, Error, Result, SysError};
+use crate::sys::at;
+use std::ffi::OsStr;
+use std::os::fd::AsFd;
+
+#[derive(Debug, Clone)]
+pub(super) struct Attributes {
+    pub uid: u32,
+    pub gid: u32,
+    pub mode: u32,
+    pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    pub time: at::Time,
+}
+
+impl Attributes {
+    pub(super) fn of(member: &Member) -> Attributes {
+        let xattrs = member.xattrs.iter().filter(|(name, _)| is_kept(name)).cloned().collect();
+        Attributes { uid: member.uid, gid: member.gid, mode: member.mode, xattrs, time: member.mtime }
+    }
+
+    /// A directory that nobody described.
+    pub(super) fn plain_dir(time: at::Time) -> Attributes {
+        Attributes { uid: 0, gid: 0, mode: 0o755, xattrs: Vec::new(), time }
+    }
+
+    /// Those of a file or directory that is there.
+    pub(super) fn read(fd: &impl AsFd) -> Result<Attributes> {
+        let stat = at::stat_fd(fd)?;
+        let mut xattrs = Vec::new();
+        for name in at::xattr_names(fd)?.into_iter().filter(|name| is_kept(name)) {
+            if let Some(value) = at::xattr(fd, &name)? {
+                xattrs.push((name, value));
+            }
+        }
+        let time = at::Time { seconds: stat.st_mtime, nanoseconds: stat.st_mtime_nsec };
+        Ok(Attributes { uid: stat.st_uid, gid: stat.st_gid, mode: stat.st_mode & 0o7777, xattrs, time })
+    }
+
+    /// Everything but the time. The order matters: chown(2) clears setuid and security.capability.
+    pub(super) fn apply_fd(&self, fd: &impl AsFd) -> Result<()> {
+        at::chown_fd(fd, self.uid, self.gid)?;
+        at::chmod_fd(fd, self.mode)?;
+        for (name, value) in &self.xattrs {
+            match at::set_xattr(fd, name, value) {
+                // a file system without them runs the image all the same; a lost capability would not be noticed
+                Err(e) if e.errno == Errno::EOPNOTSUPP && name != b"security.capability" => {}
+                done => done.map_err(|e| Error::from(e).hint("keep the images on ext4, xfs, btrfs or tmpfs"))?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Owner, mode and time of a device or FIFO that was just made.
+    pub(super) fn apply_node(&self, parent: &impl AsFd, name: &OsStr) -> Result<()> {
+        at::chown(parent, name, self.uid, self.gid)?;
+        at::chmod(parent, name, self.mode)?;
+        at::set_times(parent, name, self.time).map_err(Error::from)
+    }
+
+    /// Owner and time of a symbolic link; it has no mode of its own.
+    pub(super) fn apply_link(&self, parent: &impl AsFd, name: &OsStr) -> Result<()> {
+        at::chown(parent, name, self.uid, self.gid)?;
+        at::set_times(parent, name, self.time).map_err(Error::from)
+    }
+}
+
+/// `user.*`, file capabilities and POSIX ACLs. Not `trusted.overlay.*` and `user.overlay.*`: an image could rename
+/// and hide across layers with them; not the host's own labels (security.selinux, security.ima, security.evm).
+fn is_kept(name: &[u8]) -> bool {
+    (name.starts_with(b"user.") && !name.starts_with(b"user.overlay."))
+        || name == b"security.capability"
+        || name.starts_with(b"system.posix_acl_")
+}
+
+/// The error where a layer cannot be kept as overlayfs wants it.
+pub(super) fn overlay_form(e: SysError) -> Error {
+    match e.errno {
+        Errno::EPERM | Errno::EOPNOTSUPP | Errno::EACCES => Error::from(e)
+            .during("whiteouts and opaque directories cannot be kept here")
+            .hint("unpacking layers needs root (CAP_SYS_ADMIN, CAP_MKNOD) and a file system with trusted.* attributes"),
+        _ => e.into(),
+    }
+}

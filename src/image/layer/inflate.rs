@@ -1,0 +1,271 @@
+//! A compressed stream read once: bytes, their digest, the inflated bytes and their digest. The compression is told
+//! by the first bytes, never by what the media type says. Never writes a file.
+
+use crate::error::{Error, Result};
+use crate::id::Digest;
+use oci_spec::image::MediaType;
+use sha2::{Digest as _, Sha256};
+use std::io::{self, BufRead, BufReader, Read};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+
+/// 128 MiB: what `zstd -19` and every registry's layers need; `--long=31` would take 2 GiB of memory to read.
+const ZSTD_WINDOW_LOG_MAX: u32 = 27;
+/// Inflated bytes of one layer: larger than any image in the wild, small enough that a bomb ends.
+const MAX_INFLATED: u64 = 128 << 30;
+/// One piece on its way from the producer to the consumer.
+const PIECE: usize = 256 << 10;
+/// Pieces under way: enough that neither side waits for the other's hiccups.
+const PIECES: usize = 6;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Compression {
+    None,
+    Gzip,
+    Zstd,
+}
+
+impl Compression {
+    /// What a layer of this compression is called in a manifest.
+    pub(crate) fn media_type(self) -> MediaType {
+        match self {
+            Compression::None => MediaType::ImageLayer,
+            Compression::Gzip => MediaType::ImageLayerGzip,
+            Compression::Zstd => MediaType::ImageLayerZstd,
+        }
+    }
+}
+
+/// By the magic number; xz and bzip2 are refused by name.
+fn sniff(start: &[u8]) -> io::Result<Compression> {
+    let refuse =
+        |what: &str| Err(io::Error::new(io::ErrorKind::Unsupported, format!("{what} compression is not read")));
+    match start {
+        [0x1f, 0x8b, ..] => Ok(Compression::Gzip),
+        [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Ok(Compression::Zstd),
+        [0xfd, b'7', b'z', b'X', b'Z', ..] => refuse("xz"),
+        [b'B', b'Z', b'h', b'1'..=b'9', 0x31, 0x41, ..] => refuse("bzip2"),
+        _ => Ok(Compression::None),
+    }
+}
+
+/// A reader of the inflated bytes, concatenated members included.
+pub(crate) fn inflated<'a, R: BufRead + Send + 'a>(
+    mut reader: R,
+) -> io::Result<(Box<dyn Read + Send + 'a>, Compression)> {
+    let compression = sniff(reader.fill_buf()?)?;
+    let plain: Box<dyn Read + Send + 'a> = match compression {
+        Compression::None => Box::new(reader),
+        Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(reader)),
+        Compression::Zstd => {
+            let mut decoder = zstd::Decoder::with_buffer(reader)?;
+            decoder.window_log_max(ZSTD_WINDOW_LOG_MAX)?;
+            Box::new(decoder)
+        }
+    };
+    Ok((plain, compression))
+}
+
+/// Hashes and counts what is read through it.
+#[derive(Debug)]
+pub(crate) struct Hashed<R> {
+    inner: R,
+    hash: Sha256,
+    pub(crate) count: u64,
+}
+
+impl<R> Hashed<R> {
+    pub(crate) fn new(inner: R) -> Hashed<R> {
+        Hashed { inner, hash: Sha256::new(), count: 0 }
+    }
+    pub(crate) fn digest(self) -> Digest {
+        Digest::from_sha256(self.hash.finalize().into())
+    }
+}
+
+impl<R: Read> Read for Hashed<R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let n = self.inner.read(into)?;
+        self.hash.update(&into[..n]);
+        self.count += n as u64;
+        Ok(n)
+    }
+}
+
+/// What a stream turned out to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Sums {
+    /// Of the bytes as they are stored.
+    pub digest: Digest,
+    /// Of the inflated bytes.
+    pub diff_id: Digest,
+}
+
+/// Reads `blob` to its end in a thread of its own (read, hash, inflate, hash) while `consume` takes the inflated
+/// bytes here. What `consume` leaves unread is read all the same, for the digests cover it. The thread has ended when
+/// this returns.
+pub(crate) fn in_parallel<T>(
+    blob: impl Read + Send,
+    consume: impl FnOnce(&mut Pieces) -> Result<T>,
+) -> Result<(T, Sums)> {
+    let (full, pieces) = sync_channel(PIECES);
+    let (empty, used) = channel();
+    std::thread::scope(|scope| {
+        let producer = scope.spawn(move || produce(blob, &full, &used));
+        let mut pieces = Pieces { pieces, empty, current: Vec::new(), at: 0, end: false };
+        let consumed = consume(&mut pieces).and_then(|value| {
+            io::copy(&mut pieces, &mut io::sink()).map_err(|e| Error::image(e.to_string()))?;
+            Ok(value)
+        });
+        drop(pieces);
+        let produced = producer.join().map_err(|_| Error::internal("the inflating thread panicked"))?;
+        let value = consumed?;
+        produced.map(|sums| (value, sums)).ok_or_else(|| Error::internal("the inflating thread stopped early"))
+    })
+}
+
+type Piece = io::Result<Vec<u8>>;
+
+/// `None` when the consumer went away or was told of an error.
+fn produce(blob: impl Read + Send, full: &SyncSender<Piece>, used: &Receiver<Vec<u8>>) -> Option<Sums> {
+    match produce_all(blob, full, used) {
+        Ok(sums) => sums,
+        Err(e) => {
+            let _ = full.send(Err(e)); // nobody listens: it failed itself
+            None
+        }
+    }
+}
+
+fn produce_all(blob: impl Read + Send, full: &SyncSender<Piece>, used: &Receiver<Vec<u8>>) -> io::Result<Option<Sums>> {
+    let mut stored = BufReader::with_capacity(PIECE, Hashed::new(blob));
+    let diff_id = {
+        let mut plain = Hashed::new(inflated(&mut stored)?.0);
+        loop {
+            let mut piece = used.try_recv().unwrap_or_default();
+            piece.resize(PIECE, 0);
+            let length = fill(&mut plain, &mut piece)?;
+            if plain.count > MAX_INFLATED {
+                return Err(io::Error::other(format!("inflates to more than {} GiB", MAX_INFLATED >> 30)));
+            }
+            piece.truncate(length);
+            if length == 0 {
+                break;
+            }
+            if full.send(Ok(piece)).is_err() {
+                return Ok(None);
+            }
+        }
+        plain.digest()
+    };
+    io::copy(&mut stored, &mut io::sink())?;
+    Ok(Some(Sums { digest: stored.into_inner().digest(), diff_id }))
+}
+
+fn fill(reader: &mut impl Read, into: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < into.len() {
+        match reader.read(&mut into[filled..]) {
+            Ok(0) => break,
+            Ok(n) => filled += n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(filled)
+}
+
+/// The inflated bytes, as they come from the producer.
+#[derive(Debug)]
+pub(crate) struct Pieces {
+    pieces: Receiver<Piece>,
+    empty: Sender<Vec<u8>>,
+    current: Vec<u8>,
+    at: usize,
+    end: bool,
+}
+
+impl Read for Pieces {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        if self.at == self.current.len() && !self.end {
+            let _ = self.empty.send(std::mem::take(&mut self.current)); // the producer has ended: nobody needs it
+            self.at = 0;
+            match self.pieces.recv() {
+                Ok(Ok(piece)) => self.current = piece,
+                Ok(Err(e)) => {
+                    self.end = true;
+                    return Err(e);
+                }
+                Err(_) => self.end = true,
+            }
+        }
+        let n = (self.current.len() - self.at).min(into.len());
+        into[..n].copy_from_slice(&self.current[self.at..self.at + n]);
+        self.at += n;
+        Ok(n)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write as _;
+
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn read(blob: &[u8]) -> Result<(Vec<u8>, Sums)> {
+        in_parallel(blob, |pieces| {
+            let mut bytes = Vec::new();
+            pieces.read_to_end(&mut bytes).map_err(|e| Error::image(e.to_string()))?;
+            Ok(bytes)
+        })
+    }
+
+    #[test]
+    fn every_form_gives_the_bytes_and_both_digests() {
+        let plain: Vec<u8> = (0..1_000_000u32).flat_map(u32::to_le_bytes).collect();
+        let two_members = [gzip(&plain[..100]), gzip(&plain[100..])].concat();
+        let two_frames =
+            [zstd::encode_all(&plain[..7], 1).unwrap(), zstd::encode_all(&plain[7..], 1).unwrap()].concat();
+        for blob in [plain.clone(), gzip(&plain), two_members, two_frames] {
+            let (bytes, sums) = read(&blob).unwrap();
+            assert!(bytes == plain);
+            assert_eq!(sums, Sums { digest: Digest::of(&blob), diff_id: Digest::of(&plain) });
+        }
+    }
+
+    #[test]
+    fn what_the_consumer_leaves_is_hashed_too() {
+        let plain = vec![7; 3 << 20];
+        let ((), sums) = in_parallel(&plain[..], |_| Ok(())).unwrap();
+        assert_eq!(sums.digest, Digest::of(&plain));
+    }
+
+    #[test]
+    fn broken_streams_are_errors() {
+        let good = gzip(&[1; 100_000]);
+        let trailing = [&good[..], b"garbage"].concat();
+        for blob in [&good[..good.len() - 5], &trailing, b"\xfd7zXZ\0\0", b"\x1f\x8b\x08", b"\x28\xb5\x2f\xfd\0"] {
+            assert!(read(blob).is_err(), "{blob:?}");
+        }
+    }
+
+    #[test]
+    fn a_window_of_2_gib_is_refused() {
+        let mut encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();
+        encoder.window_log(30).unwrap();
+        encoder.include_contentsize(false).unwrap();
+        encoder.write_all(&[1; 1000]).unwrap();
+        assert!(read(&encoder.finish().unwrap()).is_err());
+    }
+
+    #[test]
+    fn a_consumer_that_fails_stops_the_producer() {
+        let endless = io::repeat(0);
+        let result: Result<((), Sums)> = in_parallel(endless, |_| Err(Error::image("enough")));
+        assert_eq!(result.unwrap_err().message, "enough");
+    }
+}

@@ -1,0 +1,285 @@
+//! Writes one member of a layer at the tree's cursor. Later members win over earlier ones of the same layer;
+//! whiteouts hide the layers below only (OCI image-spec, layer.md).
+
+use super::attributes::{self, Attributes};
+use super::below::{self, is_whiteout, kind};
+use super::tarstream::Member;
+use super::tree::{Tree, lossy, named};
+use crate::error::{Errno, Error, Result, SysResult};
+use crate::sys::at;
+use nix::sys::stat::SFlag;
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::os::unix::fs::FileExt as _;
+use tar::EntryType;
+
+/// Length of one file as it shall be, holes included: ext4's largest is 16 TiB.
+const MAX_FILE: u64 = 16 << 40;
+/// Zeros of this length become a hole.
+const HOLE: usize = 4096;
+const BUFFER: usize = 128 << 10;
+
+/// Writes a member; `data` gives its stored bytes.
+pub(super) fn member(tree: &mut Tree<'_>, member: &Member, data: &mut impl Read) -> Result<()> {
+    entry(tree, member, data).map_err(|e| e.during(lossy(&member.path)))
+}
+
+fn entry(tree: &mut Tree<'_>, member: &Member, data: &mut impl Read) -> Result<()> {
+    let Some((parent, name)) = split(&member.path)? else { return root(tree, member) };
+    if let Some(hidden) = name.as_bytes().strip_prefix(b".wh.") {
+        return whiteout(tree, parent, hidden, member.mtime);
+    }
+    let attributes = Attributes::of(member);
+    match member.kind {
+        EntryType::Link => {
+            let source = link_source(tree, member)?;
+            tree.enter(parent, member.mtime)?;
+            return hard_link(tree, &source, &name);
+        }
+        EntryType::XHeader | EntryType::XGlobalHeader => return Ok(()),
+        _ => tree.enter(parent, member.mtime)?,
+    }
+    match member.kind {
+        EntryType::Directory => directory(tree, &name, &attributes),
+        EntryType::Symlink => {
+            put(tree, &name, |dir, name| at::symlink(OsStr::from_bytes(&member.link), dir, name))?;
+            attributes.apply_link(tree.here(), &name)
+        }
+        EntryType::Char => node(tree, &name, SFlag::S_IFCHR, member.device, &attributes),
+        EntryType::Block => node(tree, &name, SFlag::S_IFBLK, member.device, &attributes),
+        EntryType::Fifo => node(tree, &name, SFlag::S_IFIFO, (0, 0), &attributes),
+        // before POSIX a directory was a file whose name ends in a slash
+        EntryType::Regular if member.path.ends_with(b"/") && member.size == 0 => directory(tree, &name, &attributes),
+        EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
+            regular(tree, &name, member, &attributes, data)
+        }
+        kind => Err(Error::image(format!("a tar member of unknown type {:?}", char::from(kind.as_byte())))),
+    }
+}
+
+/// Parent and name, or `None` for the root itself.
+fn split(path: &[u8]) -> Result<Option<(&[u8], OsString)>> {
+    if path.contains(&0) {
+        return Err(Error::image("a NUL byte in a name"));
+    }
+    let mut end = path.len();
+    loop {
+        let trimmed = &path[..end];
+        match trimmed {
+            [.., b'/'] => end -= 1,
+            [b'.'] | [.., b'/', b'.'] => end -= 1,
+            _ => break,
+        }
+    }
+    let start = path[..end].iter().rposition(|b| *b == b'/').map_or(0, |i| i + 1);
+    match &path[start..end] {
+        b"" => Ok(None),
+        b".." => Err(Error::image("a name that ends in `..`")),
+        name => Ok(Some((&path[..start], OsString::from_vec(name.to_vec())))),
+    }
+}
+
+fn root(tree: &mut Tree<'_>, member: &Member) -> Result<()> {
+    if !member.kind.is_dir() {
+        return Err(Error::image("the root is no directory"));
+    }
+    tree.enter(b"", member.mtime)?;
+    Attributes::of(member).apply_fd(tree.here())?;
+    tree.times.push((Vec::new(), member.mtime));
+    Ok(())
+}
+
+/// Makes an entry by `make`; what this layer put there before goes first.
+fn put<T>(tree: &mut Tree<'_>, name: &OsStr, make: impl Fn(&OwnedFd, &OsStr) -> SysResult<T>) -> Result<T> {
+    match make(tree.here(), name) {
+        Err(e) if e.errno == Errno::EEXIST => {
+            tree.remove(name)?;
+            make(tree.here(), name).map_err(named)
+        }
+        done => done.map_err(named),
+    }
+}
+
+fn directory(tree: &mut Tree<'_>, name: &OsStr, attributes: &Attributes) -> Result<()> {
+    let replaced = match at::stat(tree.here(), name).map_err(named)? {
+        None => false,
+        Some(stat) if kind(&stat) == libc::S_IFDIR => {
+            attributes.apply_fd(&at::open_dir(tree.here(), name)?)?;
+            tree.times_of(name, attributes.time);
+            return Ok(());
+        }
+        Some(_) => true,
+    };
+    if replaced {
+        tree.remove(name)?;
+    }
+    let dir = tree.make_dir(name, attributes, attributes.time)?;
+    if replaced {
+        // what was there hid the directory of the layers below, and it stays hidden
+        at::set_xattr(&dir, below::OPAQUE, b"y").map_err(attributes::overlay_form)?;
+    }
+    Ok(())
+}
+
+fn node(tree: &mut Tree<'_>, name: &OsStr, kind: SFlag, device: (u32, u32), attributes: &Attributes) -> Result<()> {
+    put(tree, name, |dir, name| at::mknod(dir, name, kind, device.0, device.1))
+        .map_err(|e| e.hint("unpacking devices needs CAP_MKNOD in the first user namespace"))?;
+    attributes.apply_node(tree.here(), name)
+}
+
+fn regular(
+    tree: &mut Tree<'_>,
+    name: &OsStr,
+    member: &Member,
+    attributes: &Attributes,
+    data: &mut impl Read,
+) -> Result<()> {
+    if member.size > MAX_FILE {
+        return Err(Error::image(format!("a file of {} TiB", member.size >> 40)));
+    }
+    let file = put(tree, name, at::create_file)?;
+    let whole = [(0, member.size)];
+    for (offset, length) in member.segments.as_deref().unwrap_or(&whole) {
+        copy_sparse(data, &file, *offset, *length)?;
+    }
+    at::truncate(&file, member.size)?;
+    attributes.apply_fd(&file)?;
+    at::set_times_fd(&file, attributes.time).map_err(Error::from)
+}
+
+/// Copies `length` bytes to `offset`; zeros are not written, so that a bomb of zeros takes no room.
+fn copy_sparse(data: &mut impl Read, file: &File, mut offset: u64, mut length: u64) -> Result<()> {
+    let mut buffer = vec![0; length.min(BUFFER as u64) as usize];
+    while length > 0 {
+        let wanted = (BUFFER as u64).min(length) as usize;
+        data.read_exact(&mut buffer[..wanted]).map_err(|e| Error::image(e.to_string()))?;
+        let mut written = 0;
+        while written < wanted {
+            let start = written + zeros(&buffer[written..wanted]);
+            let end = start + not_zeros(&buffer[start..wanted]);
+            if start < end {
+                let at = offset + start as u64;
+                file.write_all_at(&buffer[start..end], at).map_err(|e| full(&e))?;
+            }
+            written = end;
+        }
+        offset += wanted as u64;
+        length -= wanted as u64;
+    }
+    Ok(())
+}
+
+fn full(e: &std::io::Error) -> Error {
+    let hint = "free some room below the image store";
+    Error { errno: e.raw_os_error(), ..Error::host(format!("write: {e}")) }.hint(hint)
+}
+
+/// Length of the blocks of zeros at the start.
+fn zeros(bytes: &[u8]) -> usize {
+    bytes.chunks(HOLE).take_while(|block| block.iter().all(|b| *b == 0)).map(<[u8]>::len).sum()
+}
+
+/// Length up to the next block of zeros.
+fn not_zeros(bytes: &[u8]) -> usize {
+    bytes.chunks(HOLE).take_while(|block| block.iter().any(|b| *b != 0)).map(<[u8]>::len).sum()
+}
+
+/// The entry that a hard link shall share.
+struct Source {
+    dir: OwnedFd,
+    name: OsString,
+    inode: u64,
+}
+
+/// Finds what a hard link names; a file of the layers below is copied up first, as overlayfs would do.
+fn link_source(tree: &mut Tree<'_>, member: &Member) -> Result<Source> {
+    let target = || lossy(&member.link);
+    let Some((parent, name)) = split(&member.link)? else {
+        return Err(Error::image("a hard link to the root"));
+    };
+    tree.enter(parent, member.mtime)?;
+    let stat = match at::stat(tree.here(), &name).map_err(named)? {
+        Some(stat) => stat,
+        None => {
+            copy_up(tree, &name)?;
+            at::stat(tree.here(), &name)?
+                .ok_or_else(|| Error::image(format!("a hard link to {}, which does not exist", target())))?
+        }
+    };
+    if is_whiteout(&stat) || kind(&stat) == libc::S_IFDIR {
+        return Err(Error::image(format!("a hard link to {}, which is no file", target())));
+    }
+    let dir = tree.here().try_clone().map_err(|e| Error::host(format!("dup: {e}")))?;
+    Ok(Source { dir, name, inode: stat.st_ino })
+}
+
+fn hard_link(tree: &mut Tree<'_>, source: &Source, name: &OsStr) -> Result<()> {
+    // a link onto itself is done; removing the old name first would lose the file
+    if at::stat(tree.here(), name).map_err(named)?.is_some_and(|stat| stat.st_ino == source.inode) {
+        return Ok(());
+    }
+    put(tree, name, |dir, name| at::link(&source.dir, &source.name, dir, name))
+}
+
+/// Brings a file or link of the layers below into this layer, under its own name. Nothing where there is none.
+fn copy_up(tree: &mut Tree<'_>, name: &OsStr) -> Result<()> {
+    let here = tree.here().try_clone().map_err(|e| Error::host(format!("dup: {e}")))?;
+    let Some(found) = tree.below()?.find(name)? else { return Ok(()) };
+    match kind(&found.stat) {
+        libc::S_IFREG => {
+            let mut source = at::open_file(found.parent, name)?;
+            let mut copy = at::create_file(&here, name)?;
+            std::io::copy(&mut source, &mut copy).map_err(|e| full(&e))?;
+            let attributes = Attributes::read(&source.as_fd())?;
+            attributes.apply_fd(&copy)?;
+            at::set_times_fd(&copy, attributes.time).map_err(Error::from)
+        }
+        libc::S_IFLNK => {
+            let stat = found.stat;
+            at::symlink(&at::readlink(found.parent, name)?, &here, name)?;
+            at::chown(&here, name, stat.st_uid, stat.st_gid)?;
+            let time = at::Time { seconds: stat.st_mtime, nanoseconds: stat.st_mtime_nsec };
+            at::set_times(&here, name, time).map_err(Error::from)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// `.wh.NAME` hides NAME of the layers below, `.wh..wh..opq` all of the directory's. What this layer holds stays.
+fn whiteout(tree: &mut Tree<'_>, parent: &[u8], hidden: &[u8], time: at::Time) -> Result<()> {
+    match hidden {
+        b"" | b"." | b".." => return Err(Error::image("a whiteout that names nothing")),
+        b".wh..opq" => {
+            tree.enter(parent, time)?;
+            return tree.hide_below();
+        }
+        // aufs's own records (.wh..wh.plnk, .wh..wh.orph, .wh..wh.aufs)
+        [b'.', b'w', b'h', b'.', ..] => return Ok(()),
+        _ => {}
+    }
+    tree.enter(parent, time)?;
+    let name = OsStr::from_bytes(hidden);
+    match at::stat(tree.here(), name).map_err(named)? {
+        Some(stat) if kind(&stat) == libc::S_IFDIR => {
+            let dir = at::open_dir(tree.here(), name)?;
+            at::set_xattr(&dir, below::OPAQUE, b"y").map_err(attributes::overlay_form)
+        }
+        Some(_) => Ok(()),
+        // overlayfs lists a whiteout that hides nothing
+        None if tree.below()?.find(name)?.is_none() => Ok(()),
+        None => at::mknod(tree.here(), name, SFlag::S_IFCHR, 0, 0).map_err(attributes::overlay_form),
+    }
+}
+
+/// Sets the directories' times, now that nothing is written into them any more.
+pub(super) fn times(tree: &mut Tree<'_>) -> Result<()> {
+    for (path, time) in std::mem::take(&mut tree.times) {
+        if tree.enter_real(&path)? {
+            at::set_times_fd(tree.here(), time)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,172 @@
+//! Layers as directories: each unpacked once, beside its place and then renamed, so that what stands there is whole.
+//! `<diff id>` serves above any other layers; `<chain id>.over` depends on those below (a hard link to one of their
+//! files, a whiteout, a parent directory that the layer does not hold) and serves above them alone.
+
+use super::layer;
+use super::store::{Image, LayerRef, Store};
+use crate::error::{During as _, Error, Result};
+use crate::id::{Digest, HostPath};
+use crate::sys::record::Lock;
+use crate::sys::{at, fs};
+use std::collections::BTreeSet;
+use std::fs::File;
+
+/// The beginning of the names of directories that are being written or removed.
+const UNFINISHED: &str = ".unpack-";
+/// The beginning of the names of the locks, of which there are at most 256.
+const LOCK: &str = ".lock-";
+const SHORT: &str = "l";
+
+impl Store {
+    /// The directories of the image's layers, lowest first, in the form that overlayfs reads; unpacks what is
+    /// missing. Fewer than the layers where one hides all below it.
+    pub fn layer_dirs(&self, image: &Image) -> Result<Vec<HostPath>> {
+        let mut dirs: Vec<HostPath> = Vec::new();
+        for (layer, names) in image.layers.iter().zip(names(image)) {
+            let dir = self
+                .layer_dir(layer, &names, &dirs)
+                .during(|| format!("image {}: layer {}", image.label(), layer.digest.short()))?;
+            dirs.push(dir);
+        }
+        // overlayfs does not look whether a layer's root is opaque (fs/overlayfs/super.c, ovl_get_root)
+        for i in (1..dirs.len()).rev() {
+            if layer::is_opaque(&at::open_root(dirs[i].as_path())?)? {
+                dirs.drain(..i);
+                break;
+            }
+        }
+        Ok(dirs)
+    }
+
+    fn layer_dir(&self, layer: &LayerRef, names: &Names, below: &[HostPath]) -> Result<HostPath> {
+        if let Some(dir) = self.unpacked(names)
+            && fs::exists(short_link(&dir).as_path())
+        {
+            return Ok(dir);
+        }
+        let lock = format!("{LOCK}{}", &layer.diff_id.hex()[..2]);
+        let _lock = Lock::exclusive(self.layers().child(&lock).as_path())?;
+        // somebody else may have done it while we waited
+        let dir = match self.unpacked(names) {
+            Some(dir) => dir,
+            None => self.unpack(layer, names, below)?,
+        };
+        link(&dir)?;
+        Ok(dir)
+    }
+
+    fn unpacked(&self, names: &Names) -> Option<HostPath> {
+        let dirs = [&names.over, &names.alone].map(|name| self.layers().child(name));
+        dirs.into_iter().find(|dir| fs::exists(dir.as_path()))
+    }
+
+    fn unpack(&self, layer: &LayerRef, names: &Names, below: &[HostPath]) -> Result<HostPath> {
+        let unfinished = self.layers().child(&format!("{UNFINISHED}{}", layer.diff_id.hex()));
+        fs::remove_tree(unfinished.as_path())?; // of one who was killed: the lock is ours
+        fs::mkdir(unfinished.as_path(), 0o755)?;
+        let unpacked = self.unpack_into(layer, &unfinished, below).and_then(|looked_below| {
+            let dir = self.layers().child(if looked_below { &names.over } else { &names.alone });
+            at::syncfs(&at::open_root(unfinished.as_path())?)?;
+            std::fs::rename(unfinished.as_path(), dir.as_path())
+                .map_err(|e| Error::host(format!("rename {unfinished} to {dir}: {e}")))?;
+            Ok(dir)
+        });
+        if unpacked.is_err() {
+            fs::remove_tree(unfinished.as_path())?;
+        }
+        unpacked
+    }
+
+    fn unpack_into(&self, layer: &LayerRef, dir: &HostPath, below: &[HostPath]) -> Result<bool> {
+        let path = self.blob_path(&layer.digest);
+        let blob = File::open(path.as_path()).map_err(|e| Error::image(format!("blob {path}: {e}")))?;
+        at::chmod_fd(&at::open_root(dir.as_path())?, 0o755)?;
+        let unpacked = layer::unpack(blob, dir, below);
+        let wrong = |what: &str, wanted: &Digest, is: &Digest| {
+            Err(Error::image(format!("{what} is {is}, not {wanted}"))
+                .hint("remove the image and load or pull it again"))
+        };
+        let unpacked = unpacked.map_err(|e| e.hint("remove the image and load or pull it again"))?;
+        if unpacked.sums.digest != layer.digest {
+            return wrong("the blob's digest", &layer.digest, &unpacked.sums.digest);
+        }
+        if unpacked.sums.diff_id != layer.diff_id {
+            return wrong("the diff id", &layer.diff_id, &unpacked.sums.diff_id);
+        }
+        Ok(unpacked.looked_below)
+    }
+
+    /// Removes the layer directories that are not among `used`, and what killed processes left.
+    pub(super) fn sweep_layers(&self, used: &BTreeSet<String>) -> Result<Vec<HostPath>> {
+        let mut removed = Vec::new();
+        for name in fs::list(self.layers().as_path())? {
+            let path = self.layers().child(&name);
+            if name == SHORT || name.starts_with(LOCK) || used.contains(&name) {
+                continue;
+            }
+            let digits = name.strip_prefix(UNFINISHED).unwrap_or(&name).get(..2).unwrap_or_default().to_owned();
+            let Some(_lock) = Lock::try_exclusive(self.layers().child(&format!("{LOCK}{digits}")).as_path())? else {
+                continue; // it is being unpacked
+            };
+            fs::unlink(short_link(&path).as_path())?;
+            // renamed first, so that a removal cut short is not taken for a layer
+            let gone = self.layers().child(&format!("{UNFINISHED}{}", name.trim_start_matches(UNFINISHED)));
+            if gone != path {
+                fs::remove_tree(gone.as_path())?;
+                std::fs::rename(path.as_path(), gone.as_path())
+                    .map_err(|e| Error::host(format!("rename {path}: {e}")))?;
+            }
+            fs::remove_tree(gone.as_path())?;
+            removed.push(path);
+        }
+        Ok(removed)
+    }
+}
+
+/// The two names that a layer's directory can have.
+struct Names {
+    alone: String,
+    over: String,
+}
+
+/// For each layer; the chain id is that of the image-spec (config.md, "Layer ChainID").
+fn names(image: &Image) -> Vec<Names> {
+    let mut chain: Option<Digest> = None;
+    let mut all = Vec::new();
+    for layer in &image.layers {
+        let next = match &chain {
+            None => layer.diff_id.clone(),
+            Some(below) => Digest::of(format!("{below} {}", layer.diff_id).as_bytes()),
+        };
+        all.push(Names { alone: layer.diff_id.hex().to_owned(), over: format!("{}.over", next.hex()) });
+        chain = Some(next);
+    }
+    all
+}
+
+/// All names that the directories of this image's layers can have.
+pub(super) fn directory_names(image: &Image) -> impl Iterator<Item = String> {
+    names(image).into_iter().flat_map(|names| [names.alone, names.over])
+}
+
+fn name_of(dir: &HostPath) -> &str {
+    dir.as_str().rsplit('/').next().unwrap_or_default()
+}
+
+/// A short name for the directory, for many of them must fit into mount(2)'s page.
+fn link(dir: &HostPath) -> Result<()> {
+    let link = short_link(dir);
+    let target = format!("../{}", name_of(dir));
+    fs::unlink(link.as_path())?;
+    std::os::unix::fs::symlink(&target, link.as_path())
+        .map_err(|e| Error::host(format!("symlink {link} to {target}: {e}")))
+}
+
+/// The short path of a directory that [`Store::layer_dirs`] gave: `<root>/layers/l/<12 hex>`, a link to it.
+pub fn short_link(dir: &HostPath) -> HostPath {
+    let name = name_of(dir);
+    let layers = dir.as_str().strip_suffix(name).unwrap_or("/");
+    let short = Digest::of(name.as_bytes()).short().to_owned();
+    // the root is a HostPath already, so that its child is one
+    HostPath::parse(layers).map_or_else(|_| dir.clone(), |layers| layers.child(SHORT).child(&short))
+}
