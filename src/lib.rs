@@ -3,7 +3,6 @@
 // lowest first: arrows only point down
 pub mod error;
 pub mod id;
-pub mod image;
 pub mod shell;
 
 pub mod sys;

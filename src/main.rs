@@ -1,5 +1,13 @@
-//! The binary: everything is in the library.
+//! The binary: the command line, or, under the name that only this program gives itself, a container's monitor.
 
-fn main() -> std::process::ExitCode {
+use std::process::ExitCode;
+
+#[allow(clippy::disallowed_methods)] // argv[0] decides what this process is, before any command line is parsed
+fn main() -> ExitCode {
+    let mut argv = std::env::args_os();
+    if argv.next().is_some_and(|name| name == minirun::monitor::spawn::ARGV0) {
+        let order = argv.next().unwrap_or_default();
+        return ExitCode::from(minirun::monitor::main(&order.to_string_lossy()));
+    }
     minirun::cli::main()
 }

@@ -1,14 +1,14 @@
-//! Images: what is inside a container before it runs.
-
-pub mod assemble;
-pub mod builtin;
 //! Images: names, the store, and how images come into it. Four ways in (`archive`: a layout, an archive, a plain
 //! rootfs; `registry`: a pull), one way out (`Store::layer_dirs`: directories for overlayfs).
 //!
 //! * `reference`, `index`: pure data. `store`: find, tag, remove. `ingest`: blobs on their way in; the store changes
-//!   only when an image is whole. `unpack`: layer directories. `layer/`: the extractor.
+//!   only when an image is whole. `unpack`: layer directories. `layer/`: the extractor. `assemble`: making images;
+//!   `builtin`: the one inside this program.
 //! * Nothing here prints, knows a container, or trusts a byte that it has not hashed.
+
 pub mod archive;
+pub mod assemble;
+pub mod builtin;
 mod index;
 mod ingest;
 mod layer;
@@ -17,6 +17,7 @@ mod progress;
 pub mod reference;
 mod store;
 mod unpack;
+
 pub use platform::Platform;
 pub use progress::Progress;
 pub use reference::Reference;

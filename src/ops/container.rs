@@ -114,11 +114,11 @@ pub(super) fn find(roots: &Roots, word: &str) -> Result<Container> {
 /// How long a monitor may take to clean up after its container before its command does that itself.
 const MONITOR_PATIENCE: Duration = Duration::from_secs(5);
 
-/// Whether a running container is killed first.
+/// Whether what is in use is removed all the same: a running container is killed first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Force {
     No,
-    Kill,
+    Yes,
 }
 
 /// Removes a container and all it left. One that runs is killed with force, and refused without.

@@ -4,17 +4,17 @@ use super::container::{self, Force};
 use super::{Progress, run};
 use crate::error::{During as _, Error, Result};
 use crate::id::{ContainerPath, Digest, HostPath};
-use crate::image::registry::{self, RegistryConfig};
 use crate::image::{Image, Platform, Reference, Store, archive, builtin, short_link};
 use crate::mount::probe;
-use crate::spec::mount::{BindMount, MountRequest};
+use crate::spec::mount::{BindMount, MountRequest, Propagation, Submounts};
 use crate::spec::request::{Pull, RunRequest, Source};
 use crate::state::Roots;
 use crate::sys::fs::{self, Root};
 use crate::sys::{event, host};
 use oci_spec::image::ImageConfiguration;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 /// The image of a run, unpacked and open for looking into.
 #[derive(Debug)]
@@ -97,7 +97,7 @@ fn rows(image: &Image) -> Vec<ImageRow> {
     if image.names.is_empty() {
         return vec![row("<none>".to_owned(), "<none>")];
     }
-    let named = |name: &Reference| row(name.familiar_repository(), name.tag().unwrap_or("<none>"));
+    let named = |name: &Reference| row(name.familiar_repository(), name.tag.as_deref().unwrap_or("<none>"));
     image.names.iter().map(named).collect()
 }
 
@@ -110,7 +110,7 @@ pub enum Removed {
 
 pub fn remove(roots: &Roots, image: &str, force: Force) -> Result<Vec<Removed>> {
     let in_use: BTreeSet<Digest> = match force {
-        Force::Kill => BTreeSet::new(),
+        Force::Yes => BTreeSet::new(),
         Force::No => container::all(roots)?.into_iter().filter_map(|c| c.config.and_then(|c| c.image_id)).collect(),
     };
     let removed = Store::open(&roots.root)?.remove(image, &in_use)?;
@@ -147,24 +147,24 @@ pub enum Input {
 pub fn load(roots: &Roots, input: &Input, progress: &dyn Progress) -> Result<Vec<String>> {
     roots.make()?;
     let store = Store::open(&roots.root)?;
-    let bars = Bars(progress);
-    match input {
-        Input::Stdin => archive::load_from(&store, &mut std::io::stdin().lock(), &bars),
-        Input::Path(path) => archive::load(&store, path.as_path(), &bars),
-    }
+    let images = match input {
+        Input::Stdin => archive::load_stream(&store, std::io::stdin(), "standard input")?,
+        Input::Path(path) => archive::load(&store, path.as_path(), &Bars::new(progress))?,
+    };
+    Ok(images.iter().map(Image::label).collect())
 }
 
 /// A root file system as a tar becomes an image of one layer with this name.
 pub fn import(roots: &Roots, input: &Input, name: Option<&str>, progress: &dyn Progress) -> Result<Digest> {
     roots.make()?;
     let store = Store::open(&roots.root)?;
-    let name = name.map(Reference::parse).transpose()?;
-    let bars = Bars(progress);
+    let name = name.map_or_else(|| Reference::parse("imported"), Reference::parse)?;
     let image = match input {
-        Input::Stdin => archive::import(&store, &mut std::io::stdin().lock(), name.as_ref(), &bars)?,
+        Input::Stdin => archive::import(&store, std::io::stdin(), "standard input", &name)?,
         Input::Path(path) => {
-            let mut file = std::fs::File::from(fs::open_read(path.as_path())?);
-            archive::import(&store, &mut file, name.as_ref(), &bars)?
+            let file = fs::open_read(path.as_path()).map(std::fs::File::from);
+            let file = file.map_err(|e| Error::user(format!("cannot open {path}: {e}")).hint("is the path right?"))?;
+            archive::import(&store, file, path.as_str(), &name)?
         }
     };
     Ok(image.id)
@@ -184,25 +184,34 @@ pub fn pull(roots: &Roots, reference: &str, platform: Option<&str>, progress: &d
     Ok(Pulled { name: Reference::parse(reference)?.to_string(), digest: image.manifest })
 }
 
-/// The file of mirrors and registries without TLS.
-const REGISTRIES: &str = "/etc/minirun/registries.toml";
-
-fn pull_into(store: &Store, name: &str, platform: Option<&str>, progress: &dyn Progress) -> Result<Image> {
-    let reference = Reference::parse(name)?;
-    let platform = platform.map_or_else(|| Ok(Platform::host()), Platform::parse)?;
-    let config = match fs::read_text(Path::new(REGISTRIES)) {
-        Ok(text) => RegistryConfig::parse(&text).during(|| REGISTRIES)?,
-        Err(_) => RegistryConfig::default(),
-    };
-    registry::pull(store, &reference, &config, &platform, &Bars(progress))
+fn pull_into(_store: &Store, name: &str, _platform: Option<&str>, _progress: &dyn Progress) -> Result<Image> {
+    Err(Error::image(format!("image {name} is not here")))
 }
 
-/// The image domain's progress, drawn by the command line.
-struct Bars<'a>(&'a dyn Progress);
+/// The image domain's progress, told to the command line: how far each item had come.
+struct Bars<'a> {
+    progress: &'a dyn Progress,
+    done: Mutex<BTreeMap<String, u64>>,
+}
+
+impl<'a> Bars<'a> {
+    fn new(progress: &'a dyn Progress) -> Bars<'a> {
+        Bars { progress, done: Mutex::default() }
+    }
+}
 
 impl crate::image::Progress for Bars<'_> {
     fn update(&self, item: &str, done: u64, total: Option<u64>) {
-        self.0.update(item, done, total);
+        let mut all = self.done.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = all.get(item).copied();
+        if before.is_none() {
+            self.progress.begin(item, total);
+        }
+        self.progress.advance(item, done.saturating_sub(before.unwrap_or(0)));
+        if total == Some(done) {
+            self.progress.end(item);
+        }
+        all.insert(item.to_owned(), done);
     }
 }
 
@@ -246,7 +255,7 @@ fn kernel_of(roots: &Roots, image: &str, tool: &HostPath, progress: &dyn Progres
     request.network.mode = Some("none".to_owned());
     request.entrypoint = Some(vec![PLACE.to_owned()]);
     request.command = vec!["--kernel".to_owned()];
-    request.mounts = vec![MountRequest::Bind(BindMount::read_only(tool.clone(), ContainerPath::parse(PLACE)?))];
+    request.mounts = vec![MountRequest::Bind(tool_mount(tool, PLACE)?)];
     let root = find(roots, &request, true, progress)?.root;
     let release = root.as_ref().map(|root| probe::text(root, "/etc/os-release")).transpose()?.flatten();
     let (reader, writer) = event::pipe()?;
@@ -263,6 +272,18 @@ fn kernel_of(roots: &Roots, image: &str, tool: &HostPath, progress: &dyn Progres
         }),
         (code, ..) => Err(Error::internal(format!("the tool in image {image} ended with {code}: {output:?}"))),
     }
+}
+
+fn tool_mount(tool: &HostPath, place: &str) -> Result<BindMount> {
+    Ok(BindMount {
+        source: tool.clone(),
+        target: ContainerPath::parse(place)?,
+        read_only: true,
+        submounts: Submounts::Leave,
+        propagation: Propagation::Rprivate,
+        relabel: None,
+        create_source: false,
+    })
 }
 
 /// PRETTY_NAME of os-release(5).

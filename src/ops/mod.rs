@@ -25,11 +25,9 @@ use crate::state::roots::{DEFAULT_ROOT, DEFAULT_STATE};
 use crate::sys::{fs, host, tty};
 
 /// The two directories, by flag or environment, else the system's.
-pub fn roots(root: Option<&str>, state: Option<&str>) -> Result<Roots> {
-    Ok(Roots {
-        root: HostPath::parse(root.unwrap_or(DEFAULT_ROOT))?,
-        state: HostPath::parse(state.unwrap_or(DEFAULT_STATE))?,
-    })
+pub fn roots(root: Option<HostPath>, state: Option<HostPath>) -> Result<Roots> {
+    let or = |given: Option<HostPath>, default| given.map_or_else(|| HostPath::parse(default), Ok);
+    Ok(Roots { root: or(root, DEFAULT_ROOT)?, state: or(state, DEFAULT_STATE)? })
 }
 
 /// To whom long work tells how far it is. Threads may share it.

@@ -4,7 +4,7 @@ use crate::error::{Error, Result};
 use crate::id::{ContainerId, HostPath, Name};
 use crate::net::files::{AddHost, Dns, Hosts};
 use crate::net::network::{Attachment, Holder, Lease, Network};
-use crate::net::plan::{DEFAULT_NETWORK, Mode, NetFacts, NetPlan, NetRequest};
+use crate::net::plan::{DEFAULT_NETWORK, Mode, NetPlan, NetRequest};
 use crate::net::publish::Publish;
 use crate::net::record::{self, Networks};
 use crate::net::{files, lease, names, plan, probe, remove};
@@ -30,7 +30,6 @@ pub(super) enum Use {
 /// What a container has of the networks, and the steps that make it so.
 #[derive(Debug)]
 pub(super) struct Lent {
-    pub(super) facts: NetFacts,
     pub(super) plan: NetPlan,
     pub(super) leases: Vec<Lease>,
     /// Gives back what was lent.
@@ -60,12 +59,12 @@ pub(super) fn lend(
             let (networks, leases) = lease::peek(&roots.state, &request, &holder, &alive, &probe::used)?;
             let facts = probe::facts(&roots.state, &networks, &alive)?;
             let plan = plan::plan(&request, &leases, &facts, id, &tag)?;
-            Ok(Lent { facts, plan, leases, undo: Vec::new(), locks: Vec::new() })
+            Ok(Lent { plan, leases, undo: Vec::new(), locks: Vec::new() })
         }
         Use::Lend if lease::attachments(&request).is_empty() => {
             let facts = probe::facts(&roots.state, &[], &alive)?;
             let plan = plan::plan(&request, &[], &facts, id, &tag)?;
-            Ok(Lent { facts, plan, leases: Vec::new(), undo: Vec::new(), locks: Vec::new() })
+            Ok(Lent { plan, leases: Vec::new(), undo: Vec::new(), locks: Vec::new() })
         }
         Use::Lend => {
             let networks = Networks::lock(&roots.state)?;
@@ -75,7 +74,7 @@ pub(super) fn lend(
             let plan = plan::plan(&request, &leases, &facts, id, &tag)?;
             networks.intend(&plan)?;
             let undo = vec![Undo::ReturnLeases { state: roots.state.clone(), container: id.clone() }];
-            Ok(Lent { facts, plan, leases, undo, locks: vec![networks.into_lock()] })
+            Ok(Lent { plan, leases, undo, locks: vec![networks.into_lock()] })
         }
     }
 }

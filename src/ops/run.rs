@@ -106,7 +106,7 @@ fn design(
     let spec_facts = facts::for_spec(roots, &id, request, found.root.as_ref())?;
     let mut spec = spec::build(request, found.config.as_ref(), &spec_facts)?;
     let lent = network::lend(roots, &id, &request.network, found.config.as_ref(), &mut spec, network)?;
-    let facts = facts::for_plan(&spec, found.root.as_ref(), &spec_facts.cgroup_path, lent.facts.clone())?;
+    let facts = facts::for_plan(&spec, found.root.as_ref(), &spec_facts.cgroup_path)?;
     let birth = birth(roots, &id, request, &found, &lent, &spec_facts)?;
     let mut planned = plan::build(&spec, &birth, &facts)?;
     let security = birth.security;

@@ -51,7 +51,7 @@ pub fn reset(roots: &Roots) -> Result<(Vec<String>, Vec<Error>)> {
     let lines = everything(roots)?;
     let mut errors = Vec::new();
     for one in container::all(roots)? {
-        errors.extend(container::remove(roots, one.id.as_str(), Force::Kill).err());
+        errors.extend(container::remove(roots, one.id.as_str(), Force::Yes).err());
     }
     errors.extend(super::network::remove_all(roots));
     for (dir, version) in cgroups(roots)? {
