@@ -47,7 +47,7 @@ pub enum CgroupView {
     },
 }
 
-/// All mount steps, from the cut with the host up to the pivot. `at` is the root's place on the host.
+/// All mount steps, from the cut with the host up to the pivot, which is left to the order of birth. `at` is the root's place on the host.
 pub fn plan(spec: &Spec, root: &RootSource, at: &HostPath, view: &CgroupView, facts: &Facts) -> Result<Vec<Step>> {
     let mounts = spec.mounts().as_deref().unwrap_or_default();
     let mut steps = vec![Step::Propagation { to: root_propagation(spec, mounts) }];
@@ -65,7 +65,6 @@ pub fn plan(spec: &Spec, root: &RootSource, at: &HostPath, view: &CgroupView, fa
     if spec.root().as_ref().and_then(oci_spec::runtime::Root::readonly).unwrap_or(false) {
         steps.push(Step::Remount { path: container_path(std::path::Path::new("/"))?, attributes: vec![Attribute::Ro] });
     }
-    steps.push(Step::Pivot);
     Ok(steps)
 }
 
@@ -311,7 +310,6 @@ mod tests {
             "mount --bind /hosts $R/etc/hosts",
             "mkdir -p $R/data/in",
             "mount -t tmpfs tmpfs $R/data/in",
-            "cd \"$R\" && pivot_root . . && umount -l . && cd /",
         ];
         assert_eq!(got, want);
     }

@@ -12,7 +12,7 @@ use crate::facts;
 use crate::id::{ContainerId, Name};
 use crate::monitor::protocol::{Order, Task};
 use crate::monitor::spawn::{Inherited, Monitor};
-use crate::mount::plan::RootSource;
+use crate::mount::plan::{Kind, RootSource};
 use crate::plan::{self, Birth, Planned};
 use crate::security;
 use crate::spec::request::{Explain, RunRequest, Source};
@@ -106,8 +106,11 @@ fn design(
     let spec_facts = facts::for_spec(roots, &id, request, found.root.as_ref())?;
     let mut spec = spec::build(request, found.config.as_ref(), &spec_facts)?;
     let lent = network::lend(roots, &id, &request.network, found.config.as_ref(), &mut spec, network)?;
-    let facts = facts::for_plan(&spec, found.root.as_ref(), &spec_facts.cgroup_path)?;
+    let mut facts = facts::for_plan(&spec, found.root.as_ref(), &spec_facts.cgroup_path)?;
     let birth = birth(roots, &id, request, &found, &lent, &spec_facts)?;
+    // written by the plan's first steps, so not there yet
+    let written = birth.files.iter().map(|(path, _)| (path.to_string(), Kind::File));
+    facts.mount.sources.extend(written);
     let mut planned = plan::build(&spec, &birth, &facts)?;
     let security = birth.security;
     planned.warnings.extend(spec::warnings(request, &spec_facts));
