@@ -124,13 +124,19 @@ fn remove(dir: &HostPath, version: Version) -> Result<()> {
     }
 }
 
-/// The directory and those below it, the deepest first.
+/// The directory and, where the kernel says that it is in use, first those below it.
 fn remove_tree(dir: &Path) -> SysResult<()> {
-    for child in children(dir) {
-        remove_tree(&child)?;
-    }
-    match fs::rmdir(dir) {
+    let rmdir = || match fs::rmdir(dir) {
         Err(e) if e.errno == Errno::ENOENT => Ok(()),
+        done => done,
+    };
+    match rmdir() {
+        Err(e) if e.errno == Errno::EBUSY => {
+            for child in children(dir) {
+                remove_tree(&child)?;
+            }
+            rmdir()
+        }
         done => done,
     }
 }
@@ -195,7 +201,12 @@ fn gone(errno: Errno) -> bool {
     errno == Errno::ENOENT || errno == Errno::ENODEV
 }
 
+/// The cgroups directly below. A directory has two links and one for each below it (fs/kernfs/inode.c), so that one
+/// look tells whether there are any among the dozens of files.
 fn children(dir: &Path) -> Vec<std::path::PathBuf> {
+    if fs::stat(dir).is_ok_and(|s| s.st_nlink <= 2) {
+        return Vec::new();
+    }
     let is_dir = |path: &std::path::PathBuf| fs::stat(path).is_ok_and(|s| s.st_mode & libc::S_IFMT == libc::S_IFDIR);
     fs::list(dir).unwrap_or_default().iter().map(|name| dir.join(name)).filter(is_dir).collect()
 }

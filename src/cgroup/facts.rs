@@ -53,6 +53,8 @@ pub struct Level {
     pub enabled: Vec<String>,
     /// v2: it holds processes itself.
     pub occupied: bool,
+    /// v2: we may not change which controllers it gives to its children.
+    pub foreign: bool,
     /// v1 cpuset: cpuset.cpus and cpuset.mems.
     pub cpus: String,
     pub mems: String,

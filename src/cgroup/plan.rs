@@ -87,6 +87,12 @@ pub fn join_monitors(host: &Hierarchies, root: &str) -> Result<CgroupPlan> {
     Ok(plan)
 }
 
+/// How another process gets into a running container's cgroups, for `exec`: on v1 it joins itself, into v2's
+/// (`Place::unified`) it is cloned.
+pub fn join(place: &Place) -> Vec<Step> {
+    place.v1.iter().map(|v1| Step::Join { file: v1.dir.child("tasks") }).collect()
+}
+
 /// Makes the directories, and says how init gets into them.
 fn directories(path: &str, host: &Hierarchies, limits: &[Limit]) -> Result<CgroupPlan> {
     let mut plan = CgroupPlan {
@@ -128,7 +134,7 @@ fn writes(step: &Step, file: &HostPath) -> bool {
 /// The steps for the directories above the container's.
 fn way_down(hierarchy: &Hierarchy, path: &str, limits: &[Limit]) -> Vec<Step> {
     let mut steps = Vec::new();
-    let wanted = wanted(hierarchy, limits);
+    let wanted = wanted(hierarchy, path, limits);
     for above in ancestors(path) {
         let level = hierarchy.level(above);
         if level.is_none() {
@@ -146,10 +152,10 @@ fn way_down(hierarchy: &Hierarchy, path: &str, limits: &[Limit]) -> Vec<Step> {
 }
 
 /// v2: what the container's cgroup shall have: what a limit needs and what `stats` reads, as far as it is to be had.
-fn wanted(hierarchy: &Hierarchy, limits: &[Limit]) -> Vec<String> {
+fn wanted(hierarchy: &Hierarchy, path: &str, limits: &[Limit]) -> Vec<String> {
     let needed = limits.iter().flat_map(|limit| &limit.v2).map(|entry| entry.controller.as_str());
-    let mut wanted: Vec<String> =
-        WANTED.into_iter().chain(needed).filter(|c| hierarchy.has(c)).map(str::to_owned).collect();
+    let can = |c: &&str| hierarchy.has(c) && barrier(hierarchy, path, c).is_none();
+    let mut wanted: Vec<String> = WANTED.into_iter().chain(needed).filter(can).map(str::to_owned).collect();
     wanted.sort();
     wanted.dedup();
     wanted
@@ -159,7 +165,7 @@ fn wanted(hierarchy: &Hierarchy, limits: &[Limit]) -> Vec<String> {
 fn enable(hierarchy: &Hierarchy, path: &str, level: Option<&Level>, wanted: &[String]) -> Vec<Step> {
     let enabled = level.map_or(&[] as &[String], |level| &level.enabled);
     let missing: Vec<String> = wanted.iter().filter(|c| !enabled.contains(c)).cloned().collect();
-    if missing.is_empty() || blocked(hierarchy, path) {
+    if missing.is_empty() {
         return Vec::new();
     }
     let dir = hierarchy.dir(path);
@@ -181,10 +187,17 @@ fn may_have_both(hierarchy: &Hierarchy, path: &str) -> bool {
     hierarchy.real_root && path.is_empty()
 }
 
-/// A directory full of other people's processes: not ours to move.
-fn blocked(hierarchy: &Hierarchy, path: &str) -> bool {
-    let ours = hierarchy.own.as_deref().is_some_and(|own| own.trim_matches('/') == path);
-    !may_have_both(hierarchy, path) && !ours && hierarchy.level(path).is_some_and(|level| level.occupied)
+/// What keeps a v2 controller from the cgroup at `path`: the first directory above that does not hand it down and
+/// cannot be made to: it is somebody else's, or full of somebody else's processes.
+fn barrier(hierarchy: &Hierarchy, path: &str, controller: &str) -> Option<String> {
+    let stops = |level: &&Level| {
+        let ours = hierarchy.own.as_deref().is_some_and(|own| own.trim_matches('/') == level.path);
+        let full = level.occupied && !may_have_both(hierarchy, &level.path) && !ours;
+        !level.enabled.iter().any(|c| c == controller) && (level.foreign || full)
+    };
+    let level = ancestors(path).into_iter().filter_map(|above| hierarchy.level(above)).find(stops)?;
+    let why = if level.foreign { "is not ours to change" } else { "holds processes itself" };
+    Some(format!("cgroup {} {why}, so controller {controller} cannot be enabled below it", hierarchy.dir(&level.path)))
 }
 
 /// A v1 cpuset is born without cpus and mems and cannot be joined like that (cpusets(7)): it gets those of the
@@ -226,13 +239,7 @@ fn obstacle(limit: &Limit, host: &Hierarchies, path: &str) -> Option<String> {
         let uncounted = entry.file.starts_with("memory.memsw") && !hierarchy.swap_accounting;
         return uncounted.then(|| format!("the kernel has no {} (boot it with swapaccount=1)", entry.file));
     }
-    let at = ancestors(path).into_iter().find(|above| blocked(hierarchy, above))?;
-    Some(format!(
-        "cgroup {} holds processes itself, so controller {} cannot be enabled below it for {}",
-        hierarchy.dir(at),
-        entry.controller,
-        entry.file
-    ))
+    barrier(hierarchy, path, &entry.controller).map(|why| format!("{why} for {}", entry.file))
 }
 
 /// One line for each limit that this host cannot have; the others stay.
@@ -323,6 +330,13 @@ mod tests {
         host
     }
 
+    /// A user's part of a host: memory was handed down, pids was not.
+    fn delegated() -> Hierarchies {
+        let mut host = v2("real", &[("", "memory", false), ("a", "", false)]);
+        host.list[0].levels[0].foreign = true;
+        host
+    }
+
     fn v1() -> Hierarchies {
         let mounts: String = ["memory", "cpuset", "freezer", "pids", "devices", "name=systemd"]
             .map(|c| format!("1 2 0:3 / /cg/{} rw - cgroup cgroup rw,{c}\n", c.trim_start_matches("name=")))
@@ -388,6 +402,12 @@ mod tests {
                 "the pids limit is not set: cgroup /sys/fs/cgroup/a holds processes itself, so controller pids cannot be enabled below it for pids.max",
             ),
             (
+                r#"{"pids":{"limit":20}}"#,
+                "a/b",
+                delegated(),
+                "the pids limit is not set: cgroup /sys/fs/cgroup is not ours to change, so controller pids cannot be enabled below it for pids.max",
+            ),
+            (
                 r#"{"memory":{"swappiness":1}}"#,
                 "a/b",
                 v2("real", &[]),
@@ -409,6 +429,26 @@ mod tests {
             let plan = plan(Some(&resources(json)), path, &host).unwrap();
             assert_eq!(plan.warnings, [want]);
         }
+    }
+
+    #[test]
+    fn below_a_foreign_cgroup_there_is_what_was_handed_down() {
+        let plan = plan(Some(&resources(r#"{"memory":{"limit":9}}"#)), "a/b", &delegated()).unwrap();
+        assert_eq!(
+            lines(&plan.prepare)[..3],
+            [
+                "echo +memory > /sys/fs/cgroup/a/cgroup.subtree_control",
+                "mkdir /sys/fs/cgroup/a/b",
+                "echo 9 > /sys/fs/cgroup/a/b/memory.max",
+            ]
+        );
+        assert!(plan.warnings.is_empty());
+    }
+
+    #[test]
+    fn exec_joins_where_the_container_is() {
+        let place = plan(None, "m/a", &v1()).unwrap().place;
+        assert_eq!(lines(&join(&place))[0], "echo 0 > /cg/memory/m/a/tasks");
     }
 
     #[test]

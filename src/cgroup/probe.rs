@@ -50,6 +50,7 @@ fn level(hierarchy: &Hierarchy, path: &str, dir: &HostPath) -> Level {
             level.controllers = words(&text(dir, "cgroup.controllers"));
             level.enabled = words(&text(dir, "cgroup.subtree_control"));
             let root = hierarchy.real_root && path.is_empty();
+            level.foreign = !crate::sys::cgroup::may_write(dir.child("cgroup.subtree_control").as_path());
             level.occupied = !root && !text(dir, "cgroup.procs").is_empty();
         }
         Version::V1 if hierarchy.has("cpuset") => {

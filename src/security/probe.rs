@@ -2,18 +2,18 @@
 
 use super::capabilities::Caps;
 use super::plan::Facts;
-use super::rlimits::Rlimit;
+use super::rlimits::{ALL, Rlimit, number};
 use crate::error::Result;
 use crate::sys::{credentials, fs, rlimit};
+use oci_spec::runtime::PosixRlimitType;
 use std::path::Path;
 
 pub fn probe() -> Result<Facts> {
     let status = fs::read_text(Path::new("/proc/self/status"))?;
-    let limits = rlimit::all()?;
     Ok(Facts {
         permitted: Caps(mask(&status, "CapPrm:")),
         bounding: Caps(mask(&status, "CapBnd:")),
-        rlimits: limits.into_iter().map(|(resource, soft, hard)| Rlimit { resource, soft, hard }).collect(),
+        rlimits: ALL.into_iter().map(rlimit).collect::<Result<_>>()?,
         nr_open: text("/proc/sys/fs/nr_open").parse().unwrap_or(u64::MAX),
         oom_score_adj: text("/proc/self/oom_score_adj").parse().unwrap_or(0),
         nice: credentials::nice(),
@@ -24,6 +24,11 @@ pub fn probe() -> Result<Facts> {
         setgroups_denied: text("/proc/self/setgroups") == "deny",
         thermal_throttle: thermal_throttle(),
     })
+}
+
+fn rlimit(resource: PosixRlimitType) -> Result<Rlimit> {
+    let (soft, hard) = rlimit::get(number(resource))?;
+    Ok(Rlimit { resource, soft, hard })
 }
 
 /// A file that is missing or cannot be read says nothing.

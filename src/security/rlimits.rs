@@ -16,6 +16,31 @@ pub struct Rlimit {
 /// What `run` asks for where nothing is said: enough for servers, and a soft limit that select(2) survives.
 pub const DEFAULT: [Rlimit; 1] = [Rlimit { resource: PosixRlimitType::RlimitNofile, soft: 1024, hard: 524_288 }];
 
+/// Every resource, in the order of the kernel's numbers (include/uapi/asm-generic/resource.h; x86_64 and aarch64 alike).
+pub(super) const ALL: [PosixRlimitType; 16] = [
+    PosixRlimitType::RlimitCpu,
+    PosixRlimitType::RlimitFsize,
+    PosixRlimitType::RlimitData,
+    PosixRlimitType::RlimitStack,
+    PosixRlimitType::RlimitCore,
+    PosixRlimitType::RlimitRss,
+    PosixRlimitType::RlimitNproc,
+    PosixRlimitType::RlimitNofile,
+    PosixRlimitType::RlimitMemlock,
+    PosixRlimitType::RlimitAs,
+    PosixRlimitType::RlimitLocks,
+    PosixRlimitType::RlimitSigpending,
+    PosixRlimitType::RlimitMsgqueue,
+    PosixRlimitType::RlimitNice,
+    PosixRlimitType::RlimitRtprio,
+    PosixRlimitType::RlimitRttime,
+];
+
+/// The kernel's number of a resource.
+pub(super) fn number(resource: PosixRlimitType) -> u32 {
+    resource as u32
+}
+
 /// The wish capped to what the kernel will give, with a warning for each cut: the hard limit needs CAP_SYS_RESOURCE
 /// to be raised, and nofile cannot be above fs.nr_open even then.
 pub(super) fn capped(wish: &PosixRlimit, facts: &Facts) -> (Rlimit, Option<String>) {
@@ -65,5 +90,6 @@ mod tests {
             assert_eq!(warning.is_some(), warned, "{warning:?}");
         }
         assert_eq!(name(PosixRlimitType::RlimitNofile), "nofile");
+        assert!(ALL.iter().enumerate().all(|(at, resource)| number(*resource) as usize == at));
     }
 }

@@ -30,6 +30,12 @@ pub fn pidfd_kill(pidfd: &OwnedFd) -> SysResult<()> {
     named_raw(result, || "pidfd_send_signal(SIGKILL)".into()).map(drop)
 }
 
+/// Whether our effective user may write the file, mount options included.
+pub fn may_write(path: &Path) -> bool {
+    use nix::unistd::{AccessFlags, faccessat};
+    faccessat(nix::fcntl::AT_FDCWD, path, AccessFlags::W_OK, nix::fcntl::AtFlags::AT_EACCESS).is_ok()
+}
+
 pub fn own_pid() -> i32 {
     nix::unistd::getpid().as_raw()
 }

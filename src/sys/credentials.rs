@@ -4,7 +4,7 @@
 use super::{named, named_raw};
 use crate::error::{Errno, SysError, SysResult};
 use caps::{CapSet, Capability, CapsHashSet};
-use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal};
+use nix::sys::signal::{SigSet, SigmaskHow};
 use nix::unistd::{Gid, Uid};
 
 fn prctl(option: libc::c_int, args: [libc::c_ulong; 4], call: &str) -> SysResult<libc::c_int> {
@@ -111,18 +111,20 @@ pub fn new_session_keyring() -> SysResult<()> {
     named_raw(done, || "keyctl(KEYCTL_JOIN_SESSION_KEYRING)".into()).map(drop)
 }
 
-/// Every signal to its default, realtime ones too, and none blocked: Rust's runtime ignores SIGPIPE, and our monitor
-/// blocks what it waits for; exec hands both on (signal(7)).
+/// Every signal to its default, and none blocked: Rust's runtime ignores SIGPIPE, and our monitor blocks what it waits
+/// for; exec hands both on (signal(7)). By the raw call, for C libraries keep a few realtime signals from us and may
+/// leave them ignored.
 pub fn reset_signals() -> SysResult<()> {
-    for signal in Signal::iterator().filter(|s| *s != Signal::SIGKILL && *s != Signal::SIGSTOP) {
-        // SAFETY: the default disposition runs no code of ours.
-        named(unsafe { nix::sys::signal::signal(signal, SigHandler::SigDfl) }, || {
-            format!("signal({signal}, SIG_DFL)")
-        })?;
-    }
-    for signal in libc::SIGRTMIN()..=libc::SIGRTMAX() {
-        // SAFETY: as above.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    const LAST: libc::c_int = 64; // _NSIG of both architectures
+    const SET_SIZE: usize = 8;
+    // struct kernel_sigaction: handler, flags, restorer, mask; zero is SIG_DFL without flags
+    let default = [0u64; 4];
+    for signal in (1..=LAST).filter(|s| *s != libc::SIGKILL && *s != libc::SIGSTOP) {
+        let old: *mut u64 = std::ptr::null_mut();
+        // SAFETY: the kernel reads one kernel_sigaction, which lives until the call returns; the default disposition
+        // runs no code of ours.
+        let done = unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), old, SET_SIZE) };
+        named_raw(done, || format!("rt_sigaction({signal}, SIG_DFL)"))?;
     }
     let none = SigSet::empty();
     named(nix::sys::signal::sigprocmask(SigmaskHow::SIG_SETMASK, Some(&none), None), || "sigprocmask(none)".into())

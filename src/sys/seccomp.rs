@@ -18,3 +18,12 @@ pub fn load(program: &[u64], flags: u32) -> SysResult<()> {
         unsafe { libc::syscall(libc::SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, std::ptr::from_ref(&program)) };
     named_raw(done, || format!("seccomp(SECCOMP_SET_MODE_FILTER, {flags:#x}, {len} instructions)")).map(drop)
 }
+
+/// For tests of filters: any system call, with its errno.
+#[cfg(test)]
+pub(crate) fn attempt(number: u32, args: [u64; 3]) -> Result<i64, crate::error::Errno> {
+    let [a, b, c] = args;
+    // SAFETY: tests make calls with numbers and null pointers only.
+    let done = unsafe { libc::syscall(number.into(), a, b, c, 0, 0, 0) };
+    crate::error::Errno::result(done)
+}

@@ -34,7 +34,7 @@ impl Arch {
     }
 
     /// Every system call of this architecture.
-    pub(super) fn numbers(self) -> HashMap<&'static str, u32> {
+    pub(crate) fn numbers(self) -> HashMap<&'static str, u32> {
         let column = match self {
             Arch::X86_64 => 1,
             Arch::Aarch64 => 2,
