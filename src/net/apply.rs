@@ -8,7 +8,7 @@ use super::step::{ForeignChain, Netns, Step, Undo, udp_ports};
 use crate::error::{Errno, Error, Result, SysError};
 use crate::id::{ContainerId, IfName};
 use crate::sys::netlink::{Batch, Dump, Refused, Socket};
-use crate::sys::netns::{self, Transport};
+use crate::sys::netns::{self, Transport, Visit};
 use crate::sys::nftables::{self, Existing, Transaction};
 use crate::sys::{conntrack, fs};
 use nix::unistd::Pid;
@@ -37,7 +37,8 @@ impl From<Failure> for (usize, Error) {
 /// Does the steps in order and stops at the first that fails; steps behind it in the same batch may be done already.
 /// `init` is wanted where a step concerns its namespace. Sockets of held ports are appended to `held`.
 pub fn apply(steps: &[Step], init: Option<Pid>, held: &mut Vec<OwnedFd>) -> Result<(), Failure> {
-    let mut run = Run { init, held, host: Channel::default(), inside: Channel::default(), netfilter: None };
+    let mut run =
+        Run { init, visit: None, held, host: Channel::default(), inside: Channel::default(), netfilter: None };
     for (index, step) in steps.iter().enumerate() {
         run.step(index, step, steps)?;
     }
@@ -46,6 +47,7 @@ pub fn apply(steps: &[Step], init: Option<Pid>, held: &mut Vec<OwnedFd>) -> Resu
 
 struct Run<'a> {
     init: Option<Pid>,
+    visit: Option<Visit>,
     held: &'a mut Vec<OwnedFd>,
     host: Channel,
     inside: Channel,
@@ -112,11 +114,19 @@ impl Run<'_> {
     fn sysctl(&mut self, netns: Netns, key: &str, value: &str) -> Result<()> {
         let path = format!("/proc/sys/{key}");
         let write = || fs::write_existing(Path::new(&path), value);
-        match (netns, self.init) {
-            (Netns::Host, _) => Ok(write()?),
-            (Netns::Init, Some(init)) => Ok(netns::inside(init, write)??),
-            (Netns::Init, None) => Err(no_init()),
+        match netns {
+            Netns::Host => Ok(write()?),
+            Netns::Init => Ok(self.visit()?.inside(write)??),
         }
+    }
+
+    fn visit(&mut self) -> Result<&Visit> {
+        let visit = match (self.visit.take(), self.init) {
+            (Some(visit), _) => visit,
+            (None, Some(init)) => Visit::to(init)?,
+            (None, None) => return Err(Error::internal("a network step inside the container came without init's pid")),
+        };
+        Ok(self.visit.insert(visit))
     }
 
     fn allow_forward(&mut self, chain: &ForeignChain, bridge: &IfName, comment: &str) -> Result<()> {
@@ -212,15 +222,12 @@ impl Run<'_> {
     }
 
     fn socket(&mut self, netns: Netns) -> Result<&mut Socket> {
-        let init = self.init;
-        let channel = self.channel(netns);
-        let socket = match (channel.socket.take(), netns, init) {
-            (Some(socket), _, _) => socket,
-            (None, Netns::Host, _) => Socket::route()?,
-            (None, Netns::Init, Some(init)) => netns::inside(init, Socket::route)??,
-            (None, Netns::Init, None) => return Err(no_init()),
+        let socket = match (self.channel(netns).socket.take(), netns) {
+            (Some(socket), _) => socket,
+            (None, Netns::Host) => Socket::route()?,
+            (None, Netns::Init) => self.visit()?.inside(Socket::route)??,
         };
-        Ok(channel.socket.insert(socket))
+        Ok(self.channel(netns).socket.insert(socket))
     }
 
     /// Sends what waits. At most one of the two batches holds anything.
@@ -268,10 +275,6 @@ fn other(netns: Netns) -> Netns {
         Netns::Host => Netns::Init,
         Netns::Init => Netns::Host,
     }
-}
-
-fn no_init() -> Error {
-    Error::internal("a network step inside the container came without init's pid")
 }
 
 /// A failure that may name who has the port.

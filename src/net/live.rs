@@ -11,7 +11,7 @@ use super::step::{Step, Undo};
 use super::{apply, probe, remove, ruleset};
 use crate::error::Result;
 use crate::id::{ContainerId, HostPath, Name};
-use crate::sys::netns;
+use crate::sys::netns::Visit;
 use nix::unistd::Pid;
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
@@ -91,7 +91,7 @@ impl At<'_> {
     fn run<T>(self, work: impl FnOnce() -> T) -> T {
         match self {
             At::Host => work(),
-            At::Space(space) => netns::inside(space.pid(), work).unwrap(),
+            At::Space(space) => Visit::to(space.pid()).unwrap().inside(work).unwrap(),
         }
     }
 }

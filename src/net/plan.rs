@@ -275,12 +275,15 @@ fn inside(request: &NetRequest, leases: &[Lease], facts: &NetFacts) -> Result<Ve
     }
     let sysctl = |(key, value): &(String, String)| Step::SetSysctl { netns, key: key.clone(), value: value.clone() };
     steps.extend(request.sysctls.iter().map(sysctl));
+    // addresses first: they need the links' numbers, and all that follows leaves as one message
+    for (index, lease) in leases.iter().enumerate() {
+        let link = eth(index)?;
+        steps.extend(lease.addresses.iter().map(|a| Step::AddAddress { netns, link: link.clone(), address: *a }));
+    }
     steps.push(Step::LinkUp { netns, link: IfName::parse("lo")? });
     let mut routed: Vec<bool> = Vec::new();
     for (index, lease) in leases.iter().enumerate() {
         let link = eth(index)?;
-        let address = |address: &IpNet| Step::AddAddress { netns, link: link.clone(), address: *address };
-        steps.extend(lease.addresses.iter().map(address));
         steps.push(Step::LinkUp { netns, link: link.clone() });
         for via in &lease.gateways {
             if !routed.contains(&via.is_ipv4()) {
