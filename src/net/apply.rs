@@ -1,18 +1,20 @@
 //! The network's steps, done. Consecutive messages to one namespace leave as one batch; nothing here decides anything.
 //! It opens sockets in the container's network namespace and never stays there.
 
+use super::entry::{self, Change, Entry};
 use super::link;
 use super::publish::{Protocol, Published};
-use super::ruleset::{self, Change, Direction, Entry};
-use super::step::{ForeignChain, Netns, Step, Undo, udp_ports};
+use super::ruleset::{self, Direction};
+use super::step::{ForeignChain, Netns, Step};
+pub use super::undo::undo;
+use super::undo::{find_link, port_owner};
 use crate::error::{Errno, Error, Result, SysError};
 use crate::id::{ContainerId, IfName};
-use crate::sys::netlink::{Batch, Dump, Refused, Socket};
+use crate::sys::netlink::{Batch, Refused, Socket};
 use crate::sys::netns::{self, Transport, Visit};
 use crate::sys::nftables::{self, Existing, Transaction};
 use crate::sys::{conntrack, fs};
 use nix::unistd::Pid;
-use rtnetlink::packet_route::link::{LinkAttribute, LinkMessage};
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -92,7 +94,7 @@ impl Run<'_> {
             Step::SetSysctl { netns, key, value } => Ok(self.sysctl(*netns, key, value)?),
             Step::EnsureRuleset { table } => Ok(self.commit(ruleset::create(table), step, Errno::EEXIST)?),
             Step::EnsureEntries { table, entries } => {
-                let add = ruleset::change(table, entries, Change::Add(Existing::Wanted));
+                let add = entry::change(table, entries, Change::Add(Existing::Wanted));
                 Ok(self.commit(add, step, Errno::UnknownErrno)?)
             }
             Step::AllowForward { chain, bridge, comment } => Ok(self.allow_forward(chain, bridge, comment)?),
@@ -156,13 +158,17 @@ impl Run<'_> {
                     .hint("`ip address` lists them; without an address the port is published on all")
                     .into())
             }
+            Err(e) if e.errno == Errno::EMFILE => {
+                let error = Error::from(e).during(format!("cannot publish port {port}"));
+                Err(error.hint("each published port holds a descriptor: raise `ulimit -n`").into())
+            }
             Err(e) => Err(Error::from(e).during(format!("cannot publish port {port}")).into()),
         }
     }
 
     fn publish(&mut self, table: &str, owner: &str, ports: &[Published]) -> Result<(), Taken> {
         let entries: Vec<Entry> = ports.iter().map(|port| Entry::Port(port.clone(), owner.to_owned())).collect();
-        let add = ruleset::change(table, &entries, Change::Add(Existing::Refused));
+        let add = entry::change(table, &entries, Change::Add(Existing::Refused));
         match add.commit(self.netfilter()?) {
             Ok(()) => Ok(()),
             Err(refused) if refused.errno == Errno::EEXIST => {
@@ -357,76 +363,4 @@ fn transport(protocol: Protocol) -> Transport {
         Protocol::Tcp => Transport::Stream,
         Protocol::Udp => Transport::Datagram,
     }
-}
-
-/// The link of this name, where there is one.
-pub(super) fn find_link(socket: &mut Socket, name: &IfName) -> Result<Option<LinkMessage>> {
-    use rtnetlink::packet_core::Parseable as _;
-    match socket.ask_route(link::get(name), Dump::One) {
-        Err(refused) if refused.errno == Errno::ENODEV => Ok(None),
-        Err(refused) => Err(refused.named(format!("RTM_GETLINK({name})")).into()),
-        Ok(replies) => Ok(replies.first().and_then(|reply| LinkMessage::parse(&reply.body[..]).ok())),
-    }
-}
-
-/// The id of the container that has this port in our table.
-pub fn port_owner(socket: &mut Socket, table: &str, port: &Published) -> Result<Option<ContainerId>> {
-    let set = Entry::Port(port.clone(), String::new()).set();
-    let found = nftables::element(socket, &ruleset::table(table), set, &ruleset::key(port))?;
-    Ok(found.and_then(|found| found.comment).and_then(|comment| ContainerId::parse(&comment).ok()))
-}
-
-/// Takes back what a step did; what is gone already is taken back.
-pub fn undo(undo: &Undo) -> Result<()> {
-    match undo {
-        Undo::DeleteLink { link, mark } => delete_link(link, mark),
-        Undo::Unpublish { table, owner, ports } => unpublish(table, owner, ports),
-    }
-}
-
-/// Deletes a link that carries our mark, or none: it may have been made and not yet marked.
-pub(super) fn delete_link(name: &IfName, mark: &str) -> Result<()> {
-    let mut socket = Socket::route()?;
-    let Some(found) = find_link(&mut socket, name)? else { return Ok(()) };
-    if alias(&found).is_some_and(|alias| alias != mark) {
-        return Ok(());
-    }
-    let mut batch = Batch::default();
-    batch.push_route(link::delete(found.header.index), 0);
-    batch.acknowledge();
-    let gone = |errno| errno == Errno::ENODEV;
-    Ok(socket.send(&batch, |_, errno| gone(errno)).map_err(|e| e.named(format!("RTM_DELLINK({name})")))?)
-}
-
-pub(super) fn alias(link: &LinkMessage) -> Option<&str> {
-    link.attributes.iter().find_map(|attribute| match attribute {
-        LinkAttribute::IfAlias(alias) => Some(alias.as_str()),
-        _ => None,
-    })
-}
-
-fn unpublish(table: &str, owner: &str, ports: &[Published]) -> Result<()> {
-    let mut socket = Socket::netfilter()?;
-    let mut own = Vec::new();
-    for port in ports {
-        let entry = Entry::Port(port.clone(), owner.to_owned());
-        let found = nftables::element(&mut socket, &ruleset::table(table), entry.set(), &ruleset::key(port))?;
-        if found.is_some_and(|found| found.comment.as_deref() == Some(owner)) {
-            own.push(entry);
-        }
-    }
-    if !own.is_empty() {
-        match ruleset::change(table, &own, Change::Remove).commit(&mut socket) {
-            // flushed by somebody in between
-            Err(refused) if refused.errno != Errno::ENOENT => {
-                return Err(refused.named(format!("NFT_MSG_DELSETELEM({table})")).into());
-            }
-            _ => {}
-        }
-    }
-    let udp = udp_ports(ports);
-    if !udp.is_empty() {
-        conntrack::forget(&mut socket, Protocol::Udp.number(), &udp)?;
-    }
-    Ok(())
 }
