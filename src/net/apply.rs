@@ -1,18 +1,20 @@
 //! The network's steps, done. Consecutive messages to one namespace leave as one batch; nothing here decides anything.
 //! It opens sockets in the container's network namespace and never stays there.
 
+use super::entry::{self, Change, Entry};
 use super::link;
 use super::publish::{Protocol, Published};
-use super::ruleset::{self, Change, Direction, Entry};
-use super::step::{ForeignChain, Netns, Step, Undo, udp_ports};
+use super::ruleset::{self, Direction};
+use super::step::{ForeignChain, Netns, Step};
+pub use super::undo::undo;
+use super::undo::{find_link, port_owner};
 use crate::error::{Errno, Error, Result, SysError};
 use crate::id::{ContainerId, IfName};
-use crate::sys::netlink::{Batch, Dump, Refused, Socket};
-use crate::sys::netns::{self, Transport};
+use crate::sys::netlink::{Batch, Refused, Socket};
+use crate::sys::netns::{self, Transport, Visit};
 use crate::sys::nftables::{self, Existing, Transaction};
 use crate::sys::{conntrack, fs};
 use nix::unistd::Pid;
-use rtnetlink::packet_route::link::{LinkAttribute, LinkMessage};
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -37,7 +39,8 @@ impl From<Failure> for (usize, Error) {
 /// Does the steps in order and stops at the first that fails; steps behind it in the same batch may be done already.
 /// `init` is wanted where a step concerns its namespace. Sockets of held ports are appended to `held`.
 pub fn apply(steps: &[Step], init: Option<Pid>, held: &mut Vec<OwnedFd>) -> Result<(), Failure> {
-    let mut run = Run { init, held, host: Channel::default(), inside: Channel::default(), netfilter: None };
+    let mut run =
+        Run { init, visit: None, held, host: Channel::default(), inside: Channel::default(), netfilter: None };
     for (index, step) in steps.iter().enumerate() {
         run.step(index, step, steps)?;
     }
@@ -46,6 +49,7 @@ pub fn apply(steps: &[Step], init: Option<Pid>, held: &mut Vec<OwnedFd>) -> Resu
 
 struct Run<'a> {
     init: Option<Pid>,
+    visit: Option<Visit>,
     held: &'a mut Vec<OwnedFd>,
     host: Channel,
     inside: Channel,
@@ -90,7 +94,7 @@ impl Run<'_> {
             Step::SetSysctl { netns, key, value } => Ok(self.sysctl(*netns, key, value)?),
             Step::EnsureRuleset { table } => Ok(self.commit(ruleset::create(table), step, Errno::EEXIST)?),
             Step::EnsureEntries { table, entries } => {
-                let add = ruleset::change(table, entries, Change::Add(Existing::Wanted));
+                let add = entry::change(table, entries, Change::Add(Existing::Wanted));
                 Ok(self.commit(add, step, Errno::UnknownErrno)?)
             }
             Step::AllowForward { chain, bridge, comment } => Ok(self.allow_forward(chain, bridge, comment)?),
@@ -112,11 +116,19 @@ impl Run<'_> {
     fn sysctl(&mut self, netns: Netns, key: &str, value: &str) -> Result<()> {
         let path = format!("/proc/sys/{key}");
         let write = || fs::write_existing(Path::new(&path), value);
-        match (netns, self.init) {
-            (Netns::Host, _) => Ok(write()?),
-            (Netns::Init, Some(init)) => Ok(netns::inside(init, write)??),
-            (Netns::Init, None) => Err(no_init()),
+        match netns {
+            Netns::Host => Ok(write()?),
+            Netns::Init => Ok(self.visit()?.inside(write)??),
         }
+    }
+
+    fn visit(&mut self) -> Result<&Visit> {
+        let visit = match (self.visit.take(), self.init) {
+            (Some(visit), _) => visit,
+            (None, Some(init)) => Visit::to(init)?,
+            (None, None) => return Err(Error::internal("a network step inside the container came without init's pid")),
+        };
+        Ok(self.visit.insert(visit))
     }
 
     fn allow_forward(&mut self, chain: &ForeignChain, bridge: &IfName, comment: &str) -> Result<()> {
@@ -146,13 +158,17 @@ impl Run<'_> {
                     .hint("`ip address` lists them; without an address the port is published on all")
                     .into())
             }
+            Err(e) if e.errno == Errno::EMFILE => {
+                let error = Error::from(e).during(format!("cannot publish port {port}"));
+                Err(error.hint("each published port holds a descriptor: raise `ulimit -n`").into())
+            }
             Err(e) => Err(Error::from(e).during(format!("cannot publish port {port}")).into()),
         }
     }
 
     fn publish(&mut self, table: &str, owner: &str, ports: &[Published]) -> Result<(), Taken> {
         let entries: Vec<Entry> = ports.iter().map(|port| Entry::Port(port.clone(), owner.to_owned())).collect();
-        let add = ruleset::change(table, &entries, Change::Add(Existing::Refused));
+        let add = entry::change(table, &entries, Change::Add(Existing::Refused));
         match add.commit(self.netfilter()?) {
             Ok(()) => Ok(()),
             Err(refused) if refused.errno == Errno::EEXIST => {
@@ -212,15 +228,12 @@ impl Run<'_> {
     }
 
     fn socket(&mut self, netns: Netns) -> Result<&mut Socket> {
-        let init = self.init;
-        let channel = self.channel(netns);
-        let socket = match (channel.socket.take(), netns, init) {
-            (Some(socket), _, _) => socket,
-            (None, Netns::Host, _) => Socket::route()?,
-            (None, Netns::Init, Some(init)) => netns::inside(init, Socket::route)??,
-            (None, Netns::Init, None) => return Err(no_init()),
+        let socket = match (self.channel(netns).socket.take(), netns) {
+            (Some(socket), _) => socket,
+            (None, Netns::Host) => Socket::route()?,
+            (None, Netns::Init) => self.visit()?.inside(Socket::route)??,
         };
-        Ok(channel.socket.insert(socket))
+        Ok(self.channel(netns).socket.insert(socket))
     }
 
     /// Sends what waits. At most one of the two batches holds anything.
@@ -268,10 +281,6 @@ fn other(netns: Netns) -> Netns {
         Netns::Host => Netns::Init,
         Netns::Init => Netns::Host,
     }
-}
-
-fn no_init() -> Error {
-    Error::internal("a network step inside the container came without init's pid")
 }
 
 /// A failure that may name who has the port.
@@ -354,76 +363,4 @@ fn transport(protocol: Protocol) -> Transport {
         Protocol::Tcp => Transport::Stream,
         Protocol::Udp => Transport::Datagram,
     }
-}
-
-/// The link of this name, where there is one.
-pub(super) fn find_link(socket: &mut Socket, name: &IfName) -> Result<Option<LinkMessage>> {
-    use rtnetlink::packet_core::Parseable as _;
-    match socket.ask_route(link::get(name), Dump::One) {
-        Err(refused) if refused.errno == Errno::ENODEV => Ok(None),
-        Err(refused) => Err(refused.named(format!("RTM_GETLINK({name})")).into()),
-        Ok(replies) => Ok(replies.first().and_then(|reply| LinkMessage::parse(&reply.body[..]).ok())),
-    }
-}
-
-/// The id of the container that has this port in our table.
-pub fn port_owner(socket: &mut Socket, table: &str, port: &Published) -> Result<Option<ContainerId>> {
-    let set = Entry::Port(port.clone(), String::new()).set();
-    let found = nftables::element(socket, &ruleset::table(table), set, &ruleset::key(port))?;
-    Ok(found.and_then(|found| found.comment).and_then(|comment| ContainerId::parse(&comment).ok()))
-}
-
-/// Takes back what a step did; what is gone already is taken back.
-pub fn undo(undo: &Undo) -> Result<()> {
-    match undo {
-        Undo::DeleteLink { link, mark } => delete_link(link, mark),
-        Undo::Unpublish { table, owner, ports } => unpublish(table, owner, ports),
-    }
-}
-
-/// Deletes a link that carries our mark, or none: it may have been made and not yet marked.
-pub(super) fn delete_link(name: &IfName, mark: &str) -> Result<()> {
-    let mut socket = Socket::route()?;
-    let Some(found) = find_link(&mut socket, name)? else { return Ok(()) };
-    if alias(&found).is_some_and(|alias| alias != mark) {
-        return Ok(());
-    }
-    let mut batch = Batch::default();
-    batch.push_route(link::delete(found.header.index), 0);
-    batch.acknowledge();
-    let gone = |errno| errno == Errno::ENODEV;
-    Ok(socket.send(&batch, |_, errno| gone(errno)).map_err(|e| e.named(format!("RTM_DELLINK({name})")))?)
-}
-
-pub(super) fn alias(link: &LinkMessage) -> Option<&str> {
-    link.attributes.iter().find_map(|attribute| match attribute {
-        LinkAttribute::IfAlias(alias) => Some(alias.as_str()),
-        _ => None,
-    })
-}
-
-fn unpublish(table: &str, owner: &str, ports: &[Published]) -> Result<()> {
-    let mut socket = Socket::netfilter()?;
-    let mut own = Vec::new();
-    for port in ports {
-        let entry = Entry::Port(port.clone(), owner.to_owned());
-        let found = nftables::element(&mut socket, &ruleset::table(table), entry.set(), &ruleset::key(port))?;
-        if found.is_some_and(|found| found.comment.as_deref() == Some(owner)) {
-            own.push(entry);
-        }
-    }
-    if !own.is_empty() {
-        match ruleset::change(table, &own, Change::Remove).commit(&mut socket) {
-            // flushed by somebody in between
-            Err(refused) if refused.errno != Errno::ENOENT => {
-                return Err(refused.named(format!("NFT_MSG_DELSETELEM({table})")).into());
-            }
-            _ => {}
-        }
-    }
-    let udp = udp_ports(ports);
-    if !udp.is_empty() {
-        conntrack::forget(&mut socket, Protocol::Udp.number(), &udp)?;
-    }
-    Ok(())
 }

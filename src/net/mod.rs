@@ -3,6 +3,7 @@
 //! It never starts a process or a thread, and no proxy: the kernel forwards.
 
 pub mod apply;
+pub mod entry;
 pub mod files;
 pub mod lease;
 pub mod names;
@@ -17,6 +18,7 @@ pub mod step;
 pub mod subnet;
 
 mod link;
+mod undo;
 
 #[cfg(test)]
 mod live;

@@ -1,9 +1,9 @@
 //! From a request, what was lent and what is there, to steps. Pure: it never reads the system.
 
+use super::entry::Entry;
 use super::names::{self, Mac, Realm};
 use super::network::{Attachment, Lease, Loan, Network};
 use super::publish::{HostPort, Protocol, Publish, Published};
-use super::ruleset::Entry;
 use super::step::{ForeignChain, Netns, Step, Veth, udp_ports};
 use crate::error::{Error, Result};
 use crate::id::{ContainerId, HostPath, IfName, Name};
@@ -275,12 +275,15 @@ fn inside(request: &NetRequest, leases: &[Lease], facts: &NetFacts) -> Result<Ve
     }
     let sysctl = |(key, value): &(String, String)| Step::SetSysctl { netns, key: key.clone(), value: value.clone() };
     steps.extend(request.sysctls.iter().map(sysctl));
+    // addresses first: they need the links' numbers, and all that follows leaves as one message
+    for (index, lease) in leases.iter().enumerate() {
+        let link = eth(index)?;
+        steps.extend(lease.addresses.iter().map(|a| Step::AddAddress { netns, link: link.clone(), address: *a }));
+    }
     steps.push(Step::LinkUp { netns, link: IfName::parse("lo")? });
     let mut routed: Vec<bool> = Vec::new();
     for (index, lease) in leases.iter().enumerate() {
         let link = eth(index)?;
-        let address = |address: &IpNet| Step::AddAddress { netns, link: link.clone(), address: *address };
-        steps.extend(lease.addresses.iter().map(address));
         steps.push(Step::LinkUp { netns, link: link.clone() });
         for via in &lease.gateways {
             if !routed.contains(&via.is_ipv4()) {
@@ -343,4 +346,226 @@ fn resolve(publish: &Publish, lease: &Lease) -> Result<Vec<Published>> {
     let ip = publish.ip.filter(|ip| !ip.is_unspecified());
     let to = |target: IpAddr| SocketAddr::new(target, publish.container);
     Ok(targets.into_iter().map(|target| Published { ip, port, protocol: publish.protocol, to: to(target) }).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::network::{Holder, Subnet};
+
+    fn name(text: &str) -> Name {
+        Name::parse(text).unwrap()
+    }
+
+    fn network(nets: &[&str]) -> Network {
+        let realm = realm();
+        Network {
+            bridge: realm.bridge(&name("bridge")).unwrap(),
+            mac: realm.bridge_mac(&name("bridge")),
+            group: 7,
+            mtu: None,
+            mark: realm.network_mark(&name("bridge")),
+            subnets: nets.iter().map(|net| Subnet::with_gateway(net.parse().unwrap())).collect(),
+            masquerade: true,
+            loans: Vec::new(),
+            name: name("bridge"),
+        }
+    }
+
+    fn realm() -> Realm {
+        Realm { state: HostPath::parse("/run/minirun").unwrap() }
+    }
+
+    fn id() -> ContainerId {
+        ContainerId::parse("web").unwrap()
+    }
+
+    /// A host that has nothing of ours yet.
+    fn first_run(network: &Network) -> NetFacts {
+        NetFacts {
+            realm: realm(),
+            ip_forward: false,
+            ipv6_forwarding: Some(false),
+            table: false,
+            networks: vec![NetworkFacts { network: network.clone(), bridge: None, entries: false }],
+            rebuild: vec![network.clone()],
+            foreign: Vec::new(),
+        }
+    }
+
+    /// A host on which a container of this network runs.
+    fn second_run(network: &Network) -> NetFacts {
+        let alias = Some(network.mark.clone());
+        let bridge = BridgeFacts { up: true, alias, addresses: network.gateways() };
+        NetFacts {
+            ip_forward: true,
+            ipv6_forwarding: Some(true),
+            table: true,
+            networks: vec![NetworkFacts { network: network.clone(), bridge: Some(bridge), entries: true }],
+            rebuild: Vec::new(),
+            ..first_run(network)
+        }
+    }
+
+    fn lines(request: &NetRequest, network: &Network, facts: &NetFacts) -> Result<(Vec<String>, Vec<String>)> {
+        let holder = Holder { container: id(), pid: 1, start_time: 1, boot_id: "x".into() };
+        let mut network = network.clone();
+        let want = Attachment::any(name("bridge"));
+        let leases = match request.mode {
+            Mode::Networks(_) => vec![network.lend(&want, &holder, &|_| true).unwrap()],
+            _ => Vec::new(),
+        };
+        let plan = plan(request, &leases, facts, &id(), "0123456789")?;
+        let text = |steps: &[Step]| steps.iter().map(|step| step.shell().to_string()).collect();
+        Ok((text(&plan.prepare), text(&plan.host)))
+    }
+
+    fn publish(words: &[&str]) -> NetRequest {
+        let publish = words.iter().flat_map(|word| Publish::parse(word).unwrap()).collect();
+        NetRequest { sysctls: Vec::new(), ..NetRequest::bridge(publish).unwrap() }
+    }
+
+    #[test]
+    fn the_first_container_makes_what_is_shared() {
+        let net = network(&["172.18.0.0/16"]);
+        let (prepare, _) = lines(&publish(&[]), &net, &first_run(&net)).unwrap();
+        assert!(prepare[0].starts_with("nft 'table inet minirun {\n  map pub4 {"), "{}", prepare[0]);
+        let bridge = &net.bridge;
+        assert_eq!(
+            prepare[1..],
+            [
+                format!(
+                    "nft 'add element inet minirun bridges {{ \"{bridge}\" }}; \
+                     add element inet minirun verdicts {{ \"{bridge}\" . \"{bridge}\" : accept }}; \
+                     add element inet minirun masq {{ \"{bridge}\" }}; \
+                     add element inet minirun subnets4 {{ 172.18.0.0/16 }}'"
+                ),
+                format!("ip link add {bridge} address {} group 7 type bridge", net.mac),
+                format!("ip link set {bridge} alias '{}'", net.mark),
+                format!("echo 1 > /proc/sys/net/ipv4/conf/{bridge}/route_localnet"),
+                format!("echo 1 > /proc/sys/net/ipv6/conf/{bridge}/disable_ipv6"),
+                format!("ip address add 172.18.0.1/16 dev {bridge}"),
+                format!("ip link set {bridge} up"),
+                "echo 1 > /proc/sys/net/ipv4/ip_forward".into(),
+            ]
+        );
+    }
+
+    #[test]
+    fn the_second_container_reuses_the_bridge() {
+        let net = network(&["172.18.0.0/16"]);
+        let (prepare, host) = lines(&publish(&["8080:80"]), &net, &second_run(&net)).unwrap();
+        assert!(prepare.is_empty());
+        let mac = Mac::of_link(&IfName::parse("mrv0123456789").unwrap());
+        let inside = |line: &str| format!("nsenter -t $INIT_PID -n {line}");
+        assert_eq!(
+            host,
+            [
+                format!(
+                    "ip link add mrv0123456789 up address {mac} master {} group 7 \
+                     type veth peer name eth0 address 02:6d:ac:12:00:02 netns $INIT_PID",
+                    net.bridge
+                ),
+                format!("ip link set mrv0123456789 alias '{}'", realm().container_mark(&id())),
+                "ip link set mrv0123456789 type bridge_slave hairpin on".into(),
+                inside("sh -c 'echo 1 > /proc/sys/net/ipv6/conf/eth0/disable_ipv6'"),
+                inside("ip address add 172.18.0.2/16 dev eth0"),
+                inside("ip link set lo up"),
+                inside("ip link set eth0 up"),
+                inside("ip route add default via 172.18.0.1 dev eth0"),
+                "# no shell tool: the monitor keeps a socket bound to 0.0.0.0:8080 (8080/tcp)".into(),
+                "nft 'create element inet minirun pub4 { tcp . 8080 comment \"web\" : 172.18.0.2 . 80 }'".into(),
+            ]
+        );
+    }
+
+    #[test]
+    fn only_a_new_namespace_gets_links() {
+        let net = network(&["172.18.0.0/16"]);
+        for (mode, wanted) in [
+            (Mode::None, vec!["nsenter -t $INIT_PID -n ip link set lo up"]),
+            (Mode::Host, vec![]),
+            (Mode::Container(id()), vec![]),
+            (Mode::Path(HostPath::parse("/run/netns/x").unwrap()), vec![]),
+        ] {
+            let request = NetRequest { mode, ..publish(&[]) };
+            let (prepare, host) = lines(&request, &net, &first_run(&net)).unwrap();
+            assert!(prepare.is_empty());
+            assert_eq!(host, wanted);
+        }
+    }
+
+    #[test]
+    fn ports_without_a_network_are_discarded_with_a_warning() {
+        let net = network(&["172.18.0.0/16"]);
+        let request = NetRequest { mode: Mode::Host, ..publish(&["80:80"]) };
+        let plan = plan(&request, &[], &first_run(&net), &id(), "0").unwrap();
+        assert_eq!((plan.host.len(), plan.warnings.len()), (0, 1));
+    }
+
+    #[test]
+    fn what_somebody_else_drops_is_let_through_once_and_said() {
+        let net = network(&["172.18.0.0/16"]);
+        let chain = ForeignChain { family: 2, table: "filter".into(), chain: "DOCKER-USER".into() };
+        let with = |comments: &[&str]| {
+            let comments = comments.iter().map(|&comment| comment.to_owned()).collect();
+            let foreign = vec![ForeignFacts { chain: chain.clone(), comments }];
+            let facts = NetFacts { foreign, ..second_run(&net) };
+            lines(&publish(&[]), &net, &facts).unwrap().0
+        };
+        assert!(with(&["other"])[0].starts_with("nft 'insert rule ip filter DOCKER-USER iifname"));
+        assert!(with(&["other", &net.mark]).is_empty());
+    }
+
+    #[test]
+    fn both_families_are_published_and_routed() {
+        let net = network(&["172.18.0.0/16", "fd00:1::/64"]);
+        let (prepare, host) = lines(&publish(&["8080:80"]), &net, &first_run(&net)).unwrap();
+        assert!(prepare.contains(&format!("echo 0 > /proc/sys/net/ipv6/conf/{}/accept_ra", net.bridge)));
+        assert!(prepare.contains(&"echo 1 > /proc/sys/net/ipv6/conf/all/forwarding".into()));
+        assert!(host.contains(&"nsenter -t $INIT_PID -n ip route add default via fd00:1::1 dev eth0".into()));
+        let last = host.last().unwrap();
+        assert!(last.contains("pub4 { tcp . 8080") && last.contains("pub6 { tcp . 8080"), "{last}");
+    }
+
+    #[test]
+    fn a_port_that_cannot_be_published_is_refused_before_anything_is_done() {
+        let net = network(&["172.18.0.0/16"]);
+        for (words, reason) in [
+            (vec!["8080:80", "8080:81"], "port 8080/tcp is published twice: 8080/tcp leads to 172.18.0.2:80"),
+            (vec!["8080:80", "127.0.0.1:8080:81"], "port 127.0.0.1:8080/tcp is published twice"),
+            (vec!["[::1]:8080:80"], "cannot publish port 8080 at ::1: network bridge has no IPv6 addresses"),
+        ] {
+            let error = lines(&publish(&words), &net, &second_run(&net)).unwrap_err();
+            assert!(error.message.starts_with(reason), "{}", error.message);
+        }
+        lines(&publish(&["8080:80", "8080:80/udp", "127.0.0.1:81:81", "127.0.0.2:81:81"]), &net, &second_run(&net))
+            .unwrap();
+    }
+
+    #[test]
+    fn flushed_rules_are_rebuilt_with_the_ports_of_the_others() {
+        let mut net = network(&["172.18.0.0/16"]);
+        let other = Holder { container: ContainerId::parse("db").unwrap(), pid: 1, start_time: 1, boot_id: "x".into() };
+        net.lend(&Attachment::any(name("bridge")), &other, &|_| true).unwrap();
+        let to = "172.18.0.2:53".parse().unwrap();
+        net.loans[0].published = vec![Published { ip: None, port: 53, protocol: Protocol::Udp, to }];
+        let facts = NetFacts { table: false, rebuild: vec![net.clone()], ..second_run(&net) };
+        let (prepare, _) = lines(&publish(&[]), &net, &facts).unwrap();
+        assert!(prepare[1].contains("pub4 { udp . 53 comment \"db\" : 172.18.0.2 . 53 }"), "{}", prepare[1]);
+        let facts = NetFacts { networks: vec![NetworkFacts { entries: false, ..facts.networks[0].clone() }], ..facts };
+        let (prepare, _) = lines(&publish(&[]), &net, &facts).unwrap();
+        assert_eq!(prepare.iter().filter(|line| line.contains("add element")).count(), 1);
+    }
+
+    #[test]
+    fn a_plan_survives_its_way_to_the_monitor() {
+        let net = network(&["172.18.0.0/16", "fd00:1::/64"]);
+        let mut lent = net.clone();
+        let holder = Holder { container: id(), pid: 1, start_time: 1, boot_id: "x".into() };
+        let lease = lent.lend(&Attachment::any(name("bridge")), &holder, &|_| true).unwrap();
+        let plan = plan(&publish(&["127.0.0.1:53:53/udp"]), &[lease], &first_run(&net), &id(), "0").unwrap();
+        let json = serde_json::to_string(&plan).unwrap();
+        assert_eq!(serde_json::from_str::<NetPlan>(&json).unwrap(), plan);
+    }
 }

@@ -1,15 +1,16 @@
 //! What there is: our bridge and table, forwarding, other people's chains, and the addresses that the host uses.
 //! Reads only.
 
-use super::apply::{alias, find_link};
+use super::entry::Entry;
 use super::names::Realm;
 use super::network::{Holder, Network};
 use super::plan::{BridgeFacts, ForeignFacts, NetFacts, NetworkFacts};
 use super::publish::{HostPort, Protocol, Publish};
 use super::record;
-use super::ruleset::{self, Entry};
+use super::ruleset;
 use super::step::ForeignChain;
 use super::subnet::Used;
+use super::undo::{alias, find_link};
 use crate::error::{Errno, Error, Result};
 use crate::id::{HostPath, IfName};
 use crate::sys::fs;

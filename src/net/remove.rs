@@ -2,14 +2,15 @@
 //! the table and the sysctls that were set. Each object is removed only where it carries our mark. Everything is tried,
 //! and what failed comes back as a list.
 
-use super::apply::{alias, delete_link, undo};
+use super::entry::{self, Change, Entry};
 use super::link;
 use super::names::{self, Realm};
 use super::network::{Holder, Network};
 use super::plan::entries;
 use super::record::{self, Networks};
-use super::ruleset::{self, Change, Entry};
+use super::ruleset;
 use super::step::Undo;
+use super::undo::{alias, delete_link, undo};
 use crate::error::{Errno, Error, Result};
 use crate::sys::fs;
 use crate::sys::netlink::{self, Batch, Socket};
@@ -105,7 +106,7 @@ fn remove_foreign_rules(mark: &str) -> Result<()> {
 }
 
 fn remove_entry(table: &str, entry: Entry) -> Result<()> {
-    let removal = ruleset::change(table, &[entry], Change::Remove);
+    let removal = entry::change(table, &[entry], Change::Remove);
     gone_is_fine(removal, &mut Socket::netfilter()?, "NFT_MSG_DELSETELEM")
 }
 

@@ -4,9 +4,10 @@
 //! Steps on what containers share (bridge, table, sysctls, other people's chains) are idempotent and have no undo here:
 //! they belong to the network's record.
 
+use super::entry::{self, Entry};
 use super::names::Mac;
 use super::publish::{Protocol, Published};
-use super::ruleset::{self, Entry};
+use super::ruleset;
 use crate::id::IfName;
 use crate::shell::{Shell, quote, words};
 use ipnet::IpNet;
@@ -144,7 +145,7 @@ impl Step {
         Shell::line(match self {
             Step::SetSysctl { netns, key, value } => netns.shell(&format!("echo {} > /proc/sys/{key}", quote(value))),
             Step::EnsureRuleset { table } => format!("nft {}", quote(&ruleset::text(table))),
-            Step::EnsureEntries { table, entries } => format!("nft {}", quote(&ruleset::add_text(table, entries))),
+            Step::EnsureEntries { table, entries } => format!("nft {}", quote(&entry::add_text(table, entries))),
             Step::EnsureBridge { name, mac, group, mtu } => {
                 format!("ip link add {name} address {mac} group {group}{} type bridge", mtu_text(*mtu))
             }
@@ -163,7 +164,7 @@ impl Step {
             }
             Step::Publish { table, owner, ports } => {
                 let entries: Vec<Entry> = ports.iter().map(|p| Entry::Port(p.clone(), owner.clone())).collect();
-                format!("nft {}", quote(&ruleset::add_text(table, &entries).replace("add element", "create element")))
+                format!("nft {}", quote(&entry::add_text(table, &entries).replace("add element", "create element")))
             }
             Step::ForgetFlows { protocol, ports } => forget(*protocol, ports),
         })
@@ -220,7 +221,7 @@ impl Undo {
             Undo::Unpublish { table, ports, .. } => {
                 let key = |port: &Published| {
                     let set = Entry::Port(port.clone(), String::new()).set();
-                    format!("delete element inet {table} {set} {{ {} }}", ruleset::key_text(port))
+                    format!("delete element inet {table} {set} {{ {} }}", entry::key_text(port))
                 };
                 let lines: Vec<String> = ports.iter().map(key).collect();
                 let udp = udp_ports(ports);

@@ -10,21 +10,34 @@ use nix::unistd::Pid;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 
-/// Runs `inside` with this thread in the network namespace of process `pid`, and comes back. A network namespace is
-/// a property of the thread (setns(2)), so a child process for it (0.5 ms) is not needed; sockets that `inside`
-/// opens stay in that namespace, and /proc/sys/net follows the thread as well (net/sysctl_net.c).
-/// `pid` is a child of ours that is not reaped, so its number cannot have been given to another process.
-pub fn inside<T>(pid: Pid, inside: impl FnOnce() -> T) -> SysResult<T> {
-    let own = open("/proc/thread-self/ns/net")?;
-    let other = open(&format!("/proc/{pid}/ns/net"))?;
-    enter(&other, || format!("setns(/proc/{pid}/ns/net, CLONE_NEWNET)"))?;
-    let result = inside();
-    if let Err(error) = enter(&own, || "setns(own, CLONE_NEWNET)".into()) {
-        // All that this process does from here on would happen in the container's namespace instead of the host's,
-        // so no error path may run. Nothing but a lost privilege can cause it. (panic is abort here.)
-        panic!("cannot return to the host's network namespace: {error}");
+/// The way into another process's network namespace and back. A network namespace is a property of the thread
+/// (setns(2)), so a child process for it (0.5 ms) is not needed.
+#[derive(Debug)]
+pub struct Visit {
+    own: OwnedFd,
+    other: OwnedFd,
+    pid: Pid,
+}
+
+impl Visit {
+    /// `pid` is a child of ours that is not reaped, so its number cannot have been given to another process.
+    pub fn to(pid: Pid) -> SysResult<Visit> {
+        let own = open("/proc/thread-self/ns/net")?;
+        Ok(Visit { own, other: open(&format!("/proc/{pid}/ns/net"))?, pid })
     }
-    Ok(result)
+
+    /// Runs `work` with this thread in that namespace. Sockets that it opens stay there; /proc/sys/net follows the
+    /// thread as well (net/sysctl_net.c).
+    pub fn inside<T>(&self, work: impl FnOnce() -> T) -> SysResult<T> {
+        enter(&self.other, || format!("setns(/proc/{}/ns/net, CLONE_NEWNET)", self.pid))?;
+        let result = work();
+        if let Err(error) = enter(&self.own, || "setns(own, CLONE_NEWNET)".into()) {
+            // All that this process does from here on would happen in the container's namespace instead of the
+            // host's, so no error path may run. Nothing but a lost privilege can cause it. (panic is abort here.)
+            panic!("cannot return to the host's network namespace: {error}");
+        }
+        Ok(result)
+    }
 }
 
 fn open(path: &str) -> SysResult<OwnedFd> {
