@@ -15,6 +15,7 @@ mod layer;
 mod platform;
 mod progress;
 pub mod reference;
+pub mod registry;
 mod store;
 mod unpack;
 

@@ -231,7 +231,7 @@ fn manifest(ingest: &mut Ingest<'_>, files: &mut Files, descriptor: &Descriptor,
     }
     let digest = files.blob(ingest, descriptor)?;
     let bytes = ingest.read(&digest)?;
-    if is_index(descriptor, &bytes) {
+    if is_index(descriptor.media_type().as_ref(), &bytes) {
         let index: ImageIndex = parse(digest.as_str(), &bytes)?;
         let chosen = platform::choose(index.manifests(), &Platform::host())?;
         return manifest(ingest, files, chosen, depth + 1);
@@ -245,8 +245,8 @@ fn manifest(ingest: &mut Ingest<'_>, files: &mut Files, descriptor: &Descriptor,
 }
 
 /// By the media type, and by the content where that is silent; one that claims to be both is refused later.
-pub(super) fn is_index(descriptor: &Descriptor, bytes: &[u8]) -> bool {
-    match descriptor.media_type().as_ref() {
+pub(super) fn is_index(media_type: &str, bytes: &[u8]) -> bool {
+    match media_type {
         INDEX | DOCKER_LIST => true,
         MANIFEST | DOCKER_MANIFEST => false,
         _ => serde_json::from_slice::<ImageIndex>(bytes).is_ok(),
