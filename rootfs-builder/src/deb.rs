@@ -269,7 +269,11 @@ pub(crate) mod tests {
             (wrong_size, "cut off"),
             (ar(&[("debian-binary", b"2.0\n")]), "no member control.tar"),
             (ar(&[("control.tar.lz", b"")]), "unknown kind"),
-            (ar(&[("control.tar", b"")]), "no member data.tar"),
+            (ar(&[("control.tar", &tar_of(&[]))]), "its control file has no Package"),
+            (
+                ar(&[("control.tar", &tar_of(&[("./control", "Package: a\nVersion: 1\nArchitecture: b\n")]))]),
+                "data.tar",
+            ),
             (deb("pkg", "1", &[("./../a", "")]), "leads out of the root"),
         ] {
             let error = opened(&bytes).unwrap_err();

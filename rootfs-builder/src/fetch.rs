@@ -41,9 +41,6 @@ pub fn locked(packages: &[Locked], recipe: &str, shelf: &Shelf) -> Result<Vec<Pa
 
 /// Fetches what the sources have now into the cache, and says what it is.
 pub fn newest(names: &[String], shelf: &Shelf) -> Result<Vec<Locked>> {
-    if names.is_empty() {
-        return Ok(Vec::new());
-    }
     let apt = apt::configure(&shelf.sources)?;
     names.iter().map(|name| describe(&fetch(&apt, name, None, &shelf.cache)?)).collect()
 }

@@ -2,7 +2,7 @@
 
 use crate::recipe::{self, Recipe};
 use crate::tree::{self, Tree};
-use crate::{deb, fetch, lock};
+use crate::{apt, deb, fetch, lock};
 use minirun::error::{Error, Result};
 use minirun::id::HostPath;
 use minirun::image::assemble::{self, Blob, Image, Layer};
@@ -17,6 +17,7 @@ const MOST_LAYERS: usize = 20;
 pub fn build(recipe: &Recipe, shelf: &fetch::Shelf, epoch: Option<i64>, output: &HostPath) -> Result<Blob> {
     check_output(output)?;
     let recipes = with_bases(recipe)?;
+    check_builtin(&recipes, &shelf.sources.architecture)?;
     // all packages before the first write: a missing one leaves no half-made layout
     let mut packages = Vec::new();
     for recipe in &recipes {
@@ -43,6 +44,20 @@ fn check_output(output: &HostPath) -> Result<()> {
         return Ok(());
     }
     Err(Error::user(format!("{output} is neither empty nor an OCI layout")).hint("name a new directory"))
+}
+
+/// The program that is in minirun was compiled for one architecture, and is no use in an image of another.
+fn check_builtin(recipes: &[Recipe], architecture: &str) -> Result<()> {
+    let builtin =
+        |recipe: &&Recipe| recipe.files.iter().any(|rule| rule.from.as_deref() == Some(recipe::BUILTIN_HELLO));
+    match recipes.iter().find(builtin) {
+        Some(recipe) if architecture != apt::host_architecture() => {
+            let ours = apt::host_architecture();
+            Err(Error::user(format!("recipe {} holds minirun's own program, which is {ours}", recipe.name))
+                .hint(format!("build it on {architecture}, or without --architecture")))
+        }
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// The recipe and those it builds on, the lowest first.
@@ -96,8 +111,11 @@ fn configuration(
         .map_err(invalid)
 }
 
-/// Takes the versions that the sources have now into the lock beside the recipe.
+/// Takes the versions that the sources have now into the lock beside the recipe. Without packages there is no lock.
 pub fn lock(recipe: &Recipe, shelf: &fetch::Shelf) -> Result<Vec<lock::Locked>> {
+    if recipe.packages.is_empty() {
+        return Ok(Vec::new());
+    }
     let packages = fetch::newest(&recipe.packages, shelf)?;
     lock::save(&recipe.dir, &recipe.name, packages.clone(), &shelf.sources.architecture)?;
     Ok(packages)

@@ -141,6 +141,9 @@ fn octal<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
 
 pub const RECIPE: &str = "recipe.toml";
 
+/// The `from` of the program that is in minirun (src/image/builtin.rs).
+pub const BUILTIN_HELLO: &str = "builtin:hello";
+
 /// Finds a recipe: a folder that holds one, or a name below `images/` here or in a directory above.
 pub fn find(name: &str, here: &Path) -> Result<PathBuf> {
     let folder = here.join(name);

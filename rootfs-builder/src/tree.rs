@@ -3,7 +3,7 @@
 
 use crate::deb::Package;
 use crate::glob;
-use crate::recipe::{Accounts, FileRule, LinkRule, Recipe};
+use crate::recipe::{Accounts, BUILTIN_HELLO, FileRule, LinkRule, Recipe};
 use minirun::error::{Error, Result};
 use minirun::image::assemble::{Content, Entry, EntryKind, Time};
 use minirun::sys::fs::Root;
@@ -158,7 +158,7 @@ fn path_below_root(text: &str) -> Result<PathBuf> {
 
 fn content(rule: &FileRule, recipe: &Recipe, brought: &Tree) -> Result<Content> {
     match (&rule.from, &rule.text, &rule.concat) {
-        (Some(from), ..) if from == "builtin:hello" => Ok(Content::Bytes(minirun::image::builtin::HELLO.to_vec())),
+        (Some(from), ..) if from == BUILTIN_HELLO => Ok(Content::Bytes(minirun::image::builtin::HELLO.to_vec())),
         (Some(from), ..) => Ok(Content::Inside { root: Arc::new(Root::open(&recipe.dir)?), path: PathBuf::from(from) }),
         (_, Some(text), _) => Ok(Content::Bytes(text.clone().into_bytes())),
         (.., Some(pattern)) => concatenated(pattern, brought).map(Content::Bytes),
