@@ -5,36 +5,41 @@ pub fn matches(pattern: &str, path: &str) -> bool {
     matches_bytes(pattern.as_bytes(), path.as_bytes())
 }
 
-/// At most two places to come back to, one a kind of star: the last `*` within a name, the last `**` across names.
+/// Where to go on if the rest does not match: behind the star in the pattern, and with it taking one more byte.
+#[derive(Clone, Copy)]
+struct Star {
+    after: usize,
+    from: usize,
+}
+
+/// At most two places to come back to: the last `*` within a name, and the last `**` across names. So the time is at
+/// most pattern times path times path.
 fn matches_bytes(pattern: &[u8], path: &[u8]) -> bool {
     let (mut at, mut next) = (0, 0);
-    let (mut star, mut stars): (Option<(usize, usize)>, Option<(usize, usize)>) = (None, None);
+    let mut within: Option<Star> = None;
+    let mut across: Option<Star> = None;
     while next < path.len() {
-        match pattern.get(at) {
-            Some(b'*') if pattern.get(at + 1) == Some(&b'*') => {
+        match &pattern[at..] {
+            [b'*', b'*', ..] => {
                 at += 2;
-                (stars, star) = (Some((at, next)), None);
-                continue;
+                (across, within) = (Some(Star { after: at, from: next }), None);
             }
-            Some(b'*') => {
+            [b'*', ..] => {
                 at += 1;
-                star = Some((at, next));
-                continue;
+                within = Some(Star { after: at, from: next });
             }
-            Some(byte) if *byte == path[next] => {
-                (at, next) = (at + 1, next + 1);
-                continue;
+            [byte, ..] if *byte == path[next] => (at, next) = (at + 1, next + 1),
+            _ => {
+                let star = within.filter(|star| path[star.from] != b'/');
+                let Some(star) = star.or(across) else { return false };
+                let longer = Star { from: star.from + 1, ..star };
+                (at, next) = (longer.after, longer.from);
+                if star.after == across.map_or(0, |star| star.after) {
+                    (across, within) = (Some(longer), None);
+                } else {
+                    within = Some(longer);
+                }
             }
-            Some(_) | None => {}
-        }
-        if let Some((after, from)) = star.filter(|(_, from)| path[*from] != b'/') {
-            (at, next) = (after, from + 1);
-            star = Some((after, from + 1));
-        } else if let Some((after, from)) = stars {
-            (at, next) = (after, from + 1);
-            (stars, star) = (Some((after, from + 1)), None);
-        } else {
-            return false;
         }
     }
     pattern[at..].iter().all(|byte| *byte == b'*')

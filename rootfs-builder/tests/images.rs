@@ -1,6 +1,8 @@
 //! The recipes of images/, built by the program as a person runs it: the content that stands beside each of them, and
 //! the same digest wherever and by whomever it is built.
 
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)] // a test drives the program, and stops at what is not as it should be
+
 use minirun::id::HostPath;
 use std::fs::Permissions;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
@@ -28,7 +30,7 @@ fn text(output: &Output) -> (String, String) {
 /// to be fetched.
 fn built() -> Option<&'static (PathBuf, Vec<String>)> {
     static BUILT: OnceLock<Option<(PathBuf, Vec<String>)>> = OnceLock::new();
-    BUILT.get_or_init(|| build_all().map_err(skip).ok()).as_ref()
+    BUILT.get_or_init(|| build_all().map_err(|reason| skip(&reason)).ok()).as_ref()
 }
 
 fn build_all() -> Result<(PathBuf, Vec<String>), String> {
@@ -47,10 +49,10 @@ fn build_all() -> Result<(PathBuf, Vec<String>), String> {
 }
 
 /// Says why on stderr and in $MINIRUN_SKIPS; with MINIRUN_STRICT=1 it is a failure.
-fn skip(reason: String) {
+fn skip(reason: &str) {
     use std::io::Write as _;
     assert!(std::env::var_os("MINIRUN_STRICT").is_none_or(|value| value != "1"), "skipped: {reason}");
-    eprintln!("skipped: {reason}");
+    writeln!(std::io::stderr(), "skipped: {reason}").unwrap();
     if let Some(path) = std::env::var_os("MINIRUN_SKIPS") {
         let name = std::thread::current().name().unwrap_or("images").to_owned();
         let mut file = std::fs::OpenOptions::new().append(true).create(true).open(path).unwrap();
@@ -114,7 +116,8 @@ fn busybox_has_a_link_for_each_of_its_applets() {
     let target = |line: &&String| line.ends_with("-> busybox") || line.ends_with("-> ../bin/busybox");
     let name = |line: &String| line.split(" -> ").next().unwrap().rsplit('/').next().unwrap().to_owned();
     let mut links: Vec<String> = contents(layout, "busybox").iter().filter(target).map(name).collect();
-    (applets.sort(), links.sort());
+    applets.sort();
+    links.sort();
     assert_eq!(links, applets);
     assert!(links.iter().any(|name| name == "httpd"), "the first example publishes its port");
 }
@@ -242,9 +245,9 @@ fn a_version_that_the_sources_dropped_names_the_lock_command() {
     let recipe = dir.path().join("images/pinned");
     std::fs::create_dir_all(&recipe).unwrap();
     std::fs::write(recipe.join("recipe.toml"), "packages = ['minirun-test']\nepoch = 1").unwrap();
-    let Ok(mirror) = repository_of(dir.path(), "1.0") else { return skip("dpkg-deb is not installed".into()) };
+    let Ok(mirror) = repository_of(dir.path(), "1.0") else { return skip("dpkg-deb is not installed") };
     if Command::new("apt-get").arg("--version").output().is_err() {
-        return skip("apt-get is not installed".into());
+        return skip("apt-get is not installed");
     }
     let run = |arguments: &[&str], cache: &str| {
         let mut command = builder();
@@ -303,7 +306,7 @@ fn other_tools_read_the_layout() {
     for (name, digest) in RECIPES.iter().zip(digests) {
         let reference = format!("oci:{}:{name}:latest", layout.display());
         match Command::new("skopeo").args(["inspect", &reference]).output() {
-            Err(_) => return skip("skopeo is not installed".into()),
+            Err(_) => return skip("skopeo is not installed"),
             Ok(output) => assert!(text(&output).0.contains(digest.as_str()), "{}", text(&output).1),
         }
     }
