@@ -4,7 +4,7 @@
 use super::assemble::{self, Blob, Compression, Content, Entry, EntryKind, Image, Time};
 use crate::error::{Error, Result};
 use crate::id::HostPath;
-use oci_spec::image::{Arch, ConfigBuilder, ImageConfigurationBuilder, Os};
+use oci_spec::image::{Arch, ConfigBuilder, HistoryBuilder, ImageConfigurationBuilder, Os};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -23,11 +23,15 @@ pub fn hello_layout(dir: &HostPath) -> Result<Blob> {
     let invalid = |e: oci_spec::OciSpecError| Error::internal(format!("configuration of {HELLO_NAME}: {e}"));
     // a command and not an entry point: `run hello sh` is to fail for want of a shell, as the lesson has it
     let process = ConfigBuilder::default().cmd(vec!["/hello".to_owned()]).build().map_err(invalid)?;
+    let created = assemble::rfc3339(EPOCH)?;
+    let by = "rootfs-builder build hello"; // what makes the same image from its recipe
+    let history = HistoryBuilder::default().created(created.clone()).created_by(by).build().map_err(invalid)?;
     let config = ImageConfigurationBuilder::default()
-        .created(assemble::rfc3339(EPOCH)?)
+        .created(created)
         .architecture(Arch::default())
         .os(Os::Linux)
         .config(process)
+        .history(vec![history])
         .build()
         .map_err(invalid)?;
     assemble::add_image(dir, Image { name: HELLO_NAME, config, layers: &[layer] })

@@ -1,4 +1,5 @@
-//! What the assembled bytes must be like, read back by programs that are not ours where there are any.
+//! What the assembled bytes must be like.
+#![allow(clippy::disallowed_methods)] // links on the host, to be met by what is tested
 
 use super::*;
 use std::collections::BTreeMap;
@@ -26,8 +27,11 @@ fn blob(dir: &HostPath, digest: &Digest) -> Vec<u8> {
     std::fs::read(dir.child("blobs/sha256").child(digest.hex()).as_path()).unwrap()
 }
 
-/// The entries of an uncompressed layer: header, path, link, PAX records.
-fn read_back(dir: &HostPath, layer: &Layer) -> Vec<(tar::Header, PathBuf, Option<PathBuf>, BTreeMap<String, Vec<u8>>)> {
+/// Header, path, link and PAX records of an entry.
+type Read = (tar::Header, PathBuf, Option<PathBuf>, BTreeMap<String, Vec<u8>>);
+
+/// The entries of an uncompressed layer.
+fn read_back(dir: &HostPath, layer: &Layer) -> Vec<Read> {
     let bytes = blob(dir, &layer.blob.digest);
     let mut archive = tar::Archive::new(bytes.as_slice());
     let mut list = Vec::new();

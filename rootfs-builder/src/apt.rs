@@ -1,0 +1,193 @@
+//! apt, asked for .deb files: the host's own sources under a configuration of our own, or one mirror.
+//! The only place here that runs programs. Nothing is installed, no hook of the host's runs.
+#![allow(clippy::disallowed_methods)] // apt-get and apt-config are the programs this file is about
+
+use minirun::error::{Error, Result};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use tempfile::TempDir;
+
+/// Where packages are asked for.
+#[derive(Debug, Clone)]
+pub struct Sources {
+    /// `URL SUITE [COMPONENT…]` in place of the host's own sources.
+    pub mirror: Option<String>,
+    /// Debian's word: `amd64`.
+    pub architecture: String,
+    /// Holds package lists where the host's do not serve: of a mirror, of another architecture.
+    pub cache: PathBuf,
+}
+
+/// A configuration on disk, which goes with this value.
+#[derive(Debug)]
+pub struct Apt {
+    dir: TempDir,
+    lists: PathBuf,
+    lists_are_ours: bool,
+}
+
+/// Debian's word for the architecture this program was built for.
+pub fn host_architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}
+
+/// Where apt keeps the host's package lists, unless it is told otherwise (apt.conf(5), Dir::State::Lists).
+const HOST_LISTS: &str = "/var/lib/apt/lists";
+
+/// Writes the configuration, and fetches package lists where there are none.
+pub fn configure(sources: &Sources) -> Result<Apt> {
+    let dir = tempfile::tempdir().map_err(|e| crate::failed("making a directory in", &std::env::temp_dir(), &e))?;
+    let lists_are_ours = sources.mirror.is_some() || sources.architecture != host_architecture();
+    let own = sources.cache.join("apt").join(&sources.architecture);
+    let lists = if lists_are_ours { own.join("lists") } else { PathBuf::from(HOST_LISTS) };
+    let apt = Apt { dir, lists, lists_are_ours };
+
+    let mut text = base_configuration(&sources.architecture, &how_the_host_fetches());
+    if lists_are_ours {
+        make_dir(&apt.lists.join("partial"))?;
+        make_dir(&own.join("cache/archives/partial"))?;
+        text.push_str(&format!("Dir::State::Lists {:?};\nDir::Cache {:?};\n", apt.lists, own.join("cache")));
+    }
+    if let Some(mirror) = &sources.mirror {
+        let list = apt.dir.path().join("sources.list");
+        write(&list, &source_line(mirror)?)?;
+        text.push_str(&format!("Dir::Etc::SourceList {list:?};\nDir::Etc::SourceParts \"/dev/null\";\n"));
+    }
+    write(&apt.dir.path().join("apt.conf"), &text)?;
+
+    if lists_are_ours || !has_lists(&apt.lists) {
+        update(&apt)?;
+    }
+    Ok(apt)
+}
+
+/// Hooks and the like stay out: Parts and Main are the host's /etc/apt/apt.conf.d and apt.conf, and are read even where
+/// APT_CONFIG names another file.
+fn base_configuration(architecture: &str, fetching: &str) -> String {
+    format!(
+        "Dir::Etc::Parts \"/dev/null\";\n\
+         Dir::Etc::Main \"/dev/null\";\n\
+         APT::Sandbox::User \"root\";\n\
+         APT::Architecture \"{architecture}\";\n\
+         APT::Architectures {{ \"{architecture}\"; }};\n\
+         Acquire::Languages \"none\";\n\
+         {fetching}"
+    )
+}
+
+/// `URL SUITE [COMPONENT…]` as a line of sources.list(5).
+fn source_line(mirror: &str) -> Result<String> {
+    let words: Vec<&str> = mirror.split_whitespace().collect();
+    match words.as_slice() {
+        ["deb", _, _, ..] => Ok(format!("{mirror}\n")),
+        [_, _] => Ok(format!("deb {mirror} main\n")),
+        [_, _, _, ..] => Ok(format!("deb {mirror}\n")),
+        _ => Err(Error::user(format!("mirror {mirror:?} has no suite")).hint("--mirror 'URL SUITE [COMPONENT…]'")),
+    }
+}
+
+/// The host's proxies, certificates and the like, as apt writes them: without them it may reach nothing.
+fn how_the_host_fetches() -> String {
+    const KEPT: [&str; 5] =
+        ["Acquire::http", "Acquire::https", "Acquire::Check-", "Acquire::Force", "Acquire::Retries"];
+    let Ok(output) = Command::new("apt-config").arg("dump").env("LC_ALL", "C").output() else { return String::new() };
+    let text = String::from_utf8_lossy(&output.stdout);
+    let kept = text.lines().filter(|line| KEPT.iter().any(|prefix| line.starts_with(prefix)));
+    kept.flat_map(|line| [line, "\n"]).collect()
+}
+
+fn has_lists(lists: &Path) -> bool {
+    let entries = std::fs::read_dir(lists).into_iter().flatten().flatten();
+    entries.into_iter().any(|entry| entry.file_name().to_string_lossy().contains("_Packages"))
+}
+
+/// Fetches the package lists anew.
+pub fn update(apt: &Apt) -> Result<()> {
+    let output = run(apt, &["update", "--quiet=2"], Path::new("/"))?;
+    // apt-get update ends with 0 although a source could not be reached: the lists decide
+    if output.status.success() && has_lists(&apt.lists) {
+        return Ok(());
+    }
+    let hint = if apt.lists_are_ours { "is the network there?" } else { "as root: apt-get update" };
+    Err(Error::host(format!("there are no package lists: {}", complaint(&output))).hint(hint))
+}
+
+/// Whether fetching the package lists again may help: they are ours, or we are who may write the host's.
+pub fn may_update(apt: &Apt) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    // the owner of a file just made is who we are
+    apt.lists_are_ours || apt.dir.path().metadata().is_ok_and(|dir| dir.uid() == 0)
+}
+
+/// Fetches one package into the directory `into`, which is empty before and holds one file afterwards.
+/// Without a version it is the one that would be installed.
+pub fn download(apt: &Apt, name: &str, version: Option<&str>, into: &Path) -> Result<PathBuf> {
+    let wanted = version.map_or(name.to_owned(), |version| format!("{name}={version}"));
+    let output = run(apt, &["download", "--quiet=2", &wanted], into)?;
+    let debs =
+        std::fs::read_dir(into).map_err(|e| crate::failed("reading", into, &e))?.flatten().map(|entry| entry.path());
+    let deb = debs.into_iter().find(|path| path.extension().is_some_and(|ending| ending == "deb"));
+    match deb {
+        Some(deb) if output.status.success() => Ok(deb),
+        _ => Err(Error::host(format!("cannot fetch package {wanted}: {}", complaint(&output)))),
+    }
+}
+
+fn run(apt: &Apt, arguments: &[&str], directory: &Path) -> Result<Output> {
+    let mut command = Command::new("apt-get");
+    command
+        .args(arguments)
+        .current_dir(directory)
+        .env("APT_CONFIG", apt.dir.path().join("apt.conf"))
+        .env("LC_ALL", "C");
+    command.output().map_err(|e| {
+        Error::host(format!("apt-get cannot be run: {e}"))
+            .hint("packages are fetched by apt: build on Debian or Ubuntu, or give the .deb files with --from-dir")
+    })
+}
+
+/// The first error line of apt's.
+fn complaint(output: &Output) -> String {
+    let text = String::from_utf8_lossy(&output.stderr);
+    let line = text.lines().find(|line| line.starts_with("E: ")).or(text.lines().next());
+    line.map_or_else(
+        || format!("apt-get ended with {}", output.status),
+        |line| line.trim_start_matches("E: ").to_owned(),
+    )
+}
+
+fn make_dir(path: &Path) -> Result<()> {
+    std::fs::create_dir_all(path).map_err(|e| crate::failed("making", path, &e))
+}
+
+fn write(path: &Path, text: &str) -> Result<()> {
+    std::fs::write(path, text).map_err(|e| crate::failed("writing", path, &e))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mirror_is_a_line_of_sources_list() {
+        for (mirror, want) in [
+            ("http://m/debian bookworm", "deb http://m/debian bookworm main\n"),
+            ("http://m/debian sid main contrib", "deb http://m/debian sid main contrib\n"),
+            ("deb [check-valid-until=no] http://m sid main", "deb [check-valid-until=no] http://m sid main\n"),
+        ] {
+            assert_eq!(source_line(mirror).unwrap(), want);
+        }
+        assert!(source_line("http://m/debian").unwrap_err().to_string().contains("no suite"));
+    }
+
+    #[test]
+    fn nothing_of_the_hosts_configuration_but_how_it_fetches_gets_in() {
+        let text = base_configuration("amd64", "Acquire::http::Proxy \"http://p\";\n");
+        assert!(text.contains("Dir::Etc::Parts \"/dev/null\"") && text.contains("Proxy"));
+        assert!(how_the_host_fetches().lines().all(|line| line.starts_with("Acquire::")));
+    }
+}

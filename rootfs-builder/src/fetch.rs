@@ -1,0 +1,154 @@
+//! The .deb files of locked packages: from a directory, from the cache, or by apt. What comes is checked against
+//! the lock, whoever it comes from.
+
+use crate::apt::{self, Apt, Sources};
+use crate::lock::Locked;
+use minirun::error::{Error, Result};
+use minirun::id::hex;
+use sha2::{Digest as _, Sha256};
+use std::path::{Path, PathBuf};
+
+/// Where files may come from.
+#[derive(Debug, Clone)]
+pub struct Shelf {
+    /// Only from here: nothing is fetched.
+    pub from_dir: Option<PathBuf>,
+    /// What was fetched once is here: `$XDG_CACHE_HOME/minirun/debs`.
+    pub cache: PathBuf,
+    pub sources: Sources,
+}
+
+/// The files, in the order of the packages. Asks apt only for what is not there.
+pub fn locked(packages: &[Locked], recipe: &str, shelf: &Shelf) -> Result<Vec<PathBuf>> {
+    let mut apt: Option<Apt> = None;
+    let mut files = Vec::new();
+    for package in packages {
+        let file = match find(package, shelf.from_dir.as_deref().unwrap_or(&shelf.cache))? {
+            Some(file) => file,
+            None if shelf.from_dir.is_some() => return Err(not_given(package, shelf)),
+            None => {
+                let apt = match &mut apt {
+                    Some(apt) => apt,
+                    none => none.insert(apt::configure(&shelf.sources)?),
+                };
+                fetch_locked(apt, package, recipe, shelf)?
+            }
+        };
+        files.push(file);
+    }
+    Ok(files)
+}
+
+/// Fetches what the sources have now into the cache, and says what it is.
+pub fn newest(names: &[String], shelf: &Shelf) -> Result<Vec<Locked>> {
+    let apt = apt::configure(&shelf.sources)?;
+    names.iter().map(|name| describe(&fetch(&apt, name, None, &shelf.cache)?)).collect()
+}
+
+fn describe(file: &Path) -> Result<Locked> {
+    let package = crate::deb::open(file)?;
+    Ok(Locked {
+        name: package.name,
+        version: package.version,
+        architecture: package.architecture,
+        sha256: sha256(file)?,
+    })
+}
+
+/// A file of that package with the right digest; others of the same name are passed over.
+fn find(package: &Locked, dir: &Path) -> Result<Option<PathBuf>> {
+    let prefix = format!("{}_", package.name);
+    let fits = |name: &str| name.starts_with(&prefix) && name.ends_with(".deb");
+    for name in minirun::sys::fs::list(dir)?.iter().filter(|name| fits(name)) {
+        let path = dir.join(name);
+        if sha256(&path)? == package.sha256 {
+            return Ok(Some(path));
+        }
+    }
+    Ok(None)
+}
+
+fn not_given(package: &Locked, shelf: &Shelf) -> Error {
+    let dir = shelf.from_dir.as_deref().unwrap_or(&shelf.cache);
+    let Locked { name, version, .. } = package;
+    Error::user(format!("{} has no file of package {name} {version} with the locked digest", dir.display()))
+        .hint("put it there, or leave out --from-dir")
+}
+
+/// Once more with new package lists before it counts as gone: a version may be newer than the lists.
+fn fetch_locked(apt: &Apt, package: &Locked, recipe: &str, shelf: &Shelf) -> Result<PathBuf> {
+    let Locked { name, version, .. } = package;
+    let once = || fetch(apt, name, Some(version), &shelf.cache);
+    let fetched =
+        once().or_else(|e| if apt::may_update(apt) { apt::update(apt).and_then(|()| once()) } else { Err(e) });
+    let file = fetched.map_err(|e| gone(e, package, recipe))?;
+    let found = sha256(&file)?;
+    if found == package.sha256 {
+        return Ok(file);
+    }
+    let _ = std::fs::remove_file(&file);
+    Err(Error::image(format!("package {name} {version} has digest {found}, locked is {}", package.sha256))
+        .hint(format!("the sources are not what they were: `rootfs-builder lock {recipe}` accepts them")))
+}
+
+fn gone(e: Error, package: &Locked, recipe: &str) -> Error {
+    let Locked { name, version, .. } = package;
+    // apt's words: "Version '1' for 'x' was not found", "Unable to locate package x", "404  Not Found"
+    let vanished = ["not found", "Not Found", "Unable to locate"].iter().any(|words| e.message.contains(words));
+    if !vanished {
+        return e.hint("is the network there? .deb files can be given with --from-dir");
+    }
+    Error::host(format!("package {name} {version} is locked, and the sources no longer have it: {}", e.message))
+        .hint(format!("`rootfs-builder lock {recipe}` takes the version they have now"))
+}
+
+/// Fetches into a directory of its own inside the cache, then renames: the cache never holds half a file.
+fn fetch(apt: &Apt, name: &str, version: Option<&str>, cache: &Path) -> Result<PathBuf> {
+    std::fs::create_dir_all(cache).map_err(|e| crate::failed("making", cache, &e))?;
+    let own = tempfile::tempdir_in(cache).map_err(|e| crate::failed("making a directory in", cache, &e))?;
+    let file = apt::download(apt, name, version, own.path())?;
+    let kept = cache.join(file.file_name().unwrap_or(name.as_ref()));
+    std::fs::rename(&file, &kept).map_err(|e| crate::failed("renaming to", &kept, &e))?;
+    Ok(kept)
+}
+
+fn sha256(path: &Path) -> Result<String> {
+    let mut hash = Sha256::new();
+    let copied = std::fs::File::open(path).and_then(|mut file| std::io::copy(&mut file, &mut hash));
+    copied.map_err(|e| crate::failed("reading", path, &e))?;
+    Ok(hex(&hash.finalize()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shelf(dir: &Path) -> Shelf {
+        let sources = Sources { mirror: None, architecture: "amd64".into(), cache: dir.into() };
+        Shelf { from_dir: Some(dir.into()), cache: dir.join("cache"), sources }
+    }
+
+    #[test]
+    fn a_directory_of_packages_needs_no_network() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("a_1_all.deb"), "other").unwrap();
+        std::fs::write(dir.path().join("a_2_all.deb"), crate::deb::tests::deb("a", "2", &[])).unwrap();
+        let package = describe(&dir.path().join("a_2_all.deb")).unwrap();
+        let found = locked(std::slice::from_ref(&package), "x", &shelf(dir.path())).unwrap();
+        assert_eq!(found, [dir.path().join("a_2_all.deb")]);
+        let changed = Locked { sha256: "0".repeat(64), ..package };
+        let error = locked(&[changed], "x", &shelf(dir.path())).unwrap_err();
+        assert!(error.message.contains("has no file of package a 2 with the locked digest"), "{error}");
+    }
+
+    #[test]
+    fn a_version_that_vanished_names_the_command_that_locks_anew() {
+        let package =
+            Locked { name: "a".into(), version: "1".into(), architecture: "all".into(), sha256: String::new() };
+        let error = gone(Error::host("Version '1' for 'a' was not found"), &package, "x");
+        assert!(error.message.contains("the sources no longer have it"));
+        assert_eq!(error.hint.as_deref(), Some("`rootfs-builder lock x` takes the version they have now"));
+        let error = gone(Error::host("Could not resolve 'm'"), &package, "x");
+        assert!(error.hint.unwrap().contains("--from-dir"));
+    }
+}

@@ -1,0 +1,24 @@
+//! rootfs-builder: a recipe of images/ becomes a reproducible OCI image.
+//! No package manager runs, no package's script runs, nothing needs root: owners live in tar headers.
+//!
+//! recipe (what is wanted) + lock (which packages exactly) → fetch (the .deb files) → deb (what they hold)
+//! → tree (one root) → image (an OCI layout, written by `minirun::image::assemble`)
+
+pub mod apt;
+pub mod contents;
+pub mod deb;
+pub mod fetch;
+pub mod glob;
+pub mod image;
+pub mod lock;
+pub mod recipe;
+pub mod tree;
+
+use minirun::error::{Error, Kind};
+use std::path::Path;
+
+/// A failure of the standard library's, with the path it is about.
+pub(crate) fn failed(doing: &str, path: &Path, e: &std::io::Error) -> Error {
+    let message = format!("{doing} {}: {e}", path.display());
+    Error { kind: Kind::Host, message, hint: None, errno: e.raw_os_error() }
+}
