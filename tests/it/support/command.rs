@@ -56,7 +56,8 @@ impl Output {
 
 impl std::fmt::Display for Output {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}\nended with {}\nstdout: {}\nstderr: {}", self.command, self.status, self.stdout, self.stderr)
+        let command = self.command.rsplit(" \"--\" ").next().unwrap(); // what goes before only leads into a sandbox
+        write!(f, "{command}\nended with {}\nstdout: {}\nstderr: {}", self.status, self.stdout, self.stderr)
     }
 }
 

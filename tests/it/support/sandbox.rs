@@ -109,7 +109,7 @@ impl Sandbox {
             ip address add {HOST}/24 dev out0; ip -n outside address add {OUTSIDE}/24 dev eth0
             ip link set out0 up; ip -n outside link set eth0 up; ip -n outside link set lo up
             ip -n outside route add default via {HOST}
-            ping -q -c 1 -W 5 {OUTSIDE} # both sides know each other's link address from now on"
+            busybox ping -q -c 1 -W 5 {OUTSIDE} # both sides know each other's link address from now on"
         );
         self.sh(&script).expect_code(0);
     }
@@ -205,6 +205,6 @@ mod tests {
         requires![root];
         let sandbox = Sandbox::new();
         sandbox.add_outside_host();
-        sandbox.outside(&format!("ping -q -c 1 -W 5 {HOST}")).expect_code(0);
+        sandbox.outside(&format!("busybox ping -q -c 1 -W 5 {HOST}")).expect_code(0);
     }
 }
