@@ -44,6 +44,11 @@ impl Root {
         self.open_at(path, OFlag::O_PATH, Mode::empty())
     }
 
+    /// A device or file inside, for both directions, which does not become the controlling terminal.
+    pub fn open_read_write(&self, path: &Path) -> SysResult<OwnedFd> {
+        self.open_at(path, OFlag::O_RDWR | OFlag::O_NOCTTY, Mode::empty())
+    }
+
     /// What `path` is, links followed inside the root.
     pub fn stat(&self, path: &Path) -> SysResult<FileStat> {
         let fd = self.path_fd(path)?;
@@ -70,7 +75,7 @@ impl Root {
 
     /// Makes `path` and every missing directory above it with `mode`; gives a descriptor of the last one.
     /// Each component is made below a descriptor of its parent, so a link on the way stays inside the root.
-    pub fn mkdir_all(&self, path: &Path, mode: Mode) -> SysResult<OwnedFd> {
+    pub fn mkdir_all(&self, path: &Path, mode: u32) -> SysResult<OwnedFd> {
         let directory = OFlag::O_PATH | OFlag::O_DIRECTORY;
         match self.open_at(path, directory, Mode::empty()) {
             Err(e) if e.errno == nix::Error::ENOENT => {}
@@ -78,7 +83,7 @@ impl Root {
         }
         let (parent, name) = split(path);
         let parent = self.mkdir_all(&parent, mode)?;
-        match nix::sys::stat::mkdirat(&parent, name.as_path(), mode) {
+        match nix::sys::stat::mkdirat(&parent, name.as_path(), Mode::from_bits_truncate(mode)) {
             Ok(()) | Err(nix::Error::EEXIST) => {}
             Err(errno) => return named(Err(errno), || format!("mkdirat({path:?})")),
         }
@@ -86,15 +91,51 @@ impl Root {
     }
 
     /// Makes an empty regular file where nothing is, with the directories above it; gives a descriptor of it.
-    pub fn touch(&self, path: &Path, dir_mode: Mode, mode: Mode) -> SysResult<OwnedFd> {
+    pub fn touch(&self, path: &Path, dir_mode: u32, mode: u32) -> SysResult<OwnedFd> {
         match self.path_fd(path) {
             Err(e) if e.errno == nix::Error::ENOENT => {}
             done => return done,
         }
         let (parent, _) = split(path);
         self.mkdir_all(&parent, dir_mode)?;
-        drop(self.open_at(path, OFlag::O_CREAT | OFlag::O_WRONLY | OFlag::O_NOFOLLOW, mode)?);
+        drop(self.open_at(
+            path,
+            OFlag::O_CREAT | OFlag::O_WRONLY | OFlag::O_NOFOLLOW,
+            Mode::from_bits_truncate(mode),
+        )?);
         self.path_fd(path)
+    }
+
+    /// Makes a node: `mode` has the file type in it. The mode is set whatever the umask; what stands there stays.
+    pub fn mknod(&self, path: &Path, mode: u32, device: (u64, u64), owner: (u32, u32)) -> SysResult<()> {
+        use nix::sys::stat::{FchmodatFlags, SFlag};
+        let (parent, name) = split(path);
+        let parent = self.open_at(&parent, OFlag::O_PATH | OFlag::O_DIRECTORY, Mode::empty())?;
+        let (kind, bits) = (SFlag::from_bits_truncate(mode & libc::S_IFMT), Mode::from_bits_truncate(mode & 0o7777));
+        let call = || format!("mknodat({path:?}, {mode:o}, {}:{})", device.0, device.1);
+        match nix::sys::stat::mknodat(
+            &parent,
+            name.as_path(),
+            kind,
+            bits,
+            libc::makedev(device.0 as u32, device.1 as u32),
+        ) {
+            Err(nix::Error::EEXIST) => return Ok(()),
+            made => named(made, call)?,
+        }
+        named(nix::sys::stat::fchmodat(&parent, name.as_path(), bits, FchmodatFlags::FollowSymlink), call)?;
+        let (uid, gid) = (nix::unistd::Uid::from_raw(owner.0), nix::unistd::Gid::from_raw(owner.1));
+        named(nix::unistd::fchownat(&parent, name.as_path(), Some(uid), Some(gid), AtFlags::AT_SYMLINK_NOFOLLOW), call)
+    }
+
+    /// Makes a symbolic link; what stands there stays.
+    pub fn symlink(&self, to: &str, path: &Path) -> SysResult<()> {
+        let (parent, name) = split(path);
+        let parent = self.open_at(&parent, OFlag::O_PATH | OFlag::O_DIRECTORY, Mode::empty())?;
+        match nix::unistd::symlinkat(to, &parent, name.as_path()) {
+            Err(nix::Error::EEXIST) => Ok(()),
+            made => named(made, || format!("symlinkat({to:?}, {path:?})")),
+        }
     }
 }
 
@@ -156,6 +197,38 @@ pub fn write_existing(path: &Path, text: &str) -> SysResult<()> {
     named(nix::unistd::write(&fd, text.as_bytes()), || format!("write({path:?}, {text:?})")).map(drop)
 }
 
+/// Opens a file or directory of our own for reading.
+pub fn open_read(path: &Path) -> SysResult<OwnedFd> {
+    let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+    named(nix::fcntl::open(path, flags, Mode::empty()), || format!("open({path:?}, O_RDONLY)"))
+}
+
+/// /dev/null for both directions.
+pub fn open_device_null() -> SysResult<OwnedFd> {
+    let flags = OFlag::O_RDWR | OFlag::O_CLOEXEC;
+    named(nix::fcntl::open("/dev/null", flags, Mode::empty()), || "open(\"/dev/null\", O_RDWR)".into())
+}
+
+/// Sets the bits that new files never get (umask(2) cannot fail).
+pub fn set_umask(bits: u32) {
+    nix::sys::stat::umask(Mode::from_bits_truncate(bits));
+}
+
+/// Writes a file of our own, whatever stood there.
+pub fn write_new(path: &Path, bytes: &[u8], mode: u32) -> SysResult<()> {
+    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_TRUNC | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let fd = nix::fcntl::open(path, flags, Mode::from_bits_truncate(mode));
+    let fd = named(fd, || format!("open({path:?}, O_CREAT, {mode:o})"))?;
+    super::event::write_all(&fd, bytes)
+}
+
+/// Writes a file that must not be there yet.
+pub fn create_new(path: &Path, bytes: &[u8]) -> SysResult<()> {
+    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
+    let fd = nix::fcntl::open(path, flags, Mode::from_bits_truncate(0o644));
+    super::event::write_all(&named(fd, || format!("open({path:?}, O_CREAT | O_EXCL)"))?, bytes)
+}
+
 /// One directory; EEXIST is an error.
 pub fn mkdir(path: &Path, mode: u32) -> SysResult<()> {
     named(nix::unistd::mkdir(path, Mode::from_bits_truncate(mode)), || format!("mkdir({path:?}, {mode:o})"))
@@ -167,6 +240,11 @@ pub fn mkdir_all(path: &Path, mode: u32) -> SysResult<()> {
     named_io(std::fs::DirBuilder::new().recursive(true).mode(mode).create(path), || {
         format!("mkdir({path:?}, {mode:o})")
     })
+}
+
+/// Gives a file or directory of our own another name in one step.
+pub fn rename(from: &Path, to: &Path) -> SysResult<()> {
+    named_io(std::fs::rename(from, to), || format!("rename({from:?}, {to:?})"))
 }
 
 pub fn rmdir(path: &Path) -> SysResult<()> {
@@ -189,6 +267,16 @@ pub fn unlink(path: &Path) -> SysResult<()> {
     }
 }
 
+/// Makes a symbolic link at `path`; EEXIST where anything stands there.
+pub fn symlink(to: &str, path: &Path) -> SysResult<()> {
+    named(nix::unistd::symlinkat(to, nix::fcntl::AT_FDCWD, path), || format!("symlink({to:?}, {path:?})"))
+}
+
+/// Where a link of our own points.
+pub fn read_link(path: &Path) -> SysResult<String> {
+    named(nix::fcntl::readlink(path), || format!("readlink({path:?})")).map(|to| to.to_string_lossy().into_owned())
+}
+
 pub fn exists(path: &Path) -> bool {
     nix::fcntl::openat(nix::fcntl::AT_FDCWD, path, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()).is_ok()
 }
@@ -196,6 +284,16 @@ pub fn exists(path: &Path) -> bool {
 /// What `path` is, links followed.
 pub fn stat(path: &Path) -> SysResult<FileStat> {
     named(nix::sys::stat::stat(path), || format!("stat({path:?})"))
+}
+
+/// What `path` is, without following a link.
+pub fn lstat(path: &Path) -> SysResult<FileStat> {
+    named(nix::sys::stat::lstat(path), || format!("lstat({path:?})"))
+}
+
+/// What an open descriptor names.
+pub fn stat_fd(fd: &impl AsFd) -> SysResult<FileStat> {
+    named(nix::sys::stat::fstat(fd), || "fstat()".into())
 }
 
 /// What `name` below `dir` is, without following a link.
@@ -245,9 +343,9 @@ mod tests {
         std::fs::create_dir(dir.path().join("var")).unwrap();
         symlink("/run", dir.path().join("var/run")).unwrap();
         let root = Root::open(dir.path()).unwrap();
-        root.mkdir_all(Path::new("/var/run/a/b"), Mode::from_bits_truncate(0o755)).unwrap();
+        root.mkdir_all(Path::new("/var/run/a/b"), 0o755).unwrap();
         assert!(dir.path().join("run/a/b").is_dir());
-        root.touch(Path::new("x/y/file"), Mode::from_bits_truncate(0o755), Mode::from_bits_truncate(0o644)).unwrap();
+        root.touch(Path::new("x/y/file"), 0o755, 0o644).unwrap();
         assert!(dir.path().join("x/y/file").is_file());
     }
 

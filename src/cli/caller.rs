@@ -1,0 +1,59 @@
+//! What the command line takes from its caller besides the words: environment, directory, files named on it.
+//! The only place that reads them; everything below gets them as values.
+#![allow(clippy::disallowed_methods)]
+
+use crate::error::{Error, Result};
+use crate::id::HostPath;
+use crate::spec::{env, mount};
+use std::io::Read as _;
+
+/// A variable of the caller's; one that is not UTF-8 counts as not set, for plans and records are JSON.
+pub(super) fn variable(key: &str) -> Option<String> {
+    std::env::var(key).ok()
+}
+
+pub(super) fn words() -> Vec<std::ffi::OsString> {
+    std::env::args_os().collect()
+}
+
+/// The directory that relative paths start from. A deleted one matters only to who uses a relative path.
+pub(super) fn directory() -> Result<String> {
+    let dir = std::env::current_dir()
+        .map_err(|e| Error::user(format!("the current directory: {e}")).hint("cd to a directory that exists"))?;
+    dir.into_os_string().into_string().map_err(|dir| Error::user(format!("the current directory {dir:?} is not UTF-8")))
+}
+
+/// A path on this host, as given on the command line.
+pub(super) fn path(text: &str) -> Result<HostPath> {
+    if text.is_empty() {
+        return Err(Error::user("an empty path"));
+    }
+    if text.starts_with('/') { HostPath::parse(text) } else { mount::host_path(text, &directory()?) }
+}
+
+/// The variables of `--env-file` and then of `-e`, which win.
+pub(super) fn environment(files: &[String], words: &[String]) -> Result<Vec<String>> {
+    let mut variables = Vec::new();
+    for file in files {
+        let content = read(file)?;
+        variables.extend(env::parse_file(&content, &variable).map_err(|e| e.during(file))?);
+    }
+    for word in words {
+        variables.push(env::parse(word, &variable)?);
+    }
+    Ok(variables)
+}
+
+fn read(file: &str) -> Result<String> {
+    /// Many times what execve(2) takes (ARG_MAX, 2 MiB of the usual stack).
+    const LONGEST: u64 = 16 << 20;
+    let mut content = String::new();
+    let limit = LONGEST + 1;
+    std::fs::File::open(file)
+        .and_then(|opened| opened.take(limit).read_to_string(&mut content))
+        .map_err(|e| Error::user(format!("{file}: {e}").to_lowercase()).hint("--env-file names a text file"))?;
+    if content.len() as u64 > LONGEST {
+        return Err(Error::user(format!("{file} is longer than 16 MiB")));
+    }
+    Ok(content)
+}

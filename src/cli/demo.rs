@@ -1,0 +1,48 @@
+//! `minirun demo`.
+
+use super::ui;
+use crate::error::Result;
+use crate::ops::Roots;
+use crate::ops::image;
+use clap::Subcommand;
+
+/// Show by experiment how containers work
+///
+/// Example: minirun demo kernel hello busybox
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    demo: Demo,
+}
+
+#[derive(Debug, Subcommand)]
+enum Demo {
+    /// Every container runs on your kernel: its version and boot id from inside each image and from the host
+    Kernel {
+        #[arg(required = true, value_name = "IMAGE")]
+        images: Vec<String>,
+    },
+}
+
+pub(super) fn main(args: &Args, roots: &Roots) -> Result<u8> {
+    match &args.demo {
+        Demo::Kernel { images } => kernel(images, roots),
+    }
+}
+
+fn kernel(images: &[String], roots: &Roots) -> Result<u8> {
+    let rows = image::demo_kernel(roots, images, &ui::Bars::new(ui::Show::Bars))?;
+    let same = rows.windows(2).all(|pair| pair[0].release == pair[1].release && pair[0].boot_id == pair[1].boot_id);
+    let line = |row: image::KernelRow| {
+        let distribution = row.distribution.unwrap_or_else(|| "none".to_owned());
+        vec![row.place, row.release, row.boot_id, distribution]
+    };
+    let lines: Vec<Vec<String>> = rows.into_iter().map(line).collect();
+    ui::table(&["SEEN FROM", "KERNEL", "BOOT ID", "USERLAND"], &lines)?;
+    ui::print(if same {
+        "\nOne kernel, booted once. What differs is the files.\n"
+    } else {
+        "\nThe kernels differ: that should be impossible.\n"
+    })?;
+    Ok(u8::from(!same))
+}

@@ -1,0 +1,58 @@
+//! `minirun exec`.
+
+use super::{caller, ui};
+use crate::error::{Error, Result};
+use crate::ops::Roots;
+use crate::ops::run::{self, ExecRequest};
+
+/// Run a command in a running container, as confined as the container is
+///
+/// Example: minirun exec -it web sh
+#[derive(Debug, clap::Args)]
+#[command(override_usage = "minirun exec [OPTIONS] CONTAINER COMMAND [ARG...]")]
+pub(super) struct Args {
+    /// Keep the standard input open
+    #[arg(short, long)]
+    interactive: bool,
+    /// Give it a terminal
+    #[arg(short, long)]
+    tty: bool,
+    /// Set a variable, KEY alone takes yours
+    #[arg(short, long, value_name = "KEY=VALUE")]
+    env: Vec<String>,
+    /// Set the variables in FILE
+    #[arg(long, value_name = "FILE")]
+    env_file: Vec<String>,
+    /// Run as this user of the container's /etc/passwd, or by number
+    #[arg(short, long, value_name = "USER[:GROUP]")]
+    user: Option<String>,
+    /// Start in this directory
+    #[arg(short, long, value_name = "DIR")]
+    workdir: Option<String>,
+    /// With all capabilities
+    #[arg(long)]
+    privileged: bool,
+    /// A name, an id or the unique beginning of one, and the command
+    #[arg(required = true, num_args = 2.., value_names = ["CONTAINER", "COMMAND"])]
+    words: Vec<String>,
+}
+
+pub(super) fn main(mut args: Args, roots: &Roots) -> Result<u8> {
+    if args.tty && !ui::stdin_is_terminal() {
+        return Err(Error::user("-t needs a terminal and the standard input is none").hint("leave out -t"));
+    }
+    let container = args.words.remove(0);
+    run::exec(
+        roots,
+        &ExecRequest {
+            container,
+            command: args.words,
+            env: caller::environment(&args.env_file, &args.env)?,
+            workdir: args.workdir,
+            user: args.user,
+            interactive: args.interactive,
+            tty: args.tty,
+            privileged: args.privileged,
+        },
+    )
+}

@@ -1,0 +1,36 @@
+//! `minirun import`.
+
+use super::{caller, ui};
+use crate::error::{Error, Result};
+use crate::ops::Roots;
+use crate::ops::image::{self, Input};
+
+/// Make an image of one layer from a root file system in a tar archive
+///
+/// Example: mmdebstrap --variant=minbase bookworm - | minirun import - debian
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The archive, gzip or zstd too; `-` is the standard input
+    #[arg(value_name = "FILE|-")]
+    file: String,
+    /// What the image shall be called
+    #[arg(value_name = "NAME")]
+    name: Option<String>,
+    /// The id alone, no progress
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+pub(super) fn main(args: &Args, roots: &Roots) -> Result<u8> {
+    let input = match args.file.as_str() {
+        "-" if ui::stdin_is_terminal() => {
+            return Err(Error::user("an archive cannot be typed").hint("minirun import FILE NAME"));
+        }
+        "-" => Input::Stdin,
+        path => Input::Path(caller::path(path)?),
+    };
+    let show = if args.quiet { ui::Show::Nothing } else { ui::Show::Bars };
+    let digest = image::import(roots, &input, args.name.as_deref(), &ui::Bars::new(show))?;
+    ui::line(digest.as_str())?;
+    Ok(0)
+}

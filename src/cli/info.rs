@@ -1,0 +1,18 @@
+//! `minirun info`.
+
+use super::ui;
+use crate::error::Result;
+use crate::ops::{Roots, system};
+
+/// Show what this host offers and where minirun keeps its things
+///
+/// Example: minirun info
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {}
+
+pub(super) fn main(_args: &Args, roots: &Roots) -> Result<u8> {
+    for (name, value) in system::info(roots)? {
+        ui::line(&format!("{name}: {value}"))?;
+    }
+    Ok(0)
+}

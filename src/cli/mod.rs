@@ -1,0 +1,198 @@
+//! The command line: parses, calls one function of `ops`, prints. It knows what docker's users type, and nothing of
+//! how a container is made.
+
+mod caller;
+mod demo;
+mod exec;
+mod images;
+mod import;
+mod info;
+mod inspect;
+mod load;
+mod ps;
+mod pull;
+mod repair;
+mod rm;
+mod rmi;
+mod run;
+mod system;
+pub mod ui;
+mod usage;
+mod version;
+mod words;
+
+use crate::error::{Error, Kind, Result};
+use crate::ops::{self, Roots};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use std::process::ExitCode;
+
+/// A minimal container runtime: one static binary, no daemon
+#[derive(Debug, Parser)]
+#[command(name = "minirun", version, override_help = usage::HELP, disable_colored_help = false)]
+struct Cli {
+    /// Keep images, volumes and records in DIR
+    #[arg(long, value_name = "DIR", env = "MINIRUN_ROOT")]
+    root: Option<String>,
+    /// Keep state, locks and journals in DIR
+    #[arg(long, value_name = "DIR", env = "MINIRUN_STATE")]
+    state: Option<String>,
+    #[command(subcommand)]
+    command: Option<Sub>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Sub {
+    Run(Box<run::Args>),
+    Exec(exec::Args),
+    Ps(ps::Args),
+    Rm(rm::Args),
+    Inspect(inspect::Args),
+    Pull(pull::Args),
+    Images(images::Args),
+    Rmi(rmi::Args),
+    Load(load::Args),
+    Import(import::Args),
+    Demo(demo::Args),
+    Info(info::Args),
+    Version(version::Args),
+    Repair(repair::Args),
+    System(system::Args),
+}
+
+/// Everything from argv to the exit code.
+pub fn main() -> ExitCode {
+    match from_argv() {
+        Ok(code) => ExitCode::from(code),
+        Err(Failure { error, code }) => {
+            ui::error(&error);
+            ExitCode::from(code)
+        }
+    }
+}
+
+/// An error, and the exit code that the command gives it.
+struct Failure {
+    error: Error,
+    code: u8,
+}
+
+fn from_argv() -> Result<u8, Failure> {
+    let plain = |error: Error| Failure { code: code_of(&error, None), error };
+    let argv: Vec<String> = caller::words()
+        .into_iter()
+        .map(|word| word.into_string())
+        .collect::<std::result::Result<_, _>>()
+        .map_err(|word| plain(Error::new(Kind::Usage, format!("the word {word:?} is not UTF-8"))))?;
+    if speaks_oci(&argv) {
+        let error = Error::user("the OCI runtime's commands are not supported yet");
+        return Err(plain(error.hint("they come later; minirun run --rootfs DIR runs a directory")));
+    }
+    if argv.len() <= 1 {
+        return ui::print(usage::INTRODUCTION).map(|()| 0).map_err(plain);
+    }
+    let mut command = command();
+    command.build();
+    let words = words::in_clap_grammar(&argv, &command);
+    let name = words.iter().skip(1).find_map(|word| command.find_subcommand(word)).map(|c| c.get_name().to_owned());
+    let fail = |error: Error| Failure { code: code_of(&error, name.as_deref()), error };
+    let parsed = command.try_get_matches_from(words).and_then(|matches| Cli::from_arg_matches(&matches));
+    match parsed {
+        Ok(cli) => dispatch(cli).map_err(fail),
+        Err(e) => usage::answer(&e, name.as_deref()).map_err(fail),
+    }
+}
+
+/// The grammar. Lists may be given again and again, everything else counts as it was given last, and a flag's value
+/// may look like a flag: all as docker has it.
+fn command() -> clap::Command {
+    let lenient = |arg: clap::Arg| {
+        let takes = arg.get_action().takes_values() && !arg.is_positional();
+        if takes { arg.allow_hyphen_values(true) } else { arg }
+    };
+    Cli::command().mut_subcommands(move |sub| sub.args_override_self(true).mut_args(lenient))
+}
+
+/// argv[0] `minirun-oci`, or `minirun oci …`: runc's grammar.
+fn speaks_oci(argv: &[String]) -> bool {
+    let called = argv.first().map(|name| name.rsplit('/').next().unwrap_or(name));
+    called == Some("minirun-oci") || argv.get(1).is_some_and(|word| word == "oci")
+}
+
+/// Where the exit code is the container's own, ours are 125 to 127; elsewhere 1, and 2 for a line not understood.
+fn code_of(error: &Error, command: Option<&str>) -> u8 {
+    match (command, error.kind) {
+        (Some("run" | "exec"), _) => error.exit_code(),
+        (_, Kind::Usage) => 2,
+        _ => 1,
+    }
+}
+
+fn dispatch(cli: Cli) -> Result<u8> {
+    let roots: Roots = ops::roots(cli.root.as_deref(), cli.state.as_deref())?;
+    match cli.command {
+        None => ui::print(usage::INTRODUCTION).map(|()| 0),
+        Some(Sub::Run(args)) => run::main(&args, &roots),
+        Some(Sub::Exec(args)) => exec::main(args, &roots),
+        Some(Sub::Ps(args)) => ps::main(&args, &roots),
+        Some(Sub::Rm(args)) => rm::main(&args, &roots),
+        Some(Sub::Inspect(args)) => inspect::main(&args, &roots),
+        Some(Sub::Pull(args)) => pull::main(&args, &roots),
+        Some(Sub::Images(args)) => images::main(&args, &roots),
+        Some(Sub::Rmi(args)) => rmi::main(&args, &roots),
+        Some(Sub::Load(args)) => load::main(&args, &roots),
+        Some(Sub::Import(args)) => import::main(&args, &roots),
+        Some(Sub::Demo(args)) => demo::main(&args, &roots),
+        Some(Sub::Info(args)) => info::main(&args, &roots),
+        Some(Sub::Version(args)) => version::main(&args),
+        Some(Sub::Repair(args)) => repair::main(&args, &roots),
+        Some(Sub::System(args)) => system::main(&args, &roots),
+    }
+}
+
+/// Does the same to each name; failures are printed as they come and the rest still gets its turn.
+fn each<'a>(names: &'a [String], mut act: impl FnMut(&'a str) -> Result<()>) -> u8 {
+    let mut code = 0;
+    for name in names {
+        if let Err(error) = act(name) {
+            ui::error(&error);
+            code = 1;
+        }
+    }
+    code
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_grammar_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_oci_dialect_is_reserved() {
+        for (line, oci) in [
+            ("minirun-oci create x", true),
+            ("/usr/bin/minirun-oci", true),
+            ("minirun oci x", true),
+            ("minirun run oci", false),
+        ] {
+            let argv: Vec<String> = line.split(' ').map(str::to_owned).collect();
+            assert_eq!(speaks_oci(&argv), oci, "{line}");
+        }
+    }
+
+    #[test]
+    fn only_run_and_exec_have_dockers_codes() {
+        for (kind, command, code) in [
+            (Kind::Usage, Some("run"), 125),
+            (Kind::CommandNotFound, Some("exec"), 127),
+            (Kind::User, Some("rm"), 1),
+            (Kind::Usage, Some("rm"), 2),
+            (Kind::Usage, None, 2),
+        ] {
+            assert_eq!(code_of(&Error::new(kind, "x"), command), code);
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! `minirun pull`.
+
+use super::{each, ui};
+use crate::error::Result;
+use crate::ops::Roots;
+use crate::ops::image;
+
+/// Get images from a registry
+///
+/// Example: minirun pull alpine
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Take the image for another platform: linux/arm64
+    #[arg(long, value_name = "OS/ARCH")]
+    platform: Option<String>,
+    /// Names alone, no progress
+    #[arg(short, long)]
+    quiet: bool,
+    #[arg(required = true, value_name = "IMAGE")]
+    images: Vec<String>,
+}
+
+pub(super) fn main(args: &Args, roots: &Roots) -> Result<u8> {
+    let show = if args.quiet { ui::Show::Nothing } else { ui::Show::Bars };
+    let bars = ui::Bars::new(show);
+    Ok(each(&args.images, |reference| {
+        let pulled = image::pull(roots, reference, args.platform.as_deref(), &bars)?;
+        if !args.quiet {
+            ui::note(&format!("Digest: {}", pulled.digest));
+        }
+        ui::line(&pulled.name)
+    }))
+}

@@ -1,0 +1,22 @@
+//! `minirun repair`.
+
+use super::ui;
+use crate::error::Result;
+use crate::ops::{Roots, system};
+
+/// Undo what killed commands left behind
+///
+/// Example: minirun repair
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {}
+
+pub(super) fn main(_args: &Args, roots: &Roots) -> Result<u8> {
+    let repaired = system::repair(roots)?;
+    for line in &repaired {
+        ui::line(line)?;
+    }
+    if repaired.is_empty() {
+        ui::note("nothing to repair");
+    }
+    Ok(0)
+}

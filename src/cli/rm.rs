@@ -1,0 +1,30 @@
+//! `minirun rm`.
+
+use super::{each, ui};
+use crate::error::Result;
+use crate::ops::Roots;
+use crate::ops::container::{self, Force};
+
+/// Remove containers
+///
+/// Example: minirun rm -f web
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Kill it first where it runs
+    #[arg(short, long)]
+    force: bool,
+    /// Its volumes without a name go with it in any case
+    #[arg(short, long, hide = true)]
+    volumes: bool,
+    /// Names, ids or the unique beginning of one
+    #[arg(required = true, value_name = "CONTAINER")]
+    containers: Vec<String>,
+}
+
+pub(super) fn main(args: &Args, roots: &Roots) -> Result<u8> {
+    let force = if args.force { Force::Kill } else { Force::No };
+    Ok(each(&args.containers, |name| {
+        container::remove(roots, name, force)?;
+        ui::line(name)
+    }))
+}

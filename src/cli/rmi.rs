@@ -1,0 +1,32 @@
+//! `minirun rmi`.
+
+use super::{each, ui};
+use crate::error::Result;
+use crate::ops::Roots;
+use crate::ops::container::Force;
+use crate::ops::image::{self, Removed};
+
+/// Remove images
+///
+/// Example: minirun rmi alpine
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Even where containers that have ended use it
+    #[arg(short, long)]
+    force: bool,
+    #[arg(required = true, value_name = "IMAGE")]
+    images: Vec<String>,
+}
+
+pub(super) fn main(args: &Args, roots: &Roots) -> Result<u8> {
+    let force = if args.force { Force::Kill } else { Force::No };
+    Ok(each(&args.images, |name| {
+        for removed in image::remove(roots, name, force)? {
+            match removed {
+                Removed::Untagged(name) => ui::line(&format!("Untagged: {name}"))?,
+                Removed::Deleted(digest) => ui::line(&format!("Deleted: {digest}"))?,
+            }
+        }
+        Ok(())
+    }))
+}

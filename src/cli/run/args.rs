@@ -1,0 +1,261 @@
+//! The flags of `minirun run`, in groups. `-h` shows the common ones, on one screen; `--help` all.
+
+/// Run a command in a new container
+///
+/// The words after IMAGE belong to the command. Without a command the image's own is run.
+#[derive(Debug, clap::Args)]
+#[command(
+    override_usage = "minirun run [OPTIONS] IMAGE [COMMAND] [ARG...]\n       \
+                      minirun run [OPTIONS] --rootfs DIR COMMAND [ARG...]",
+    after_help = "minirun run --help has all flags.",
+    after_long_help = "Example: minirun run --rm -p 8080:80 -v ./site:/www:ro busybox httpd -f -h /www"
+)]
+pub(in crate::cli) struct Args {
+    #[command(flatten)]
+    pub(super) container: Container,
+    #[command(flatten)]
+    pub(super) process: Process,
+    #[command(flatten)]
+    pub(super) files: Files,
+    #[command(flatten)]
+    pub(super) network: Network,
+    #[command(flatten)]
+    pub(super) limits: Limits,
+    #[command(flatten)]
+    pub(super) security: Security,
+    #[command(flatten)]
+    pub(super) look: Look,
+    /// The image, and the command with its arguments
+    #[arg(value_name = "IMAGE", hide = true)]
+    pub(super) words: Vec<String>,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Container")]
+pub(super) struct Container {
+    /// Name it [a random adjective_surname]
+    #[arg(long, value_name = "NAME")]
+    pub(super) name: Option<String>,
+    /// Remove it when it ends
+    #[arg(long)]
+    pub(super) rm: bool,
+    /// Go on in the background, print the id
+    #[arg(short, long)]
+    pub(super) detach: bool,
+    /// Keep the standard input open
+    #[arg(short, long)]
+    pub(super) interactive: bool,
+    /// Give it a terminal
+    #[arg(short, long)]
+    pub(super) tty: bool,
+    /// Run from a directory instead of an image
+    #[arg(long, value_name = "DIR", hide_short_help = true)]
+    pub(super) rootfs: Option<String>,
+    /// Get the image: always, missing or never
+    #[arg(long, value_name = "WHEN", hide_short_help = true)]
+    pub(super) pull: Option<String>,
+    /// Take the image for another platform: linux/arm64
+    #[arg(long, value_name = "OS/ARCH", hide_short_help = true)]
+    pub(super) platform: Option<String>,
+    /// No progress
+    #[arg(short, long, hide_short_help = true)]
+    pub(super) quiet: bool,
+    /// Write the id to FILE, which must not exist
+    #[arg(long, value_name = "FILE", hide_short_help = true)]
+    pub(super) cidfile: Option<String>,
+    /// Note KEY=VALUE with the container
+    #[arg(short, long, value_name = "KEY=VALUE", hide_short_help = true)]
+    pub(super) label: Vec<String>,
+    /// Note KEY=VALUE in the OCI specification
+    #[arg(long, value_name = "KEY=VALUE", hide_short_help = true)]
+    pub(super) annotation: Vec<String>,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Process")]
+pub(super) struct Process {
+    /// Set a variable; KEY alone takes yours
+    #[arg(short, long, value_name = "KEY=VALUE")]
+    pub(super) env: Vec<String>,
+    /// Set the variables in FILE, one a line
+    #[arg(long, value_name = "FILE", hide_short_help = true)]
+    pub(super) env_file: Vec<String>,
+    /// Start in DIR, which is made where it is missing
+    #[arg(short, long, value_name = "DIR")]
+    pub(super) workdir: Option<String>,
+    /// Run as a user of the image, or by number
+    #[arg(short, long, value_name = "USER[:GROUP]")]
+    pub(super) user: Option<String>,
+    /// Be in this group, too, by the image's name or by number
+    #[arg(long, value_name = "GROUP", hide_short_help = true)]
+    pub(super) group_add: Vec<String>,
+    /// Run this instead of the image's entry point; "" for none
+    #[arg(long, value_name = "COMMAND")]
+    pub(super) entrypoint: Option<String>,
+    /// Host name inside [the short id]
+    #[arg(long, value_name = "NAME", hide_short_help = true)]
+    pub(super) hostname: Option<String>,
+    /// NIS domain name inside
+    #[arg(long, value_name = "NAME", hide_short_help = true)]
+    pub(super) domainname: Option<String>,
+    /// Run a small init that reaps and forwards signals
+    #[arg(long, hide_short_help = true)]
+    pub(super) init: bool,
+    /// Signal that stops it [the image's, else TERM]
+    #[arg(long, value_name = "SIGNAL", hide_short_help = true)]
+    pub(super) stop_signal: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Files")]
+pub(super) struct Files {
+    /// Mount a directory of the host, or a volume
+    #[arg(short, long, value_name = "FROM:TO[:ro]")]
+    pub(super) volume: Vec<String>,
+    /// Mount by key and value: type=bind|volume|tmpfs,source=…,target=…
+    #[arg(long, value_name = "KEY=VALUE,…", hide_short_help = true)]
+    pub(super) mount: Vec<String>,
+    /// Mount an empty file system in memory
+    #[arg(long, value_name = "DIR[:size=64m]", hide_short_help = true)]
+    pub(super) tmpfs: Vec<String>,
+    /// Make the root file system read-only
+    #[arg(long)]
+    pub(super) read_only: bool,
+    /// Give it a device of the host
+    #[arg(long, value_name = "FROM[:TO[:rwm]]", hide_short_help = true)]
+    pub(super) device: Vec<String>,
+    /// Size of /dev/shm [64m]
+    #[arg(long, value_name = "SIZE", hide_short_help = true)]
+    pub(super) shm_size: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Network")]
+pub(super) struct Network {
+    /// Publish a port
+    #[arg(short, long, value_name = "[IP:]HOST:INSIDE[/udp]")]
+    pub(super) publish: Vec<String>,
+    /// Publish all exposed ports on free ports of the host
+    #[arg(short = 'P', long, hide_short_help = true)]
+    pub(super) publish_all: bool,
+    /// Expose a port for -P
+    #[arg(long, value_name = "PORT[/udp]", hide_short_help = true)]
+    pub(super) expose: Vec<String>,
+    /// bridge, none, host or container:NAME [bridge]
+    #[arg(long, alias = "net", value_name = "MODE")]
+    pub(super) network: Vec<String>,
+    /// Its address on the network
+    #[arg(long, value_name = "ADDRESS", hide_short_help = true)]
+    pub(super) ip: Option<String>,
+    /// Its MAC address
+    #[arg(long, value_name = "ADDRESS", hide_short_help = true)]
+    pub(super) mac_address: Option<String>,
+    /// Name server [the host's]
+    #[arg(long, value_name = "ADDRESS", hide_short_help = true)]
+    pub(super) dns: Vec<String>,
+    /// Search domain
+    #[arg(long, value_name = "DOMAIN", hide_short_help = true)]
+    pub(super) dns_search: Vec<String>,
+    /// Option of resolv.conf
+    #[arg(long, alias = "dns-opt", value_name = "OPTION", hide_short_help = true)]
+    pub(super) dns_option: Vec<String>,
+    /// A line in /etc/hosts
+    #[arg(long, value_name = "NAME:ADDRESS", hide_short_help = true)]
+    pub(super) add_host: Vec<String>,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Limits")]
+pub(super) struct Limits {
+    /// Memory, such as 64m
+    #[arg(short, long, value_name = "SIZE")]
+    pub(super) memory: Option<String>,
+    /// Memory and swap together, -1 for no limit [twice the memory]
+    #[arg(long, value_name = "SIZE", hide_short_help = true)]
+    pub(super) memory_swap: Option<String>,
+    /// Memory to shrink to when the host runs short
+    #[arg(long, value_name = "SIZE", hide_short_help = true)]
+    pub(super) memory_reservation: Option<String>,
+    /// CPUs, such as 0.5
+    #[arg(long, value_name = "NUMBER")]
+    pub(super) cpus: Option<String>,
+    /// Weight against others, 1024 is usual
+    #[arg(short, long, value_name = "N", hide_short_help = true)]
+    pub(super) cpu_shares: Option<u64>,
+    /// Length of a period in microseconds
+    #[arg(long, value_name = "N", hide_short_help = true)]
+    pub(super) cpu_period: Option<u64>,
+    /// Microseconds of CPU in each period
+    #[arg(long, value_name = "N", hide_short_help = true)]
+    pub(super) cpu_quota: Option<i64>,
+    /// CPUs it may use: 0-3 or 0,2
+    #[arg(long, value_name = "LIST", hide_short_help = true)]
+    pub(super) cpuset_cpus: Option<String>,
+    /// Memory nodes it may use
+    #[arg(long, value_name = "LIST", hide_short_help = true)]
+    pub(super) cpuset_mems: Option<String>,
+    /// Processes and threads, -1 for no limit [2048]
+    #[arg(long, value_name = "N", hide_short_help = true)]
+    pub(super) pids_limit: Option<i64>,
+    /// Weight of its disk accesses, 10 to 1000
+    #[arg(long, value_name = "N", hide_short_help = true)]
+    pub(super) blkio_weight: Option<u16>,
+    /// Resource limit of a process: nofile=1024:4096
+    #[arg(long, value_name = "NAME=SOFT[:HARD]", hide_short_help = true)]
+    pub(super) ulimit: Vec<String>,
+    /// How early it is killed when memory runs out, -1000 to 1000
+    #[arg(long, value_name = "N", hide_short_help = true)]
+    pub(super) oom_score_adj: Option<i32>,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Security")]
+pub(super) struct Security {
+    /// Add a capability, or ALL
+    #[arg(long, value_name = "CAP", hide_short_help = true)]
+    pub(super) cap_add: Vec<String>,
+    /// Take a capability away, or ALL
+    #[arg(long, value_name = "CAP", hide_short_help = true)]
+    pub(super) cap_drop: Vec<String>,
+    /// Lift all bars: capabilities, devices, masks, seccomp
+    #[arg(long, hide_short_help = true)]
+    pub(super) privileged: bool,
+    /// no-new-privileges, seccomp=FILE|unconfined, apparmor=PROFILE, label=…, systempaths=unconfined
+    #[arg(long, value_name = "OPTION", hide_short_help = true)]
+    pub(super) security_opt: Vec<String>,
+    /// Set a kernel parameter of its own namespaces
+    #[arg(long, value_name = "KEY=VALUE", hide_short_help = true)]
+    pub(super) sysctl: Vec<String>,
+    /// Processes to see: private, host or container:NAME
+    #[arg(long, value_name = "MODE", hide_short_help = true)]
+    pub(super) pid: Option<String>,
+    /// System V IPC and /dev/shm: private, host or container:NAME
+    #[arg(long, value_name = "MODE", hide_short_help = true)]
+    pub(super) ipc: Option<String>,
+    /// Host name: private or host
+    #[arg(long, value_name = "MODE", hide_short_help = true)]
+    pub(super) uts: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Look inside")]
+pub(super) struct Look {
+    /// Print each step as the shell line that does the same; do nothing
+    #[arg(
+        long,
+        value_name = "text|json",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "text"
+    )]
+    pub(super) explain: Option<String>,
+    /// Print each step as it happens; `step` waits for Enter before each
+    #[arg(
+        long,
+        value_name = "step",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "lines"
+    )]
+    pub(super) trace: Option<String>,
+}

@@ -1,0 +1,38 @@
+//! `minirun run`.
+
+mod args;
+mod request;
+mod unsupported;
+
+pub(super) use args::Args;
+pub(super) use unsupported::unsupported;
+
+use super::ui;
+use crate::error::{Error, Result};
+use crate::ops::Roots;
+use crate::ops::run::{self, Ran};
+use crate::spec::RunRequest;
+
+pub(super) fn main(args: &Args, roots: &Roots) -> Result<u8> {
+    let request = request::from_args(args)?;
+    if let Some(form) = request.explain {
+        return ui::print(&run::explain(roots, &request, form)?).map(|()| 0);
+    }
+    check_terminal(&request)?;
+    let show = if request.quiet { ui::Show::Nothing } else { ui::Show::Bars };
+    match run::run(roots, &request, &ui::Bars::new(show))? {
+        Ran::Exited(code) => Ok(code),
+        Ran::Detached(id) => ui::line(id.as_str()).map(|()| 0),
+    }
+}
+
+fn check_terminal(request: &RunRequest) -> Result<()> {
+    if request.tty && !request.detach && !ui::stdin_is_terminal() {
+        return Err(Error::user("-t needs a terminal and the standard input is none")
+            .hint("leave out -t; -i alone takes input from a pipe"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

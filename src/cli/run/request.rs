@@ -1,0 +1,179 @@
+//! From the flags of `run` to the request: each word through its parser in `spec`.
+
+use super::args::{Args, Container, Files, Limits, Look, Network};
+use crate::cli::caller;
+use crate::error::{Error, Kind, Result};
+use crate::id::Name;
+use crate::spec::mount::{self, MountRequest, label_pair};
+use crate::spec::request::{
+    Explain, NamespaceMode, Namespaces, NetworkWords, Pull, Resources, RunRequest, Source, Trace,
+};
+use crate::spec::{device, security, signal, size, sysctl, tmpfs, ulimit, volume};
+
+pub(super) fn from_args(args: &Args) -> Result<RunRequest> {
+    let Args { container, process, files, network, limits, security, look, words } = args;
+    let (source, command) = source(container, words)?;
+    Ok(RunRequest {
+        source,
+        command,
+        entrypoint: process.entrypoint.as_deref().map(entrypoint),
+        name: container.name.as_deref().map(Name::parse).transpose()?,
+        remove: container.rm,
+        interactive: container.interactive,
+        tty: container.tty,
+        detach: container.detach,
+        quiet: container.quiet,
+        init: process.init,
+        env: caller::environment(&process.env_file, &process.env)?,
+        workdir: process.workdir.clone(),
+        user: process.user.clone(),
+        groups: process.group_add.clone(),
+        hostname: process.hostname.clone(),
+        domainname: process.domainname.clone(),
+        labels: pairs("label", &container.label)?,
+        annotations: pairs("annotation", &container.annotation)?,
+        mounts: mounts(files)?,
+        read_only: files.read_only,
+        resources: resources(limits, files)?,
+        ulimits: all(&limits.ulimit, ulimit::parse)?,
+        devices: all(&files.device, device::parse)?,
+        cap_add: security.cap_add.clone(),
+        cap_drop: security.cap_drop.clone(),
+        privileged: security.privileged,
+        security_opts: all(&security.security_opt, |word| security::parse(word, &directory_for(word)?))?,
+        sysctls: all(&security.sysctl, sysctl::parse)?,
+        stop_signal: process.stop_signal.as_deref().map(signal::parse).transpose()?,
+        network: network_words(network)?,
+        namespaces: Namespaces {
+            pid: mode("--pid", security.pid.as_deref())?,
+            ipc: mode("--ipc", security.ipc.as_deref())?,
+            uts: mode("--uts", security.uts.as_deref())?,
+        },
+        pull: pull(container.pull.as_deref())?,
+        platform: container.platform.clone(),
+        cidfile: container.cidfile.as_deref().map(caller::path).transpose()?,
+        explain: explain(look)?,
+        trace: trace(look)?,
+    })
+}
+
+/// The first word is the image, unless a directory stands in for it.
+fn source(container: &Container, words: &[String]) -> Result<(Source, Vec<String>)> {
+    if let Some(dir) = &container.rootfs {
+        return Ok((Source::Rootfs(caller::path(dir)?), words.to_vec()));
+    }
+    match words.split_first() {
+        Some((image, _)) if image.is_empty() => Err(Error::user("the image's name is empty").hint("minirun run hello")),
+        Some((image, command)) => Ok((Source::Image(image.clone()), command.to_vec())),
+        None => Err(Error::new(Kind::Usage, "missing IMAGE").hint("minirun run hello, or minirun run --help")),
+    }
+}
+
+/// `--entrypoint` is one word, with no arguments of its own; an empty one clears the image's.
+fn entrypoint(word: &str) -> Vec<String> {
+    if word.is_empty() { Vec::new() } else { vec![word.to_owned()] }
+}
+
+fn all<T>(words: &[String], parse: impl Fn(&str) -> Result<T>) -> Result<Vec<T>> {
+    words.iter().map(|word| parse(word)).collect()
+}
+
+fn pairs(what: &str, words: &[String]) -> Result<Vec<(String, String)>> {
+    all(words, |word| match label_pair(word) {
+        (key, _) if key.is_empty() => Err(Error::user(format!("invalid {what} {word:?}")).hint("it is KEY=VALUE")),
+        pair => Ok(pair),
+    })
+}
+
+/// The current directory, where the word may hold a relative path: a deleted one is nobody else's trouble.
+fn directory_for(word: &str) -> Result<String> {
+    let value = word.split_once(['=', ':']).map_or(word, |(_, value)| value);
+    if value.starts_with('/') { Ok("/".to_owned()) } else { caller::directory() }
+}
+
+fn mounts(files: &Files) -> Result<Vec<MountRequest>> {
+    let volume_directory = |word: &str| if word.starts_with('.') { caller::directory() } else { Ok("/".to_owned()) };
+    let mount_directory = |word: &str| if word.contains("=.") { caller::directory() } else { Ok("/".to_owned()) };
+    let mut mounts = all(&files.volume, |word| volume::parse(word, &volume_directory(word)?))?;
+    mounts.extend(all(&files.mount, |word| mount::parse(word, &mount_directory(word)?))?);
+    mounts.extend(all(&files.tmpfs, |word| tmpfs::parse(word).map(MountRequest::from))?);
+    Ok(mounts)
+}
+
+fn resources(limits: &Limits, files: &Files) -> Result<Resources> {
+    let signed = |flag: &str, word: &Option<String>| {
+        word.as_deref().map(size::parse_signed).transpose().map_err(|e| e.during(flag))
+    };
+    Ok(Resources {
+        memory: bytes("--memory", limits.memory.as_deref())?,
+        memory_swap: signed("--memory-swap", &limits.memory_swap)?,
+        memory_reservation: bytes("--memory-reservation", limits.memory_reservation.as_deref())?,
+        nano_cpus: limits.cpus.as_deref().map(size::parse_cpus).transpose()?,
+        cpu_shares: limits.cpu_shares,
+        cpu_period: limits.cpu_period,
+        cpu_quota: limits.cpu_quota,
+        cpuset_cpus: limits.cpuset_cpus.clone(),
+        cpuset_mems: limits.cpuset_mems.clone(),
+        pids_limit: limits.pids_limit,
+        blkio_weight: limits.blkio_weight,
+        shm_size: bytes("--shm-size", files.shm_size.as_deref())?.map(i64::unsigned_abs),
+        oom_score_adj: limits.oom_score_adj,
+    })
+}
+
+fn bytes(flag: &str, word: Option<&str>) -> Result<Option<i64>> {
+    let parse = |word| {
+        let bytes = size::parse(word)?;
+        i64::try_from(bytes).map_err(|_| Error::user(format!("size {word:?} is too large")).hint("the most is 2^63-1"))
+    };
+    word.map(parse).transpose().map_err(|e| e.during(flag))
+}
+
+fn network_words(network: &Network) -> Result<NetworkWords> {
+    if network.network.len() > 1 {
+        return Err(Error::user("several networks are not supported yet").hint("give --network once"));
+    }
+    Ok(NetworkWords {
+        mode: network.network.first().cloned(),
+        publish: network.publish.clone(),
+        publish_all: network.publish_all,
+        expose: network.expose.clone(),
+        dns: network.dns.clone(),
+        dns_search: network.dns_search.clone(),
+        dns_option: network.dns_option.clone(),
+        add_host: network.add_host.clone(),
+        ip: network.ip.clone(),
+        mac: network.mac_address.clone(),
+    })
+}
+
+fn mode(flag: &str, word: Option<&str>) -> Result<NamespaceMode> {
+    word.map_or(Ok(NamespaceMode::Private), |word| NamespaceMode::parse(flag, word))
+}
+
+fn pull(word: Option<&str>) -> Result<Pull> {
+    match word {
+        None | Some("missing") => Ok(Pull::Missing),
+        Some("always") => Ok(Pull::Always),
+        Some("never") => Ok(Pull::Never),
+        Some(other) => Err(Error::user(format!("invalid --pull {other:?}")).hint("always, missing or never")),
+    }
+}
+
+fn explain(look: &Look) -> Result<Option<Explain>> {
+    match look.explain.as_deref() {
+        None => Ok(None),
+        Some("text") => Ok(Some(Explain::Text)),
+        Some("json") => Ok(Some(Explain::Json)),
+        Some(other) => Err(Error::user(format!("invalid --explain={other}")).hint("--explain, or --explain=json")),
+    }
+}
+
+fn trace(look: &Look) -> Result<Option<Trace>> {
+    match look.trace.as_deref() {
+        None => Ok(None),
+        Some("lines") => Ok(Some(Trace::Lines)),
+        Some("step") => Ok(Some(Trace::Step)),
+        Some(other) => Err(Error::user(format!("invalid --trace={other}")).hint("--trace, or --trace=step")),
+    }
+}

@@ -1,0 +1,182 @@
+//! Command lines to requests.
+
+use super::request::from_args;
+use crate::cli::{Cli, Sub, command, words};
+use crate::error::{Error, Result};
+use crate::id::Name;
+use crate::spec::request::{Explain, NamespaceMode, NetworkWords, Pull, RunRequest, Source, Trace};
+use crate::spec::{mount, security, tmpfs, ulimit, volume};
+use clap::FromArgMatches as _;
+
+fn request(line: &[&str]) -> Result<RunRequest> {
+    let mut command = command();
+    command.build();
+    let argv: Vec<String> = ["minirun", "run"].iter().chain(line).map(|word| (*word).to_owned()).collect();
+    let words = words::in_clap_grammar(&argv, &command);
+    let matches = command.try_get_matches_from(words);
+    let cli =
+        matches.and_then(|matches| Cli::from_arg_matches(&matches)).map_err(|e| Error::internal(e.to_string()))?;
+    match cli.command {
+        Some(Sub::Run(args)) => from_args(&args),
+        other => Err(Error::internal(format!("{other:?}"))),
+    }
+}
+
+fn of(line: &str) -> RunRequest {
+    request(&line.split(' ').collect::<Vec<_>>()).unwrap()
+}
+
+/// A request for busybox without anything else.
+fn plain() -> RunRequest {
+    RunRequest::new(Source::Image("busybox".into()))
+}
+
+#[test]
+fn flags_become_fields() {
+    type Change = fn(&mut RunRequest);
+    let table: [(&str, Change); 20] = [
+        ("busybox", |_| ()),
+        ("--rm -it busybox sh -c ls", |r| {
+            (r.remove, r.interactive, r.tty) = (true, true, true);
+            r.command = vec!["sh".into(), "-c".into(), "ls".into()];
+        }),
+        ("-d --name web busybox --rm", |r| {
+            (r.detach, r.name, r.command) = (true, Name::parse("web").ok(), vec!["--rm".into()]);
+        }),
+        ("--name a --name b busybox", |r| r.name = Name::parse("b").ok()),
+        ("-e A=1 --env B= busybox", |r| r.env = vec!["A=1".into(), "B=".into()]),
+        ("-w /x -u 5:6 --group-add tty busybox", |r| {
+            (r.workdir, r.user, r.groups) = (Some("/x".into()), Some("5:6".into()), vec!["tty".into()]);
+        }),
+        ("--entrypoint /e busybox a", |r| {
+            (r.entrypoint, r.command) = (Some(vec!["/e".into()]), vec!["a".into()]);
+        }),
+        ("--hostname hal --init --stop-signal INT busybox", |r| {
+            (r.hostname, r.init, r.stop_signal) = (Some("hal".into()), true, Some(2));
+        }),
+        ("-l a=1 --label b --annotation c=2 busybox", |r| {
+            r.labels = vec![("a".into(), "1".into()), ("b".into(), String::new())];
+            r.annotations = vec![("c".into(), "2".into())];
+        }),
+        ("-v /a:/b:ro --tmpfs /t --mount type=bind,src=/c,dst=/d busybox", |r| {
+            r.mounts = vec![
+                volume::parse("/a:/b:ro", "/").unwrap(),
+                mount::parse("type=bind,src=/c,dst=/d", "/").unwrap(),
+                tmpfs::parse("/t").unwrap().into(),
+            ];
+        }),
+        ("-m 64m --memory-swap -1 --memory-reservation 8m busybox", |r| {
+            r.resources.memory = Some(64 << 20);
+            r.resources.memory_swap = Some(-1);
+            r.resources.memory_reservation = Some(8 << 20);
+        }),
+        ("--cpus 0.5 -c 512 --cpuset-cpus 0-1 busybox", |r| {
+            r.resources.nano_cpus = Some(500_000_000);
+            r.resources.cpu_shares = Some(512);
+            r.resources.cpuset_cpus = Some("0-1".into());
+        }),
+        ("--pids-limit -1 --oom-score-adj -500 --shm-size 1g --blkio-weight 10 busybox", |r| {
+            r.resources.pids_limit = Some(-1);
+            r.resources.oom_score_adj = Some(-500);
+            r.resources.shm_size = Some(1 << 30);
+            r.resources.blkio_weight = Some(10);
+        }),
+        ("--ulimit nofile=5:6 --ulimit core=0 busybox", |r| {
+            r.ulimits = vec![ulimit::parse("nofile=5:6").unwrap(), ulimit::parse("core=0").unwrap()];
+        }),
+        ("--cap-add net_admin --cap-drop ALL --privileged busybox", |r| {
+            (r.cap_add, r.cap_drop, r.privileged) = (vec!["net_admin".into()], vec!["ALL".into()], true);
+        }),
+        ("--security-opt seccomp=unconfined --sysctl net.core.somaxconn=9 busybox", |r| {
+            r.security_opts = vec![security::parse("seccomp=unconfined", "/").unwrap()];
+            r.sysctls = vec![("net.core.somaxconn".into(), "9".into())];
+        }),
+        ("-p 8080:80 -p 53:53/udp -P --network bridge --dns 1.1.1.1 --add-host a:1.2.3.4 busybox", |r| {
+            r.network = NetworkWords {
+                mode: Some("bridge".into()),
+                publish: vec!["8080:80".into(), "53:53/udp".into()],
+                publish_all: true,
+                dns: vec!["1.1.1.1".into()],
+                add_host: vec!["a:1.2.3.4".into()],
+                ..NetworkWords::default()
+            };
+        }),
+        ("--net=host --pid host --ipc container:db --uts private busybox", |r| {
+            r.network.mode = Some("host".into());
+            r.namespaces.pid = NamespaceMode::Host;
+            r.namespaces.ipc = NamespaceMode::Container("db".into());
+        }),
+        ("--explain --pull never --platform linux/arm64 -q --read-only busybox", |r| {
+            (r.explain, r.pull, r.quiet, r.read_only) = (Some(Explain::Text), Pull::Never, true, true);
+            r.platform = Some("linux/arm64".into());
+        }),
+        ("--explain=json --trace=step --cidfile /x busybox", |r| {
+            (r.explain, r.trace) = (Some(Explain::Json), Some(Trace::Step));
+            r.cidfile = crate::id::HostPath::parse("/x").ok();
+        }),
+    ];
+    for (line, change) in table {
+        let mut want = plain();
+        change(&mut want);
+        assert_eq!(of(line), want, "{line}");
+    }
+}
+
+#[test]
+fn a_directory_stands_in_for_the_image() {
+    let got = of("--rootfs /srv/root /printme -x");
+    assert_eq!(got.source, Source::Rootfs(crate::id::HostPath::parse("/srv/root").unwrap()));
+    assert_eq!(got.command, ["/printme", "-x"]);
+    let relative = of("--rootfs ./root x");
+    assert!(matches!(relative.source, Source::Rootfs(dir) if dir.as_str().ends_with("/root")));
+}
+
+#[test]
+fn an_empty_entry_point_clears_the_images() {
+    assert_eq!(request(&["--entrypoint", "", "busybox", "sh"]).unwrap().entrypoint, Some(vec![]));
+    assert_eq!(request(&["--entrypoint=", "busybox", "sh"]).unwrap().entrypoint, Some(vec![]));
+}
+
+#[test]
+fn what_is_wrong_is_named() {
+    for (line, part) in [
+        (&["--memory", "1x", "b"][..], "--memory: invalid size \"1x\""),
+        (&["--cpus", "many", "b"], "invalid number of CPUs"),
+        (&["-v", "/a:b", "b"], "invalid volume"),
+        (&["--mount", "type=bind", "b"], "invalid mount"),
+        (&["--tmpfs", "x", "b"], "invalid tmpfs"),
+        (&["--ulimit", "x=1", "b"], "invalid ulimit"),
+        (&["--device", "x", "b"], "invalid device"),
+        (&["--sysctl", "vm.x=1", "b"], "invalid sysctl"),
+        (&["--name", "-x", "b"], "invalid name"),
+        (&["-e", "=x", "b"], "invalid environment variable"),
+        (&["--env-file", "/nowhere/at/all", "b"], "/nowhere/at/all: no such file"),
+        (&["--security-opt", "x", "b"], "invalid --security-opt"),
+        (&["--stop-signal", "x", "b"], "unknown signal"),
+        (&["--pid", "x", "b"], "invalid --pid"),
+        (&["--pull", "x", "b"], "invalid --pull"),
+        (&["--explain=x", "b"], "invalid --explain"),
+        (&["--trace=x", "b"], "invalid --trace"),
+        (&["--network", "a", "--network", "b", "c"], "several networks"),
+        (&["-l", "=x", "b"], "invalid label"),
+        (&[""], "the image's name is empty"),
+        (&[], "missing IMAGE"),
+    ] {
+        let error = request(line).expect_err(part);
+        assert!(error.message.starts_with(part) && error.hint.is_some() && error.exit_code() == 125, "{error:?}");
+    }
+}
+
+#[test]
+fn the_short_help_is_one_screen() {
+    let mut command = command();
+    command.build();
+    let run = command.find_subcommand_mut("run").unwrap();
+    let short = run.render_help().to_string();
+    assert!(short.lines().count() <= 40, "{short}");
+    assert!(short.lines().all(|line| line.chars().count() <= 100), "{short}");
+    let long = run.render_long_help().to_string();
+    for heading in ["Container:", "Process:", "Files:", "Network:", "Limits:", "Security:", "Look inside:"] {
+        assert!(long.contains(heading), "{heading}");
+    }
+}

@@ -1,0 +1,266 @@
+//! The only printer: results on stdout, everything else on stderr. Colour and progress only where it is a terminal
+//! and NO_COLOR is not set; a reader that went away is success.
+
+use crate::error::{Error, Result};
+use crate::ops::{self, Progress};
+use anstyle::{AnsiColor, Style};
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::io::{ErrorKind, IsTerminal as _, Write};
+use std::sync::Mutex;
+
+const ERROR: Style = AnsiColor::Red.on_default().bold();
+const WARNING: Style = AnsiColor::Yellow.on_default().bold();
+const HINT: Style = AnsiColor::Cyan.on_default().bold();
+const DIM: Style = Style::new().dimmed();
+
+/// A result on stdout, as it is.
+pub fn print(text: &str) -> Result<()> {
+    let mut stdout = anstream::stdout();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        // `minirun ps | head -1`: who reads no further has what they wanted
+        Err(e) if e.kind() == ErrorKind::BrokenPipe => std::process::exit(0),
+        Err(e) => Err(Error::host(format!("writing to the standard output: {e}"))),
+        Ok(()) => Ok(()),
+    }
+}
+
+/// A result that is one line of text from outside: an id, a name, a path.
+pub fn line(text: &str) -> Result<()> {
+    print(&format!("{}\n", printable(text)))
+}
+
+/// `error: …` and, where there is one, `hint: …`.
+pub fn error(error: &Error) {
+    labelled(ERROR, "error", &error.message);
+    if let Some(hint) = &error.hint {
+        labelled(HINT, "hint", hint);
+    }
+}
+
+pub fn warning(message: &str) {
+    labelled(WARNING, "warning", message);
+}
+
+/// A line that is neither result nor trouble.
+pub fn note(message: &str) {
+    stderr(&format!("{}\n", printable(message)));
+}
+
+fn labelled(style: Style, label: &str, message: &str) {
+    stderr(&format!("{style}{label}:{style:#} {}\n", printable(message)));
+}
+
+/// Where stderr itself is gone there is nobody left to tell.
+fn stderr(text: &str) {
+    let _ = anstream::stderr().write_all(text.as_bytes());
+}
+
+/// The text with control characters made visible: a name from an image must not move the cursor or set the title.
+pub fn printable(text: &str) -> Cow<'_, str> {
+    if !text.contains(|c: char| c.is_control()) {
+        return Cow::Borrowed(text);
+    }
+    let visible = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+    Cow::Owned(text.chars().map(visible).collect())
+}
+
+/// Whether a person sits in front of stdin.
+pub fn stdin_is_terminal() -> bool {
+    std::io::stdin().is_terminal()
+}
+
+/// Columns with three blanks between, cut to the terminal's width where stdout is one.
+pub fn table(header: &[&str], rows: &[Vec<String>]) -> Result<()> {
+    print(&layout(header, rows, ops::columns()))
+}
+
+fn layout(header: &[&str], rows: &[Vec<String>], columns: Option<usize>) -> String {
+    let clean = |row: &Vec<String>| row.iter().map(|cell| printable(cell).into_owned()).collect::<Vec<_>>();
+    let mut lines: Vec<Vec<String>> = vec![header.iter().map(|cell| (*cell).to_owned()).collect()];
+    lines.extend(rows.iter().map(clean));
+    let widest = |column: usize| lines.iter().filter_map(|l| l.get(column)).map(|c| c.chars().count()).max();
+    let natural: Vec<usize> = (0..header.len()).map(|column| widest(column).unwrap_or(0)).collect();
+    let widths = match columns {
+        Some(columns) => fit(&natural, header, columns),
+        None => natural,
+    };
+    lines.iter().map(|cells| table_line(cells, &widths)).collect()
+}
+
+const GAP: usize = 3;
+
+/// Takes from the widest column until all fit, but leaves each as wide as its header.
+fn fit(natural: &[usize], header: &[&str], columns: usize) -> Vec<usize> {
+    let mut widths = natural.to_vec();
+    let gaps = GAP * widths.len().saturating_sub(1);
+    while widths.iter().sum::<usize>() + gaps > columns {
+        let shrinkable = |at: &usize| widths[*at] > header[*at].len();
+        let Some(widest) = (0..widths.len()).filter(shrinkable).max_by_key(|at| widths[*at]) else { break };
+        widths[widest] -= 1;
+    }
+    widths
+}
+
+fn table_line(cells: &[String], widths: &[usize]) -> String {
+    let padded: Vec<String> = cells.iter().zip(widths).map(|(cell, width)| cell_text(cell, *width)).collect();
+    format!("{}\n", padded.join(&" ".repeat(GAP)).trim_end())
+}
+
+fn cell_text(cell: &str, width: usize) -> String {
+    if cell.chars().count() <= width {
+        return format!("{cell:width$}");
+    }
+    let kept: String = cell.chars().take(width.saturating_sub(1)).collect();
+    format!("{kept}…")
+}
+
+/// Bytes as people read them: `64MiB`, `1.5GiB`.
+pub fn size(bytes: u64) -> String {
+    const UNITS: [&str; 6] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
+    let mut unit = 0;
+    let mut value = bytes as f64;
+    while value >= 1024.0 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    let digits = usize::from(unit > 0 && value < 100.0 && value.fract() >= 0.05);
+    format!("{value:.digits$}{}", UNITS[unit])
+}
+
+/// An age as docker shows it: `5 minutes ago`.
+pub fn ago(seconds: u64) -> String {
+    const MINUTE: u64 = 60;
+    const HOUR: u64 = 60 * MINUTE;
+    const DAY: u64 = 24 * HOUR;
+    let (count, unit) = match seconds {
+        0..MINUTE => (seconds, "second"),
+        MINUTE..HOUR => (seconds / MINUTE, "minute"),
+        HOUR..DAY => (seconds / HOUR, "hour"),
+        _ if seconds < 14 * DAY => (seconds / DAY, "day"),
+        _ if seconds < 60 * DAY => (seconds / (7 * DAY), "week"),
+        _ if seconds < 730 * DAY => (seconds / (30 * DAY), "month"),
+        _ => (seconds / (365 * DAY), "year"),
+    };
+    format!("{count} {unit}{} ago", if count == 1 { "" } else { "s" })
+}
+
+/// Whether long work shows bars.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Show {
+    Bars,
+    Nothing,
+}
+
+/// Progress bars on stderr, where it is a terminal; elsewhere only warnings and traces.
+#[derive(Debug)]
+pub struct Bars {
+    all: MultiProgress,
+    tasks: Mutex<BTreeMap<String, ProgressBar>>,
+    visible: bool,
+}
+
+impl Bars {
+    pub fn new(show: Show) -> Bars {
+        let visible = show == Show::Bars && std::io::stderr().is_terminal();
+        Bars { all: MultiProgress::new(), tasks: Mutex::default(), visible }
+    }
+
+    fn with_task(&self, task: &str, act: impl FnOnce(&ProgressBar)) {
+        if let Ok(tasks) = self.tasks.lock()
+            && let Some(bar) = tasks.get(task)
+        {
+            act(bar);
+        }
+    }
+
+    /// A line above the bars, which would be drawn over otherwise.
+    fn above(&self, write: impl FnOnce()) {
+        if self.visible { self.all.suspend(write) } else { write() }
+    }
+}
+
+impl Progress for Bars {
+    fn begin(&self, task: &str, total: Option<u64>) {
+        if !self.visible {
+            return;
+        }
+        let (bar, template) = match total {
+            Some(total) => (ProgressBar::new(total), "{prefix:16} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec}"),
+            None => (ProgressBar::new_spinner(), "{prefix:16} {spinner} {bytes}"),
+        };
+        let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+        let bar = self.all.add(bar.with_style(style).with_prefix(printable(task).into_owned()));
+        if let Ok(mut tasks) = self.tasks.lock() {
+            tasks.insert(task.to_owned(), bar);
+        }
+    }
+
+    fn advance(&self, task: &str, bytes: u64) {
+        self.with_task(task, |bar| bar.inc(bytes));
+    }
+
+    fn end(&self, task: &str) {
+        self.with_task(task, ProgressBar::finish_and_clear);
+    }
+
+    fn warn(&self, message: &str) {
+        self.above(|| warning(message));
+    }
+
+    fn trace(&self, text: &str) {
+        self.above(|| stderr(&format!("{DIM}+{DIM:#} {}\n", printable(text))));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rows() -> Vec<Vec<String>> {
+        vec![
+            vec!["0123456789ab".into(), "a long command that goes on".into(), "Up".into()],
+            vec!["ba9876543210".into(), "sh\x1b[2J".into(), "Exited (0)".into()],
+        ]
+    }
+
+    #[test]
+    fn a_table_is_as_wide_as_it_needs_to_be() {
+        assert_eq!(
+            layout(&["ID", "COMMAND", "STATUS"], &rows(), None),
+            "ID             COMMAND                       STATUS\n\
+             0123456789ab   a long command that goes on   Up\n\
+             ba9876543210   sh\\u{1b}[2J                   Exited (0)\n"
+        );
+    }
+
+    #[test]
+    fn a_table_fits_the_terminal() {
+        let text = layout(&["ID", "COMMAND", "STATUS"], &rows(), Some(40));
+        assert!(text.lines().all(|line| line.chars().count() <= 40), "{text}");
+        assert!(text.contains('…'));
+        // and never loops for ever where it cannot
+        assert!(layout(&["ID", "COMMAND", "STATUS"], &rows(), Some(3)).starts_with("ID   COMMAND"));
+    }
+
+    #[test]
+    fn text_from_outside_cannot_steer_the_terminal() {
+        for (text, want) in [("plain ä", "plain ä"), ("a\x1b]0;x\x07", "a\\u{1b}]0;x\\u{7}"), ("a\nb", "a\\nb")] {
+            assert_eq!(printable(text), want);
+        }
+    }
+
+    #[test]
+    fn sizes_and_ages_are_short() {
+        for (bytes, want) in [(0, "0B"), (1023, "1023B"), (1 << 20, "1MiB"), (3 << 29, "1.5GiB"), (200 << 20, "200MiB")]
+        {
+            assert_eq!(size(bytes), want);
+        }
+        for (seconds, want) in
+            [(1, "1 second ago"), (119, "1 minute ago"), (7200, "2 hours ago"), (86_400 * 400, "13 months ago")]
+        {
+            assert_eq!(ago(seconds), want);
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! Init's side: a copy of the monitor, in new namespaces, that makes itself into the container. It reports the step
+//! that failed, and ends when its monitor does.
+
+use super::{FromInit, Slots, apply};
+use crate::error::{Error, Result};
+use crate::plan::step::{Step, Wait};
+use crate::plan::{Phase, Plan};
+use crate::sys::{process, socket};
+use std::os::fd::OwnedFd;
+
+/// The one message to init: go on.
+pub(super) const GO: &[u8] = b"go";
+
+/// Exit status of an init that never became the container's program; the monitor reports the error, not this.
+const UNBORN: i32 = 125;
+
+/// Does `inside`, waits at the barrier, does `start`. Ends with exec or with this process.
+pub(super) fn be_born(plan: &Plan, mut slots: Slots, link: &OwnedFd, watched: bool) -> ! {
+    for phase in [Phase::Inside, Phase::Start] {
+        for (index, step) in plan.phase(phase).iter().enumerate() {
+            if let Err(error) = one(phase, index, step, &mut slots, link, watched) {
+                // where the monitor is gone there is nobody to tell
+                let _ = socket::send_json(link, &FromInit::Failed { phase, index, error });
+                process::exit_now(UNBORN);
+            }
+        }
+    }
+    process::exit_now(UNBORN)
+}
+
+fn one(phase: Phase, index: usize, step: &Step, slots: &mut Slots, link: &OwnedFd, watched: bool) -> Result<()> {
+    if watched {
+        socket::send_json(link, &FromInit::Before { phase, index })?;
+        await_go(link)?;
+    }
+    match step {
+        Step::Wait(Wait::Start) => {
+            socket::send_json(link, &FromInit::Ready)?;
+            await_go(link)
+        }
+        step => apply(step, slots, None),
+    }
+}
+
+/// Waits for the monitor's word; ends with it.
+fn await_go(link: &OwnedFd) -> Result<()> {
+    match socket::receive(link)? {
+        Some((message, _)) if message == GO => Ok(()),
+        Some(_) => Err(Error::internal("the monitor said something else than go")),
+        None => process::exit_now(UNBORN),
+    }
+}

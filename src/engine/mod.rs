@@ -1,0 +1,104 @@
+//! Does what a plan says, in its order; decides nothing. `parent` is the monitor's side, `child` is init's.
+//! Undo runs backwards, does everything it can and returns what failed.
+
+mod child;
+mod exec;
+mod parent;
+
+pub use parent::{Running, Unstarted, create};
+
+use crate::error::{Error, Result};
+use crate::plan::step::{Step, Undo};
+use crate::plan::{Phase, Plan};
+use crate::sys::fs::{self, Root};
+use crate::sys::process::{self, Pid};
+use crate::{cgroup, mount, net, security};
+use serde::{Deserialize, Serialize};
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+/// Hears of every step just before it is done; an error stops the birth there.
+pub trait Observer {
+    /// `None` where nobody listens, so that nothing is sent.
+    fn watches(&self) -> bool;
+    fn before(&mut self, step: &Step) -> Result<()>;
+}
+
+/// What only the run can know: one step fills it, later ones use it.
+#[derive(Debug, Default)]
+struct Slots {
+    /// The container's root, from the step that makes it.
+    root: Option<Root>,
+    /// The cgroup v2 directory in which init is born, opened before namespaces are entered.
+    cgroup: Option<OwnedFd>,
+    /// Where the console's other end goes.
+    console: Option<OwnedFd>,
+    /// Sockets that hold published ports for as long as the monitor lives.
+    held: Vec<OwnedFd>,
+}
+
+/// What init tells its monitor.
+#[derive(Debug, Serialize, Deserialize)]
+enum FromInit {
+    /// About to do this step; goes on when it is answered. Sent only where somebody watches.
+    Before { phase: Phase, index: usize },
+    /// At the barrier.
+    Ready,
+    Failed { phase: Phase, index: usize, error: Error },
+}
+
+/// Says which step failed, unless the error already explains itself to the user (a command that is not there).
+fn in_step(plan: &Plan, phase: Phase, index: usize, error: Error) -> Error {
+    use crate::error::Kind;
+    match (error.kind, plan.phase(phase).get(index)) {
+        (Kind::Host | Kind::Internal, Some(step)) => error.during(step.shell()),
+        _ => error,
+    }
+}
+
+/// One step that is neither a clone nor a barrier; `init` is known in the host phase.
+fn apply(step: &Step, slots: &mut Slots, init: Option<Pid>) -> Result<()> {
+    match step {
+        Step::Mount(step) => mount::apply::apply(step, &mut slots.root),
+        Step::Cgroup(step) => cgroup::apply::apply(step),
+        Step::Security(step) => security::apply::apply(step),
+        Step::Net(step) => {
+            net::apply::apply(std::slice::from_ref(step), init, &mut slots.held).map_err(|(_, error)| error)
+        }
+        Step::MakeDirectory { path } => Ok(fs::mkdir_all(path.as_path(), 0o700)?),
+        Step::WriteFile { path, content } => Ok(fs::write_new(path.as_path(), content.as_bytes(), 0o644)?),
+        Step::JoinNamespace { namespace, path } => {
+            Ok(process::setns(&fs::open_read(path.as_path())?, namespace.flag())?)
+        }
+        Step::Enter { init, namespaces } => {
+            let kinds = crate::plan::step::Namespace::flags(namespaces);
+            Ok(process::setns(&init.open()?, kinds)?)
+        }
+        Step::NewSession => Ok(process::setsid()?),
+        Step::Console { size } => exec::console(slots, *size),
+        Step::Hostname { name } => Ok(process::set_hostname(name)?),
+        Step::Domainname { name } => Ok(process::set_domainname(name)?),
+        Step::Sysctl { key, value } => {
+            let path = format!("/proc/sys/{}", key.replace('.', "/"));
+            Ok(fs::write_existing(Path::new(&path), value)?)
+        }
+        Step::WorkingDirectory { path } => exec::working_directory(path),
+        Step::Exec { args, env } => exec::exec(args, env),
+        Step::Clone { .. } | Step::Wait(_) => Err(Error::internal("a clone or a wait outside of its place in the plan")),
+    }
+}
+
+/// Takes back what a plan left, backwards. What is gone already is no error; what cannot be removed is returned.
+pub fn undo(undos: &[Undo]) -> Vec<Error> {
+    undos.iter().rev().filter_map(|one| undo_one(one).err()).collect()
+}
+
+fn undo_one(undo: &Undo) -> Result<()> {
+    match undo {
+        Undo::Mount(undo) => match *undo {},
+        Undo::Cgroup(undo) => cgroup::apply::undo(undo),
+        Undo::Security(undo) => security::apply::undo(undo),
+        Undo::Net(undo) => net::apply::undo(undo),
+        Undo::RemoveTree { path } => Ok(fs::remove_tree(path.as_path())?),
+    }
+}

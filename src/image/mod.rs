@@ -1,0 +1,4 @@
+//! Images: what is inside a container before it runs.
+
+pub mod assemble;
+pub mod builtin;

@@ -1,0 +1,89 @@
+//! Starting a monitor: fork, and execute this program again from a file that nobody can write through.
+
+use super::protocol::{Event, Order};
+use crate::error::{During as _, Error, Result};
+use crate::cgroup::step::Step;
+use crate::sys::process::{self, Side};
+use crate::sys::{self, fs, socket};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
+
+/// The name under which this program is a monitor: `main` looks at it.
+pub const ARGV0: &str = "minirun-monitor";
+
+/// A running monitor, as its command has it.
+#[derive(Debug)]
+pub struct Monitor {
+    pub control: OwnedFd,
+    pub pidfd: OwnedFd,
+}
+
+/// Descriptors that the monitor takes over.
+#[derive(Debug, Default)]
+pub struct Inherited {
+    pub console: Option<OwnedFd>,
+    pub locks: Vec<OwnedFd>,
+}
+
+/// Starts the monitor in its own cgroup: on cgroup v2 it is born there, for moving costs milliseconds; on v1 it moves
+/// itself by `join`.
+pub fn spawn(mut order: Order, inherited: Inherited, cgroup: Option<OwnedFd>, join: &[Step]) -> Result<Monitor> {
+    let (ours, monitors) = socket::pair()?;
+    order.control = monitors.as_raw_fd();
+    order.console = inherited.console.as_ref().map(|fd| fd.as_raw_fd());
+    order.locks = inherited.locks.iter().map(|fd| fd.as_raw_fd()).collect();
+    let bytes = serde_json::to_vec(&order).map_err(|e| Error::internal(format!("the monitor's order: {e}")))?;
+    let memory = sys::memory_file(c"minirun-order", &bytes)?;
+    match process::clone3(0, cgroup.as_ref().map(|fd| fd.as_fd())).during(|| "starting the monitor")? {
+        Side::Parent { pidfd, .. } => Ok(Monitor { control: ours, pidfd }),
+        Side::Child => {
+            drop(ours);
+            let error = become_monitor(&memory, &monitors, &inherited, join);
+            // where the command is gone too there is nobody to tell
+            let _ = socket::send_json(&monitors, &Event::Failed(error));
+            process::exit_now(125)
+        }
+    }
+}
+
+/// Returns only on failure.
+fn become_monitor(memory: &OwnedFd, control: &OwnedFd, inherited: &Inherited, join: &[Step]) -> Error {
+    let attempt = || -> Result<std::convert::Infallible> {
+        for step in join {
+            crate::cgroup::apply::apply(step)?;
+        }
+        for fd in [memory, control].into_iter().chain(&inherited.console).chain(&inherited.locks) {
+            sys::keep_on_exec(fd)?;
+        }
+        let args = [ARGV0.to_owned(), memory.as_raw_fd().to_string()];
+        Ok(process::exec_self_protected(&args, &[])?)
+    };
+    match attempt() {
+        Err(error) => error.during("starting the monitor"),
+        Ok(never) => match never {},
+    }
+}
+
+/// Reads the order from the memfd whose number stands on the command line, and takes over what it names.
+pub(super) fn receive(number: &str) -> Result<(Order, OwnedFd, Inherited)> {
+    let bad = |_| Error::user("minirun-monitor is not a command").hint("minirun starts it for each container");
+    let memory = sys::inherited(number.parse().map_err(bad)?)?;
+    let bytes = fs::read(&fs::proc_path(&memory))?;
+    let order: Order = serde_json::from_slice(&bytes).map_err(|e| Error::internal(format!("the monitor's order: {e}")))?;
+    let control = sys::inherited(order.control)?;
+    let console = order.console.map(sys::inherited).transpose()?;
+    let locks = order.locks.iter().map(|fd| sys::inherited(*fd)).collect::<Result<Vec<_>, _>>()?;
+    Ok((order, control, Inherited { console, locks }))
+}
+
+/// Standard input from /dev/null: without -i the program reads nothing.
+pub(super) fn let_go_of_input() -> Result<()> {
+    let null = fs::open_device_null()?;
+    Ok(sys::redirect_stdio(&[null.as_fd(), std::io::stdout().as_fd(), std::io::stderr().as_fd()])?)
+}
+
+/// The three standard streams away from whoever started us: a pipe's reader must see its end.
+pub(super) fn let_go_of_streams() -> Result<()> {
+    let null = fs::open_device_null()?;
+    let three: [BorrowedFd<'_>; 3] = [null.as_fd(), null.as_fd(), null.as_fd()];
+    Ok(sys::redirect_stdio(&three)?)
+}

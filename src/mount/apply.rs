@@ -1,0 +1,146 @@
+//! Does the mounts. The root is held by a descriptor; every target is resolved inside it, attached by descriptor.
+
+use super::options::Attribute;
+use super::step::{Bind, DeviceKind, EMPTY_OPTIONS, Step, lowerdir, overlay_escape};
+use crate::error::{Errno, Error, Result, SysResult};
+use crate::id::{ContainerPath, HostPath};
+use crate::sys::fs::{self, Root};
+use crate::sys::mount::{self, Parameter};
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+/// Does one step. `root` is empty until the step that makes the root has run.
+pub fn apply(step: &Step, root: &mut Option<Root>) -> Result<()> {
+    match step {
+        Step::Propagation { to } => {
+            mount::propagate(Path::new("/"), to.bits() | libc::MS_REC)?;
+        }
+        Step::Overlay { lower, upper, work, target, volatile } => {
+            *root = Some(attach_root(&overlay(lower, Some((upper, work)), *volatile)?, target)?);
+        }
+        Step::BindRoot { source, target } => {
+            *root = Some(attach_root(&mount::open_tree(source.as_path(), true)?, target)?);
+        }
+        Step::Pivot => mount::pivot(held(root)?)?,
+        Step::MakeDirectory { path } => drop(held(root)?.mkdir_all(relative(path), DIRECTORY_MODE)?),
+        Step::MakeFile { path } => drop(held(root)?.touch(relative(path), DIRECTORY_MODE, FILE_MODE)?),
+        Step::Mount { fstype, source, target, attributes, data } => {
+            let made = mount::detached(fstype, &parameters(source, data), Attribute::bits(attributes))?;
+            attach(&made, held(root)?, target)?;
+        }
+        Step::Bind(one) => bind(one, held(root)?)?,
+        Step::Device { path, kind, major, minor, mode, uid, gid } => {
+            let format = match kind {
+                DeviceKind::Char => libc::S_IFCHR,
+                DeviceKind::Block => libc::S_IFBLK,
+                DeviceKind::Fifo => libc::S_IFIFO,
+            };
+            held(root)?.mknod(relative(path), format | mode, (*major, *minor), (*uid, *gid))?;
+        }
+        Step::Symlink { path, to } => held(root)?.symlink(to, relative(path))?,
+        Step::MaskFile { path } => mask_file(path, held(root)?)?,
+        Step::MaskDirectory { path, like } => mask_directory(path, like.as_ref(), held(root)?)?,
+        Step::ReadOnly { path } => read_only(path, held(root)?)?,
+        Step::Remount { path, attributes } => {
+            let at = held(root)?.path_fd(relative(path))?;
+            mount::set_attributes(&at, Attribute::bits(attributes), false)?;
+        }
+    }
+    Ok(())
+}
+
+const DIRECTORY_MODE: u32 = 0o755;
+const FILE_MODE: u32 = 0o644;
+
+/// Layers (lowest first) as one tree, attached nowhere. Without `changes` it is read-only, and then needs two layers.
+pub fn overlay(lower: &[HostPath], changes: Option<(&HostPath, &HostPath)>, volatile: bool) -> Result<OwnedFd> {
+    let lowerdir = lowerdir(lower);
+    let (upper, work);
+    let mut parameters = vec![Parameter::Text("source", "overlay"), Parameter::Text("lowerdir", &lowerdir)];
+    if let Some((upperdir, workdir)) = changes {
+        (upper, work) = (overlay_escape(upperdir.as_str()), overlay_escape(workdir.as_str()));
+        parameters.extend([Parameter::Text("upperdir", &upper), Parameter::Text("workdir", &work)]);
+    }
+    if volatile {
+        parameters.push(Parameter::Flag("volatile"));
+    }
+    Ok(mount::detached("overlay", &parameters, 0)?)
+}
+
+fn held(root: &Option<Root>) -> Result<&Root> {
+    root.as_ref().ok_or_else(|| Error::internal("a mount step runs before the root is made"))
+}
+
+/// A container path as openat2 wants it below the root's descriptor.
+fn relative(path: &ContainerPath) -> &Path {
+    Path::new(path.as_str())
+}
+
+fn attach_root(made: &OwnedFd, target: &HostPath) -> SysResult<Root> {
+    let place = Root::open(target.as_path())?;
+    mount::attach(made, &place)?;
+    // opened anew: the descriptor from before names the directory below the mount
+    Root::open(target.as_path())
+}
+
+fn attach(made: &OwnedFd, root: &Root, target: &ContainerPath) -> Result<()> {
+    let place = root.path_fd(relative(target))?;
+    Ok(mount::attach(made, &place)?)
+}
+
+fn parameters<'a>(source: &'a str, data: &'a [String]) -> Vec<Parameter<'a>> {
+    let own = data.iter().map(|word| match word.split_once('=') {
+        Some((key, value)) => Parameter::Text(key, value),
+        None => Parameter::Flag(word),
+    });
+    std::iter::once(Parameter::Text("source", source)).chain(own).collect()
+}
+
+fn bind(bind: &Bind, root: &Root) -> Result<()> {
+    let tree = mount::open_tree(bind.source.as_path(), bind.recursive)?;
+    if !bind.attributes.is_empty() {
+        mount::set_attributes(&tree, Attribute::bits(&bind.attributes), bind.recursive_attributes)?;
+    }
+    if let Some(propagation) = bind.propagation {
+        mount::set_propagation(&tree, propagation.bits(), true)?;
+    }
+    attach(&tree, root, &bind.target)
+}
+
+/// Where the path is missing there is nothing to hide; every other failure counts (CVE-2025-31133).
+fn if_there(opened: SysResult<OwnedFd>) -> SysResult<Option<OwnedFd>> {
+    match opened {
+        Err(e) if e.errno == Errno::ENOENT => Ok(None),
+        opened => opened.map(Some),
+    }
+}
+
+fn mask_file(path: &ContainerPath, root: &Root) -> Result<()> {
+    let Some(place) = if_there(root.path_fd(relative(path)))? else { return Ok(()) };
+    let null = mount::open_tree(Path::new("/dev/null"), false)?;
+    let stat = fs::stat_fd(&null)?;
+    // a root user's /dev/null may have been replaced; binding anything else would hide nothing (CVE-2025-31133)
+    if stat.st_mode & libc::S_IFMT != libc::S_IFCHR || stat.st_rdev != libc::makedev(1, 3) {
+        return Err(Error::host("/dev/null of the host is not the device 1:3").hint("mknod -m 666 /dev/null c 1 3"));
+    }
+    Ok(mount::attach(&null, &place)?)
+}
+
+fn mask_directory(path: &ContainerPath, like: Option<&ContainerPath>, root: &Root) -> Result<()> {
+    let Some(place) = if_there(root.path_fd(relative(path)))? else { return Ok(()) };
+    let empty = match like {
+        Some(first) => mount::open_tree_at(Some(&root.path_fd(relative(first))?), Path::new(""), false)?,
+        None => {
+            let data: Vec<String> = EMPTY_OPTIONS.split(',').map(str::to_owned).collect();
+            mount::detached("tmpfs", &parameters("tmpfs", &data), libc::MOUNT_ATTR_RDONLY)?
+        }
+    };
+    Ok(mount::attach(&empty, &place)?)
+}
+
+fn read_only(path: &ContainerPath, root: &Root) -> Result<()> {
+    let Some(place) = if_there(root.path_fd(relative(path)))? else { return Ok(()) };
+    let copy = mount::open_tree_at(Some(&place), Path::new(""), true)?;
+    mount::set_attributes(&copy, libc::MOUNT_ATTR_RDONLY, true)?;
+    Ok(mount::attach(&copy, &place)?)
+}

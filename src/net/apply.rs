@@ -1,0 +1,424 @@
+//! The network's steps, done. Consecutive messages to one namespace leave as one batch; nothing here decides anything.
+//! It opens sockets in the container's network namespace and never stays there.
+
+use super::link;
+use super::publish::{Protocol, Published};
+use super::ruleset::{self, Change, Direction, Entry};
+use super::step::{ForeignChain, Netns, Step, Undo, udp_ports};
+use crate::error::{Errno, Error, Result, SysError};
+use crate::id::{ContainerId, IfName};
+use crate::sys::netlink::{Batch, Dump, Refused, Socket};
+use crate::sys::netns::{self, Transport};
+use crate::sys::nftables::{self, Existing, Transaction};
+use crate::sys::{conntrack, fs};
+use nix::unistd::Pid;
+use rtnetlink::packet_route::link::{LinkAttribute, LinkMessage};
+use std::collections::HashMap;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+/// The step that failed.
+#[derive(Debug, Clone)]
+pub struct Failure {
+    /// Its index among the steps given.
+    pub index: usize,
+    pub error: Error,
+    /// Where a port is taken: the id of the container that has it. The error names it by its id; who knows the name
+    /// may say it better.
+    pub owner: Option<ContainerId>,
+}
+
+impl From<Failure> for (usize, Error) {
+    fn from(failure: Failure) -> (usize, Error) {
+        (failure.index, failure.error)
+    }
+}
+
+/// Does the steps in order and stops at the first that fails; steps behind it in the same batch may be done already.
+/// `init` is wanted where a step concerns its namespace. Sockets of held ports are appended to `held`.
+pub fn apply(steps: &[Step], init: Option<Pid>, held: &mut Vec<OwnedFd>) -> Result<(), Failure> {
+    let mut run = Run { init, held, host: Channel::default(), inside: Channel::default(), netfilter: None };
+    for (index, step) in steps.iter().enumerate() {
+        run.step(index, step, steps)?;
+    }
+    run.flush(steps)
+}
+
+struct Run<'a> {
+    init: Option<Pid>,
+    held: &'a mut Vec<OwnedFd>,
+    host: Channel,
+    inside: Channel,
+    netfilter: Option<Socket>,
+}
+
+/// rtnetlink in one namespace, with the messages that wait.
+#[derive(Default)]
+struct Channel {
+    socket: Option<Socket>,
+    indices: HashMap<IfName, u32>,
+    batch: Batch,
+    /// The step of each message.
+    steps: Vec<usize>,
+}
+
+impl Run<'_> {
+    fn step(&mut self, index: usize, step: &Step, steps: &[Step]) -> Result<(), Failure> {
+        // pid 0 is the caller itself for the kernel; a plan with inside steps always comes with init's
+        let init = self.init.unwrap_or(Pid::from_raw(0));
+        let request = link::request(step, init, &mut |netns, link| self.index_of(netns, link, index, steps))?;
+        match request {
+            Some(request) => {
+                if !self.channel(other(request.netns)).batch.is_empty() {
+                    self.flush(steps)?;
+                }
+                let channel = self.channel(request.netns);
+                channel.batch.push_route(request.message, request.flags);
+                channel.steps.push(index);
+                Ok(())
+            }
+            None => {
+                self.flush(steps)?;
+                self.single(step).map_err(|taken| Failure { index, error: taken.error, owner: taken.owner })
+            }
+        }
+    }
+
+    /// Steps that are not of rtnetlink.
+    fn single(&mut self, step: &Step) -> Result<(), Taken> {
+        match step {
+            Step::SetSysctl { netns, key, value } => Ok(self.sysctl(*netns, key, value)?),
+            Step::EnsureRuleset { table } => Ok(self.commit(ruleset::create(table), step, Errno::EEXIST)?),
+            Step::EnsureEntries { table, entries } => {
+                let add = ruleset::change(table, entries, Change::Add(Existing::Wanted));
+                Ok(self.commit(add, step, Errno::UnknownErrno)?)
+            }
+            Step::AllowForward { chain, bridge, comment } => Ok(self.allow_forward(chain, bridge, comment)?),
+            Step::HoldPort { table, port } => self.hold_port(table, port),
+            Step::Publish { table, owner, ports } => self.publish(table, owner, ports),
+            Step::ForgetFlows { protocol, ports } => {
+                Ok(conntrack::forget(self.netfilter()?, protocol.number(), ports).map_err(Error::from)?)
+            }
+            Step::EnsureBridge { .. }
+            | Step::SetAlias { .. }
+            | Step::AddVeth(_)
+            | Step::SetHairpin { .. }
+            | Step::AddAddress { .. }
+            | Step::LinkUp { .. }
+            | Step::AddDefaultRoute { .. } => Err(Error::internal("a step of rtnetlink outside its batch").into()),
+        }
+    }
+
+    fn sysctl(&mut self, netns: Netns, key: &str, value: &str) -> Result<()> {
+        let path = format!("/proc/sys/{key}");
+        let write = || fs::write_existing(Path::new(&path), value);
+        match (netns, self.init) {
+            (Netns::Host, _) => Ok(write()?),
+            (Netns::Init, Some(init)) => Ok(netns::inside(init, write)??),
+            (Netns::Init, None) => Err(no_init()),
+        }
+    }
+
+    fn allow_forward(&mut self, chain: &ForeignChain, bridge: &IfName, comment: &str) -> Result<()> {
+        let table = nftables::Table { family: chain.family, name: &chain.table };
+        let mut transaction = Transaction::default();
+        for direction in [Direction::From, Direction::To] {
+            transaction.insert_rule(&table, &chain.chain, &ruleset::allow(direction, bridge), comment);
+        }
+        let done = transaction.commit(self.netfilter()?);
+        done.map_err(|refused| refused.named(format!("NFT_MSG_NEWRULE({})", chain.text())).into())
+    }
+
+    fn hold_port(&mut self, table: &str, port: &Published) -> Result<(), Taken> {
+        match netns::bind(transport(port.protocol), port.listen()) {
+            Ok(socket) => {
+                self.held.push(socket);
+                Ok(())
+            }
+            Err(e) if e.errno == Errno::EADDRINUSE => {
+                let owner = self.owner(table, port)?;
+                Err(taken(port, owner))
+            }
+            Err(e) if e.errno == Errno::EADDRNOTAVAIL => {
+                let address = port.listen().ip();
+                let text = format!("cannot publish port {port}: no interface of this host has address {address}");
+                Err(Error::user(text)
+                    .hint("`ip address` lists them; without an address the port is published on all")
+                    .into())
+            }
+            Err(e) => Err(Error::from(e).during(format!("cannot publish port {port}")).into()),
+        }
+    }
+
+    fn publish(&mut self, table: &str, owner: &str, ports: &[Published]) -> Result<(), Taken> {
+        let entries: Vec<Entry> = ports.iter().map(|port| Entry::Port(port.clone(), owner.to_owned())).collect();
+        let add = ruleset::change(table, &entries, Change::Add(Existing::Refused));
+        match add.commit(self.netfilter()?) {
+            Ok(()) => Ok(()),
+            Err(refused) if refused.errno == Errno::EEXIST => {
+                for port in ports {
+                    if let Some(owner) = self.owner(table, port)? {
+                        return Err(taken(port, Some(owner)));
+                    }
+                }
+                Err(Error::from(refused.named("NFT_MSG_NEWSETELEM")).into())
+            }
+            Err(refused) => Err(Error::from(refused.named("NFT_MSG_NEWSETELEM")).during("publishing ports").into()),
+        }
+    }
+
+    fn owner(&mut self, table: &str, port: &Published) -> Result<Option<ContainerId>> {
+        port_owner(self.netfilter()?, table, port)
+    }
+
+    /// `done` is the errno that says it was there already.
+    fn commit(&mut self, transaction: Transaction, step: &Step, done: Errno) -> Result<()> {
+        match transaction.commit(self.netfilter()?) {
+            Err(refused) if refused.errno != done => Err(explained(refused, step)),
+            _ => Ok(()),
+        }
+    }
+
+    fn netfilter(&mut self) -> Result<&mut Socket> {
+        let socket = match self.netfilter.take() {
+            Some(socket) => socket,
+            None => Socket::netfilter()?,
+        };
+        Ok(self.netfilter.insert(socket))
+    }
+
+    fn channel(&mut self, netns: Netns) -> &mut Channel {
+        match netns {
+            Netns::Host => &mut self.host,
+            Netns::Init => &mut self.inside,
+        }
+    }
+
+    /// The index of a link, asked once; messages that wait go first, for one of them may make the link.
+    fn index_of(&mut self, netns: Netns, link: &IfName, step: usize, steps: &[Step]) -> Result<u32, Failure> {
+        if let Some(index) = self.channel(netns).indices.get(link) {
+            return Ok(*index);
+        }
+        self.flush(steps)?;
+        let index = self.ask_index(netns, link).map_err(|error| Failure { index: step, error, owner: None })?;
+        self.channel(netns).indices.insert(link.clone(), index);
+        Ok(index)
+    }
+
+    fn ask_index(&mut self, netns: Netns, link: &IfName) -> Result<u32> {
+        let found = find_link(self.socket(netns)?, link)?;
+        let missing = || SysError { call: format!("RTM_GETLINK({link})"), errno: Errno::ENODEV };
+        Ok(found.ok_or_else(missing)?.header.index)
+    }
+
+    fn socket(&mut self, netns: Netns) -> Result<&mut Socket> {
+        let init = self.init;
+        let channel = self.channel(netns);
+        let socket = match (channel.socket.take(), netns, init) {
+            (Some(socket), _, _) => socket,
+            (None, Netns::Host, _) => Socket::route()?,
+            (None, Netns::Init, Some(init)) => netns::inside(init, Socket::route)??,
+            (None, Netns::Init, None) => return Err(no_init()),
+        };
+        Ok(channel.socket.insert(socket))
+    }
+
+    /// Sends what waits. At most one of the two batches holds anything.
+    fn flush(&mut self, steps: &[Step]) -> Result<(), Failure> {
+        for netns in [Netns::Host, Netns::Init] {
+            let channel = self.channel(netns);
+            if channel.batch.is_empty() {
+                continue;
+            }
+            let mut batch = std::mem::take(&mut channel.batch);
+            let of = std::mem::take(&mut channel.steps);
+            batch.acknowledge();
+            let first = |error| Failure { index: of[0], error, owner: None };
+            let socket = self.socket(netns).map_err(first)?;
+            socket.send(&batch, |message, errno| ensured(&steps[of[message]], errno)).map_err(|refused| {
+                let index = of[refused.index];
+                Failure { index, error: explained(refused, &steps[index]), owner: None }
+            })?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether this errno says that what the step wants is there already.
+fn ensured(step: &Step, errno: Errno) -> bool {
+    let shared = match step {
+        Step::EnsureBridge { .. } | Step::AddAddress { .. } | Step::AddDefaultRoute { .. } => true,
+        Step::SetSysctl { .. }
+        | Step::EnsureRuleset { .. }
+        | Step::EnsureEntries { .. }
+        | Step::SetAlias { .. }
+        | Step::AllowForward { .. }
+        | Step::AddVeth(_)
+        | Step::SetHairpin { .. }
+        | Step::LinkUp { .. }
+        | Step::HoldPort { .. }
+        | Step::Publish { .. }
+        | Step::ForgetFlows { .. } => false,
+    };
+    shared && errno == Errno::EEXIST
+}
+
+fn other(netns: Netns) -> Netns {
+    match netns {
+        Netns::Host => Netns::Init,
+        Netns::Init => Netns::Host,
+    }
+}
+
+fn no_init() -> Error {
+    Error::internal("a network step inside the container came without init's pid")
+}
+
+/// A failure that may name who has the port.
+struct Taken {
+    error: Error,
+    owner: Option<ContainerId>,
+}
+
+impl From<Error> for Taken {
+    fn from(error: Error) -> Taken {
+        Taken { error, owner: None }
+    }
+}
+
+fn taken(port: &Published, owner: Option<ContainerId>) -> Taken {
+    let (who, hint) = match &owner {
+        Some(id) => (
+            format!("container {} has it", id.short()),
+            format!("choose another host port, or `minirun stop {}`", id.short()),
+        ),
+        None => (
+            "another program listens on it".to_owned(),
+            format!("choose another host port, or see `ss -lnp 'sport = :{}'`", port.port),
+        ),
+    };
+    let mut error = Error::user(format!("cannot publish port {port}: {who}")).hint(hint);
+    error.errno = Some(Errno::EADDRINUSE as i32);
+    Taken { error, owner }
+}
+
+/// The error of a refused step, with a hint where the errno has a well-known cause.
+fn explained(refused: Refused, step: &Step) -> Error {
+    let errno = refused.errno;
+    let error = Error::from(refused.named(call(step)));
+    match (step, errno) {
+        (_, Errno::EPERM | Errno::EACCES) => {
+            Error { message: format!("creating the network needs root: {}", error.message), ..error }
+                .hint("sudo minirun run …")
+        }
+        // net/bridge/br_if.c, find_portno: BR_MAX_PORTS is 1 << BR_PORT_BITS
+        (Step::AddVeth(veth), Errno::EXFULL) => error.hint(format!(
+            "bridge {} is full: the kernel plugs at most 1024 links into one; use a second network",
+            veth.bridge
+        )),
+        (Step::EnsureBridge { .. } | Step::AddVeth(_), Errno::EOPNOTSUPP) => {
+            error.hint("this kernel lacks bridge or veth: modprobe bridge veth")
+        }
+        (Step::EnsureRuleset { .. }, Errno::ENOENT | Errno::EOPNOTSUPP | Errno::EINVAL) => {
+            error.hint("this kernel lacks nf_tables, nft_nat, nft_fib_inet or nft_masq: modprobe them")
+        }
+        _ => error,
+    }
+}
+
+fn call(step: &Step) -> String {
+    match step {
+        Step::EnsureBridge { name, .. } => format!("RTM_NEWLINK({name}, bridge)"),
+        Step::AddVeth(veth) => format!("RTM_NEWLINK({}, veth, master {})", veth.host, veth.bridge),
+        Step::SetHairpin { link } => format!("RTM_NEWLINK({link}, hairpin)"),
+        Step::SetAlias { link, .. } => format!("RTM_SETLINK({link}, alias)"),
+        Step::LinkUp { link, .. } => format!("RTM_SETLINK({link}, up)"),
+        Step::AddAddress { link, address, .. } => format!("RTM_NEWADDR({address}, {link})"),
+        Step::AddDefaultRoute { via, link, .. } => format!("RTM_NEWROUTE(default via {via}, {link})"),
+        Step::EnsureRuleset { table } => format!("NFT_MSG_NEWTABLE({table})"),
+        Step::EnsureEntries { table, .. } | Step::Publish { table, .. } => format!("NFT_MSG_NEWSETELEM({table})"),
+        Step::AllowForward { chain, .. } => format!("NFT_MSG_NEWRULE({})", chain.text()),
+        Step::SetSysctl { key, .. } => format!("write(/proc/sys/{key})"),
+        Step::HoldPort { port, .. } => format!("bind({})", port.listen()),
+        Step::ForgetFlows { protocol, .. } => format!("IPCTNL_MSG_CT_DELETE({protocol})"),
+    }
+}
+
+fn transport(protocol: Protocol) -> Transport {
+    match protocol {
+        Protocol::Tcp => Transport::Stream,
+        Protocol::Udp => Transport::Datagram,
+    }
+}
+
+/// The link of this name, where there is one.
+pub(super) fn find_link(socket: &mut Socket, name: &IfName) -> Result<Option<LinkMessage>> {
+    use rtnetlink::packet_core::Parseable as _;
+    match socket.ask_route(link::get(name), Dump::One) {
+        Err(refused) if refused.errno == Errno::ENODEV => Ok(None),
+        Err(refused) => Err(refused.named(format!("RTM_GETLINK({name})")).into()),
+        Ok(replies) => Ok(replies.first().and_then(|reply| LinkMessage::parse(&reply.body[..]).ok())),
+    }
+}
+
+/// The id of the container that has this port in our table.
+pub fn port_owner(socket: &mut Socket, table: &str, port: &Published) -> Result<Option<ContainerId>> {
+    let set = Entry::Port(port.clone(), String::new()).set();
+    let found = nftables::element(socket, &ruleset::table(table), set, &ruleset::key(port))?;
+    Ok(found.and_then(|found| found.comment).and_then(|comment| ContainerId::parse(&comment).ok()))
+}
+
+/// Takes back what a step did; what is gone already is taken back.
+pub fn undo(undo: &Undo) -> Result<()> {
+    match undo {
+        Undo::DeleteLink { link, mark } => delete_link(link, mark),
+        Undo::Unpublish { table, owner, ports } => unpublish(table, owner, ports),
+    }
+}
+
+/// Deletes a link that carries our mark, or none: it may have been made and not yet marked.
+pub(super) fn delete_link(name: &IfName, mark: &str) -> Result<()> {
+    let mut socket = Socket::route()?;
+    let Some(found) = find_link(&mut socket, name)? else { return Ok(()) };
+    if alias(&found).is_some_and(|alias| alias != mark) {
+        return Ok(());
+    }
+    let mut batch = Batch::default();
+    batch.push_route(link::delete(found.header.index), 0);
+    batch.acknowledge();
+    let gone = |errno| errno == Errno::ENODEV;
+    Ok(socket.send(&batch, |_, errno| gone(errno)).map_err(|e| e.named(format!("RTM_DELLINK({name})")))?)
+}
+
+pub(super) fn alias(link: &LinkMessage) -> Option<&str> {
+    link.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::IfAlias(alias) => Some(alias.as_str()),
+        _ => None,
+    })
+}
+
+fn unpublish(table: &str, owner: &str, ports: &[Published]) -> Result<()> {
+    let mut socket = Socket::netfilter()?;
+    let mut own = Vec::new();
+    for port in ports {
+        let entry = Entry::Port(port.clone(), owner.to_owned());
+        let found = nftables::element(&mut socket, &ruleset::table(table), entry.set(), &ruleset::key(port))?;
+        if found.is_some_and(|found| found.comment.as_deref() == Some(owner)) {
+            own.push(entry);
+        }
+    }
+    if !own.is_empty() {
+        match ruleset::change(table, &own, Change::Remove).commit(&mut socket) {
+            // flushed by somebody in between
+            Err(refused) if refused.errno != Errno::ENOENT => {
+                return Err(refused.named(format!("NFT_MSG_DELSETELEM({table})")).into());
+            }
+            _ => {}
+        }
+    }
+    let udp = udp_ports(ports);
+    if !udp.is_empty() {
+        conntrack::forget(&mut socket, Protocol::Udp.number(), &udp)?;
+    }
+    Ok(())
+}

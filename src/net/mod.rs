@@ -1,0 +1,13 @@
+//! The container's network: a veth on a bridge, NAT and published ports. Data in [`plan`] and [`step`], the deed in
+//! [`apply`], the system's answers in [`probe`], what is lent to whom in [`record`] and [`lease`].
+//! It never starts a process or a thread, and no proxy: the kernel forwards.
+
+pub mod apply;
+pub mod names;
+pub mod network;
+pub mod plan;
+pub mod publish;
+pub mod ruleset;
+pub mod step;
+
+mod link;

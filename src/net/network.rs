@@ -1,0 +1,332 @@
+//! A network and what it lends: subnets, addresses, holders. Pure data and its arithmetic; files are [`super::record`].
+
+use super::names::Mac;
+use super::publish::Published;
+use crate::error::{Error, Result};
+use crate::id::{ContainerId, IfName, Name};
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
+
+/// A bridge network: the content of its record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Network {
+    pub name: Name,
+    pub bridge: IfName,
+    pub mac: Mac,
+    /// The group of its links, never 0.
+    pub group: u32,
+    pub mtu: Option<u32>,
+    /// Alias of the bridge and comment of its rules in other people's chains.
+    pub mark: String,
+    pub subnets: Vec<Subnet>,
+    /// Containers reach the outside under the host's address.
+    pub masquerade: bool,
+    pub loans: Vec<Loan>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Subnet {
+    pub net: IpNet,
+    /// The bridge's own address; none means that the host is not in this subnet.
+    pub gateway: Option<IpAddr>,
+    /// Where the search for a free address goes on, so that a freed one rests for a while.
+    pub next: IpAddr,
+}
+
+/// What one container has of one network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Loan {
+    pub holder: Holder,
+    pub addresses: Vec<IpAddr>,
+    pub mac: Mac,
+    /// Kept so that the rules can be rebuilt when somebody flushed them.
+    pub published: Vec<Published>,
+}
+
+/// The process for which a container holds its lease: a number alone may be another process by now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holder {
+    pub container: ContainerId,
+    pub pid: i32,
+    /// Field 22 of /proc/PID/stat, clock ticks since boot.
+    pub start_time: u64,
+    /// /proc/sys/kernel/random/boot_id
+    pub boot_id: String,
+}
+
+/// What a container gets of one network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lease {
+    pub network: Name,
+    pub bridge: IfName,
+    pub group: u32,
+    pub mtu: Option<u32>,
+    /// With the subnet's prefix length.
+    pub addresses: Vec<IpNet>,
+    pub gateways: Vec<IpAddr>,
+    pub mac: Mac,
+}
+
+/// What a request wants of one network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attachment {
+    pub network: Name,
+    /// These addresses instead of the next free ones, at most one for each subnet.
+    pub addresses: Vec<IpAddr>,
+    pub mac: Option<Mac>,
+}
+
+impl Attachment {
+    /// The next free address of this network.
+    pub fn any(network: Name) -> Attachment {
+        Attachment { network, addresses: Vec::new(), mac: None }
+    }
+}
+
+impl Network {
+    /// Lends one address of each family to `holder`. A container that has a loan already gets the same addresses, so
+    /// that a restart changes nothing; a loan whose holder is not `alive` is free.
+    pub fn lend(&mut self, want: &Attachment, holder: &Holder, alive: &dyn Fn(&Holder) -> bool) -> Result<Lease> {
+        let old = self.take_back(&holder.container);
+        let mut addresses = Vec::new();
+        for index in self.first_of_each_family() {
+            let subnet = &self.subnets[index];
+            let asked = want.addresses.iter().find(|ip| subnet.net.contains(*ip)).copied();
+            let had = old.iter().flat_map(|loan| &loan.addresses).find(|ip| subnet.net.contains(*ip)).copied();
+            let address = match asked.or(had) {
+                Some(ip) => self.lend_exact(index, ip, alive)?,
+                None => self.lend_next(index, alive)?,
+            };
+            addresses.push(address);
+        }
+        if let Some(foreign) = want.addresses.iter().find(|ip| !addresses.contains(ip)) {
+            return Err(self.not_mine(*foreign));
+        }
+        let mac = want.mac.or(old.map(|loan| loan.mac)).unwrap_or_else(|| Mac::of_address(addresses[0]));
+        let lease = self.lease(&addresses, mac);
+        self.loans.push(Loan { holder: holder.clone(), addresses, mac, published: Vec::new() });
+        Ok(lease)
+    }
+
+    /// Removes the container's loan.
+    pub fn take_back(&mut self, container: &ContainerId) -> Option<Loan> {
+        let index = self.loans.iter().position(|loan| loan.holder.container == *container)?;
+        Some(self.loans.remove(index))
+    }
+
+    /// Whether a container can reach, and be reached, by this family.
+    pub fn has_ipv6(&self) -> bool {
+        self.subnets.iter().any(|subnet| matches!(subnet.net, IpNet::V6(_)))
+    }
+
+    /// The bridge's own addresses.
+    pub fn gateways(&self) -> Vec<IpNet> {
+        let with_prefix = |subnet: &Subnet| IpNet::new(subnet.gateway?, subnet.net.prefix_len()).ok();
+        self.subnets.iter().filter_map(with_prefix).collect()
+    }
+
+    fn first_of_each_family(&self) -> Vec<usize> {
+        let first = |v4: bool| self.subnets.iter().position(|s| s.net.network().is_ipv4() == v4);
+        [first(true), first(false)].into_iter().flatten().collect()
+    }
+
+    fn lease(&self, addresses: &[IpAddr], mac: Mac) -> Lease {
+        let subnet_of = |ip: &IpAddr| self.subnets.iter().find(|subnet| subnet.net.contains(ip));
+        let with_prefix = |ip: &IpAddr| subnet_of(ip).and_then(|s| IpNet::new(*ip, s.net.prefix_len()).ok());
+        Lease {
+            network: self.name.clone(),
+            bridge: self.bridge.clone(),
+            group: self.group,
+            mtu: self.mtu,
+            addresses: addresses.iter().filter_map(with_prefix).collect(),
+            gateways: addresses.iter().filter_map(|ip| subnet_of(ip)?.gateway).collect(),
+            mac,
+        }
+    }
+
+    fn lend_exact(&mut self, index: usize, ip: IpAddr, alive: &dyn Fn(&Holder) -> bool) -> Result<IpAddr> {
+        let subnet = &self.subnets[index];
+        if subnet.gateway == Some(ip) {
+            return Err(Error::user(format!("address {ip} is the gateway of network {}", self.name))
+                .hint("choose another address"));
+        }
+        if !usable(&subnet.net, ip) {
+            return Err(Error::user(format!("address {ip} names subnet {} itself", subnet.net)));
+        }
+        match self.loans.iter().position(|loan| loan.addresses.contains(&ip)) {
+            Some(taken) if alive(&self.loans[taken].holder) => {
+                let owner = self.loans[taken].holder.container.short();
+                Err(Error::user(format!("address {ip} is in use by container {owner}"))
+                    .hint("choose another address, or leave the choice to minirun"))
+            }
+            Some(dead) => {
+                self.loans.remove(dead);
+                Ok(ip)
+            }
+            None => Ok(ip),
+        }
+    }
+
+    /// The next address behind the last that was given; those of the dead are taken when the search meets them.
+    fn lend_next(&mut self, index: usize, alive: &dyn Fn(&Holder) -> bool) -> Result<IpAddr> {
+        let (net, gateway) = (self.subnets[index].net, self.subnets[index].gateway);
+        let mut candidate = self.subnets[index].next;
+        // at least one of this many is free, if the subnet has as many: the loans, the gateway, first and last
+        for _ in 0..self.loans.len() + 4 {
+            if !usable(&net, candidate) {
+                candidate = following(net.network());
+            }
+            let next = following(candidate);
+            if Some(candidate) != gateway && usable(&net, candidate) {
+                if let Ok(address) = self.lend_exact(index, candidate, alive) {
+                    self.subnets[index].next = next;
+                    return Ok(address);
+                }
+            }
+            candidate = next;
+        }
+        Err(Error::user(format!("network {} has no free address in {net}", self.name))
+            .hint("remove containers, or make a network with a larger subnet"))
+    }
+
+    fn not_mine(&self, ip: IpAddr) -> Error {
+        let subnets: Vec<String> = self.subnets.iter().map(|subnet| subnet.net.to_string()).collect();
+        Error::user(format!("address {ip} is not in network {}", self.name))
+            .hint(format!("its addresses are those of {}", subnets.join(" and ")))
+    }
+}
+
+impl Subnet {
+    /// A subnet whose first address is the bridge's.
+    pub fn with_gateway(net: IpNet) -> Subnet {
+        let gateway = following(net.network());
+        Subnet { net, gateway: Some(gateway), next: following(gateway) }
+    }
+}
+
+/// Neither the network's own address nor, in IPv4, its broadcast address.
+fn usable(net: &IpNet, ip: IpAddr) -> bool {
+    net.contains(&ip) && ip != net.network() && (ip.is_ipv6() || ip != net.broadcast())
+}
+
+fn following(ip: IpAddr) -> IpAddr {
+    match ip {
+        IpAddr::V4(v4) => IpAddr::V4(u32::from(v4).wrapping_add(1).into()),
+        IpAddr::V6(v6) => IpAddr::V6(u128::from(v6).wrapping_add(1).into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn network(nets: &[&str]) -> Network {
+        Network {
+            name: Name::parse("bridge").unwrap(),
+            bridge: IfName::parse("mr-0123456789").unwrap(),
+            mac: Mac([2, 0x6d, 0, 0, 0, 1]),
+            group: 7,
+            mtu: None,
+            mark: "minirun x network bridge".into(),
+            subnets: nets.iter().map(|net| Subnet::with_gateway(net.parse().unwrap())).collect(),
+            masquerade: true,
+            loans: Vec::new(),
+        }
+    }
+
+    fn holder(container: &str) -> Holder {
+        let container = ContainerId::parse(container).unwrap();
+        Holder { container, pid: 1, start_time: 1, boot_id: "x".into() }
+    }
+
+    fn any() -> Attachment {
+        Attachment::any(Name::parse("bridge").unwrap())
+    }
+
+    fn lend(network: &mut Network, container: &str) -> Result<String> {
+        let lease = network.lend(&any(), &holder(container), &|_| true)?;
+        Ok(lease.addresses[0].to_string())
+    }
+
+    #[test]
+    fn addresses_are_lent_in_order_and_rest_when_given_back() {
+        let mut net = network(&["172.18.0.0/16"]);
+        assert_eq!(lend(&mut net, "a").unwrap(), "172.18.0.2/16");
+        assert_eq!(lend(&mut net, "b").unwrap(), "172.18.0.3/16");
+        assert!(net.take_back(&holder("a").container).is_some());
+        assert_eq!(lend(&mut net, "c").unwrap(), "172.18.0.4/16");
+    }
+
+    #[test]
+    fn a_restarted_container_keeps_its_address() {
+        let mut net = network(&["172.18.0.0/16"]);
+        lend(&mut net, "a").unwrap();
+        lend(&mut net, "b").unwrap();
+        assert_eq!(lend(&mut net, "a").unwrap(), "172.18.0.2/16");
+        assert_eq!(net.loans.len(), 2);
+    }
+
+    #[test]
+    fn a_full_subnet_says_so_and_a_dead_holder_makes_room() {
+        let mut net = network(&["10.0.0.0/29"]);
+        for container in ["a", "b", "c", "d", "e"] {
+            lend(&mut net, container).unwrap();
+        }
+        let error = lend(&mut net, "f").unwrap_err();
+        assert_eq!(error.message, "network bridge has no free address in 10.0.0.0/29");
+        let lease = net.lend(&any(), &holder("f"), &|h| h.container.as_str() != "c").unwrap();
+        assert_eq!(lease.addresses[0].to_string(), "10.0.0.4/29");
+        assert_eq!(net.loans.len(), 5);
+    }
+
+    #[test]
+    fn one_address_of_each_family_is_lent() {
+        let mut net = network(&["172.18.0.0/16", "fd00:1::/64", "10.0.0.0/24"]);
+        let lease = net.lend(&any(), &holder("a"), &|_| true).unwrap();
+        let text: Vec<String> = lease.addresses.iter().map(ToString::to_string).collect();
+        assert_eq!(text, ["172.18.0.2/16", "fd00:1::2/64"]);
+        assert_eq!(lease.gateways.len(), 2);
+        assert_eq!(lease.mac.to_string(), "02:6d:ac:12:00:02");
+    }
+
+    #[test]
+    fn a_wanted_address_is_checked() {
+        let mut net = network(&["172.18.0.0/16"]);
+        lend(&mut net, "a").unwrap();
+        for (address, reason) in [
+            ("172.18.0.1", "address 172.18.0.1 is the gateway of network bridge"),
+            ("172.18.0.2", "address 172.18.0.2 is in use by container a"),
+            ("172.18.0.0", "address 172.18.0.0 names subnet 172.18.0.0/16 itself"),
+            ("172.18.255.255", "address 172.18.255.255 names subnet 172.18.0.0/16 itself"),
+            ("10.0.0.1", "address 10.0.0.1 is not in network bridge"),
+            ("fd00::1", "address fd00::1 is not in network bridge"),
+        ] {
+            let want = Attachment { addresses: vec![address.parse().unwrap()], ..any() };
+            assert_eq!(net.clone().lend(&want, &holder("b"), &|_| true).unwrap_err().message, reason);
+        }
+        let want = Attachment { addresses: vec!["172.18.7.7".parse().unwrap()], ..any() };
+        assert_eq!(net.lend(&want, &holder("b"), &|_| true).unwrap().addresses[0].to_string(), "172.18.7.7/16");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_address_is_lent_twice(ops in proptest::collection::vec((0..12_u8, proptest::bool::ANY), 1..60)) {
+            let mut net = network(&["10.0.0.0/28"]);
+            for (container, take) in ops {
+                let container = format!("c{container}");
+                if take {
+                    let _ = lend(&mut net, &container);
+                } else {
+                    net.take_back(&holder(&container).container);
+                }
+                let mut lent: Vec<_> = net.loans.iter().flat_map(|l| l.addresses.clone()).collect();
+                let all = lent.len();
+                lent.sort();
+                lent.dedup();
+                proptest::prop_assert_eq!(lent.len(), all);
+                proptest::prop_assert!(!lent.contains(&"10.0.0.1".parse().unwrap()));
+            }
+        }
+    }
+}

@@ -1,0 +1,248 @@
+//! A plan: everything that will be done, as data, before anything is done. Pure: what it has to know of the system
+//! comes in as [`Facts`]. Explain, run, roll-back, repair and the golden tests read the same plan.
+
+mod order;
+pub mod step;
+
+use crate::error::{Error, Result};
+use crate::id::{ContainerId, HostPath};
+use crate::mount::plan::{CgroupView, RootSource};
+use crate::sys::process::Identity;
+use crate::sys::tty::Size;
+use crate::{cgroup, mount, net, security};
+use oci_spec::runtime::{LinuxNamespaceType, Process, Spec};
+use serde::{Deserialize, Serialize};
+use step::{Namespace, Step, Undo};
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// By the monitor, before init exists; the last step is init's birth.
+    pub prepare: Vec<Step>,
+    /// By the monitor, while init does `inside`.
+    pub host: Vec<Step>,
+    /// By init, up to the barrier.
+    pub inside: Vec<Step>,
+    /// By init, from the barrier to exec.
+    pub start: Vec<Step>,
+}
+
+/// The four parts of a plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Phase {
+    Prepare,
+    Host,
+    Inside,
+    Start,
+}
+
+impl Plan {
+    pub fn phase(&self, phase: Phase) -> &[Step] {
+        match phase {
+            Phase::Prepare => &self.prepare,
+            Phase::Host => &self.host,
+            Phase::Inside => &self.inside,
+            Phase::Start => &self.start,
+        }
+    }
+
+    /// What removes everything that the steps leave on the host, in the order of the steps: to be run backwards.
+    pub fn undo(&self) -> Vec<Undo> {
+        [&self.prepare, &self.host, &self.inside, &self.start].into_iter().flatten().filter_map(Step::undo).collect()
+    }
+}
+
+/// What the planner knows of the system; nothing else decides.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Facts {
+    pub mount: mount::plan::Facts,
+    pub cgroup: cgroup::facts::Hierarchies,
+    pub security: security::plan::Facts,
+    pub net: net::plan::NetFacts,
+}
+
+/// What is to be born, besides what the specification says of it.
+#[derive(Debug, Clone)]
+pub struct Birth<'a> {
+    pub id: &'a ContainerId,
+    /// The container's directory in the state root; `rootfs` in it becomes the root.
+    pub state_dir: HostPath,
+    pub root: RootSource,
+    pub seccomp: security::plan::SeccompChoice,
+    /// Directories to make and files to write for it (hosts, hostname, resolv.conf).
+    pub directories: Vec<HostPath>,
+    pub files: Vec<(HostPath, String)>,
+    pub network: net::plan::NetPlan,
+    /// The terminal's size, where one was asked for.
+    pub console: Option<Size>,
+}
+
+/// A plan, and what the caller should be told (a limit that cannot be had, say).
+#[derive(Debug)]
+pub struct Planned {
+    pub plan: Plan,
+    pub warnings: Vec<String>,
+}
+
+/// The parts of a birth, to be put in order by [`order`].
+struct Parts {
+    directories: Vec<Step>,
+    shared_network: Vec<Step>,
+    cgroup: Vec<Step>,
+    clone: Step,
+    network: Vec<Step>,
+    join: Vec<Step>,
+    join_cgroup: Vec<Step>,
+    session: Vec<Step>,
+    early: Vec<Step>,
+    mounts: Vec<Step>,
+    names: Vec<Step>,
+    console: Vec<Step>,
+    workdir: Vec<Step>,
+    identity: Vec<Step>,
+    exec: Step,
+}
+
+/// The plan of a container's birth.
+pub fn build(spec: &Spec, birth: &Birth<'_>, facts: &Facts) -> Result<Planned> {
+    let process = process_of(spec)?;
+    let linux = spec.linux().as_ref();
+    let path = linux.and_then(|l| l.cgroups_path().as_ref()).and_then(|p| p.to_str()).unwrap_or("minirun").to_owned();
+    let resources = linux.and_then(|l| l.resources().as_ref());
+    let cgroup = cgroup::plan::plan(resources, &path, &facts.cgroup)?;
+    let security = security::plan::plan(process, linux, &birth.seccomp, &facts.security)?;
+    let rootfs = birth.state_dir.child("rootfs");
+    let view = cgroup_view(&facts.cgroup);
+    let mounts = mount::plan::plan(spec, &birth.root, &rootfs, &view, &facts.mount)?;
+    let (clone, join) = namespaces(spec, cgroup.into.clone())?;
+    let parts = Parts {
+        directories: directories(birth, &rootfs),
+        shared_network: wrap(birth.network.prepare.clone(), Step::Net),
+        cgroup: wrap(cgroup.prepare, Step::Cgroup),
+        clone,
+        network: wrap(birth.network.host.clone(), Step::Net),
+        join,
+        join_cgroup: wrap(cgroup.inside, Step::Cgroup),
+        session: vec![Step::NewSession],
+        early: wrap(security.early, Step::Security),
+        mounts: wrap(mounts, Step::Mount),
+        names: names(spec),
+        console: birth.console.map(|size| Step::Console { size }).into_iter().collect(),
+        workdir: vec![Step::WorkingDirectory { path: process.cwd().to_string_lossy().into_owned() }],
+        identity: wrap(security.late, Step::Security),
+        exec: exec_step(process)?,
+    };
+    Ok(Planned { plan: order::birth(parts), warnings: [cgroup.warnings, security.warnings].concat() })
+}
+
+/// The plan of one more process in a container that runs: the same confinement as its first one.
+pub fn build_exec(
+    spec: &Spec,
+    process: &Process,
+    init: &Identity,
+    seccomp: &security::plan::SeccompChoice,
+    console: Option<Size>,
+    facts: &Facts,
+) -> Result<Planned> {
+    let linux = spec.linux().as_ref();
+    let path = linux.and_then(|l| l.cgroups_path().as_ref()).and_then(|p| p.to_str()).unwrap_or("minirun").to_owned();
+    let cgroup = cgroup::plan::plan(None, &path, &facts.cgroup)?;
+    let join = cgroup.inside.into_iter().filter(|step| matches!(step, cgroup::step::Step::Join { .. }));
+    let security = security::plan::plan(process, linux, seccomp, &facts.security)?;
+    let all = [Namespace::Ipc, Namespace::Uts, Namespace::Net, Namespace::Pid, Namespace::Cgroup, Namespace::Mount];
+    let prepare = [
+        wrap(join.collect(), Step::Cgroup), // through the host's paths, so before its mounts are left
+        vec![Step::Enter { init: init.clone(), namespaces: all.to_vec() }],
+        vec![Step::Clone { namespaces: Vec::new(), cgroup: cgroup.into }], // only a child is in the pid namespace
+    ];
+    let inside = [
+        vec![Step::NewSession],
+        wrap(security.early, Step::Security),
+        console.map(|size| Step::Console { size }).into_iter().collect(),
+        vec![Step::WorkingDirectory { path: process.cwd().to_string_lossy().into_owned() }],
+        wrap(security.late, Step::Security),
+    ];
+    let start = vec![Step::Wait(step::Wait::Start), exec_step(process)?];
+    let plan = Plan { prepare: prepare.concat(), host: Vec::new(), inside: inside.concat(), start };
+    Ok(Planned { plan, warnings: security.warnings })
+}
+
+fn wrap<T>(steps: Vec<T>, into: impl Fn(T) -> Step) -> Vec<Step> {
+    steps.into_iter().map(into).collect()
+}
+
+fn process_of(spec: &Spec) -> Result<&Process> {
+    spec.process().as_ref().ok_or_else(|| Error::user("the configuration has no process").hint("add `process` with `args`"))
+}
+
+fn directories(birth: &Birth<'_>, rootfs: &HostPath) -> Vec<Step> {
+    let directories = birth.directories.iter().chain([rootfs]).map(|path| Step::MakeDirectory { path: path.clone() });
+    let files =
+        birth.files.iter().map(|(path, content)| Step::WriteFile { path: path.clone(), content: content.clone() });
+    directories.chain(files).collect()
+}
+
+/// The clone with every new namespace, and the steps that join the ones given by path. The cgroup namespace is made
+/// by a cgroup step: in the clone its root would be the monitor's cgroup.
+fn namespaces(spec: &Spec, cgroup: Option<HostPath>) -> Result<(Step, Vec<Step>)> {
+    let (mut new, mut join) = (Vec::new(), Vec::new());
+    let asked = spec.linux().as_ref().and_then(|linux| linux.namespaces().as_deref()).unwrap_or_default();
+    for one in asked {
+        let Some(namespace) = kind(one.typ())? else { continue };
+        match one.path() {
+            None => new.push(namespace),
+            Some(path) => {
+                let path = HostPath::parse(&path.to_string_lossy())?;
+                join.push(Step::JoinNamespace { namespace, path });
+            }
+        }
+    }
+    new.sort();
+    Ok((Step::Clone { namespaces: new, cgroup }, join))
+}
+
+fn kind(of: LinuxNamespaceType) -> Result<Option<Namespace>> {
+    Ok(Some(match of {
+        LinuxNamespaceType::User => Namespace::User,
+        LinuxNamespaceType::Mount => Namespace::Mount,
+        LinuxNamespaceType::Pid => Namespace::Pid,
+        LinuxNamespaceType::Network => Namespace::Net,
+        LinuxNamespaceType::Ipc => Namespace::Ipc,
+        LinuxNamespaceType::Uts => Namespace::Uts,
+        LinuxNamespaceType::Cgroup => return Ok(None),
+        LinuxNamespaceType::Time => {
+            return Err(Error::user("a time namespace was asked for").hint("minirun does not make them yet"));
+        }
+    }))
+}
+
+fn names(spec: &Spec) -> Vec<Step> {
+    let hostname = spec.hostname().clone().map(|name| Step::Hostname { name });
+    let domainname = spec.domainname().clone().map(|name| Step::Domainname { name });
+    let sysctls = spec.linux().as_ref().and_then(|linux| linux.sysctl().clone()).unwrap_or_default();
+    let mut sysctls: Vec<_> = sysctls.into_iter().map(|(key, value)| Step::Sysctl { key, value }).collect();
+    sysctls.sort_by_key(|step| step.shell().to_string());
+    hostname.into_iter().chain(domainname).chain(sysctls).collect()
+}
+
+fn exec_step(process: &Process) -> Result<Step> {
+    let args = process.args().clone().unwrap_or_default();
+    if args.is_empty() {
+        return Err(Error::user("no command to run").hint("give one after the image's name"));
+    }
+    Ok(Step::Exec { args, env: process.env().clone().unwrap_or_default() })
+}
+
+/// The hierarchies as the container shall see them: under the names that the host gives them.
+fn cgroup_view(host: &cgroup::facts::Hierarchies) -> CgroupView {
+    use cgroup::facts::{Mode, Version};
+    if host.mode == Mode::V2 {
+        return CgroupView::V2;
+    }
+    let v1 = host.list.iter().filter(|h| h.version == Version::V1).map(|h| {
+        let name = h.mount.as_str().rsplit('/').next().unwrap_or_default().to_owned();
+        let option = h.name.as_ref().map_or_else(|| h.controllers.join(","), |name| format!("none,name={name}"));
+        (name, option)
+    });
+    CgroupView::V1 { hierarchies: v1.collect(), unified: host.unified().is_some() }
+}

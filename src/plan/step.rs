@@ -1,0 +1,230 @@
+//! One step of a container's birth: a domain's, or one of the process itself. Data with three faces:
+//! do it (`engine`), say it (`shell`, `why`), undo it (`undo`).
+
+use crate::id::HostPath;
+use crate::shell::{Shell, quote, words};
+use crate::sys::process::Identity;
+use crate::sys::tty::Size;
+use crate::{cgroup, mount, net, security};
+use serde::{Deserialize, Serialize};
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Step {
+    Mount(mount::step::Step),
+    Cgroup(cgroup::step::Step),
+    Security(security::step::Step),
+    Net(net::step::Step),
+    /// A directory of our own on the host, which goes with the container.
+    MakeDirectory {
+        path: HostPath,
+    },
+    /// A file of our own in such a directory.
+    WriteFile {
+        path: HostPath,
+        content: String,
+    },
+    /// Init's birth: one clone3 with all namespaces, where cgroup v2 is mounted into its cgroup.
+    Clone {
+        namespaces: Vec<Namespace>,
+        cgroup: Option<HostPath>,
+    },
+    /// Enters one namespace of another process.
+    JoinNamespace {
+        namespace: Namespace,
+        path: HostPath,
+    },
+    /// Enters all namespaces of a container's init: `exec`.
+    Enter {
+        init: Identity,
+        namespaces: Vec<Namespace>,
+    },
+    /// A session of its own, so that no terminal of the host's controls it.
+    NewSession,
+    /// A pseudo-terminal of the container's own devpts, whose other end is handed out.
+    Console {
+        size: Size,
+    },
+    Hostname {
+        name: String,
+    },
+    Domainname {
+        name: String,
+    },
+    Sysctl {
+        key: String,
+        value: String,
+    },
+    WorkingDirectory {
+        path: String,
+    },
+    Wait(Wait),
+    Exec {
+        args: Vec<String>,
+        env: Vec<String>,
+    },
+}
+
+/// What init waits for, and whoever waits sees end-of-file if the monitor dies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Wait {
+    /// The network is up and the start was asked for.
+    Start,
+}
+
+/// Kinds of namespaces, in the words of namespaces(7).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Namespace {
+    User,
+    Mount,
+    Pid,
+    Net,
+    Ipc,
+    Uts,
+    Cgroup,
+}
+
+impl Namespace {
+    pub fn flag(self) -> libc::c_int {
+        match self {
+            Namespace::User => libc::CLONE_NEWUSER,
+            Namespace::Mount => libc::CLONE_NEWNS,
+            Namespace::Pid => libc::CLONE_NEWPID,
+            Namespace::Net => libc::CLONE_NEWNET,
+            Namespace::Ipc => libc::CLONE_NEWIPC,
+            Namespace::Uts => libc::CLONE_NEWUTS,
+            Namespace::Cgroup => libc::CLONE_NEWCGROUP,
+        }
+    }
+
+    /// As unshare(1) and nsenter(1) call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Namespace::User => "user",
+            Namespace::Mount => "mount",
+            Namespace::Pid => "pid",
+            Namespace::Net => "net",
+            Namespace::Ipc => "ipc",
+            Namespace::Uts => "uts",
+            Namespace::Cgroup => "cgroup",
+        }
+    }
+
+    pub fn flags(all: &[Namespace]) -> libc::c_int {
+        all.iter().fold(0, |flags, one| flags | one.flag())
+    }
+}
+
+impl Step {
+    pub fn shell(&self) -> Shell {
+        match self {
+            Step::Mount(step) => step.shell(),
+            Step::Cgroup(step) => step.shell(),
+            Step::Security(step) => step.shell(),
+            Step::Net(step) => step.shell(),
+            Step::MakeDirectory { path } => Shell::line(format!("mkdir -p {}", quote(path.as_str()))),
+            Step::WriteFile { path, content } => {
+                Shell::line(format!("printf %s {} > {}", ansi_quote(content), quote(path.as_str())))
+            }
+            Step::Clone { namespaces, .. } => {
+                let kinds = namespaces.iter().map(|n| format!(" --{}", n.name())).collect::<String>();
+                Shell::line(format!("unshare{kinds} --fork --propagation unchanged bash -eu \"$INSIDE\" & "))
+            }
+            Step::JoinNamespace { namespace, path } => {
+                Shell::line(format!("nsenter --{}={}", namespace.name(), quote(path.as_str())))
+            }
+            Step::Enter { init, namespaces } => {
+                let kinds = namespaces.iter().map(|n| format!(" --{}", n.name())).collect::<String>();
+                Shell::line(format!("nsenter -t {}{kinds}", init.pid))
+            }
+            Step::NewSession => Shell::no_tool("setsid(2), which setsid(1) does only with a program"),
+            Step::Console { size } => Shell::no_tool(format!(
+                "open /dev/pts/ptmx, hand it out, make its other side the controlling terminal ({} x {})",
+                size.rows, size.columns
+            )),
+            Step::Hostname { name } => Shell::line(format!("hostname {}", quote(name))),
+            Step::Domainname { name } => Shell::line(format!("domainname {}", quote(name))),
+            Step::Sysctl { key, value } => {
+                Shell::line(format!("echo {} > /proc/sys/{}", quote(value), key.replace('.', "/")))
+            }
+            Step::WorkingDirectory { path } => Shell::line(format!("cd {}", quote(path))),
+            Step::Wait(Wait::Start) => Shell::line("read -r _ < \"$START\""),
+            Step::Exec { args, env } => {
+                let env = words(env.iter().map(String::as_str));
+                Shell::line(format!("exec env -i {env} {}", words(args.iter().map(String::as_str))))
+            }
+        }
+    }
+
+    pub fn why(&self) -> &'static str {
+        match self {
+            Step::Mount(step) => step.why(),
+            Step::Cgroup(step) => step.why(),
+            Step::Security(step) => step.why(),
+            Step::Net(step) => step.why(),
+            Step::MakeDirectory { .. } => "a place of its own, which goes with it",
+            Step::WriteFile { .. } => "a file that is bound into the container",
+            Step::Clone { .. } => "the container is this process: all that is new about it is what it sees",
+            Step::JoinNamespace { .. } | Step::Enter { .. } => "it sees what the other one sees",
+            Step::NewSession => "no terminal of the host's controls it",
+            Step::Console { .. } => "a terminal of its own",
+            Step::Hostname { .. } | Step::Domainname { .. } => "only in the new uts namespace",
+            Step::Sysctl { .. } => "the new namespaces have their own value",
+            Step::WorkingDirectory { .. } => "where the program starts",
+            Step::Wait(Wait::Start) => "until the network is up",
+            Step::Exec { .. } => "from now on it is the container's program",
+        }
+    }
+
+    pub fn undo(&self) -> Option<Undo> {
+        match self {
+            Step::Mount(step) => step.undo().map(Undo::Mount),
+            Step::Cgroup(step) => step.undo().map(Undo::Cgroup),
+            Step::Security(step) => step.undo().map(Undo::Security),
+            Step::Net(step) => step.undo().map(Undo::Net),
+            Step::MakeDirectory { path } => Some(Undo::RemoveTree { path: path.clone() }),
+            Step::WriteFile { .. }
+            | Step::Clone { .. }
+            | Step::JoinNamespace { .. }
+            | Step::Enter { .. }
+            | Step::NewSession
+            | Step::Console { .. }
+            | Step::Hostname { .. }
+            | Step::Domainname { .. }
+            | Step::Sysctl { .. }
+            | Step::WorkingDirectory { .. }
+            | Step::Wait(_)
+            | Step::Exec { .. } => None,
+        }
+    }
+}
+
+/// How to take back what a step left on the host. Doing it twice, or when it is gone already, is no error.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Undo {
+    Mount(mount::step::Undo),
+    Cgroup(cgroup::step::Undo),
+    Security(security::step::Undo),
+    Net(net::step::Undo),
+    RemoveTree { path: HostPath },
+}
+
+/// `$'…'`, for content with line breaks.
+fn ansi_quote(text: &str) -> String {
+    if !text.contains(['\n', '\t']) {
+        return quote(text);
+    }
+    let escaped = text.replace('\\', "\\\\").replace('\'', "\\'").replace('\n', "\\n").replace('\t', "\\t");
+    format!("$'{escaped}'")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn content_of_several_lines_stays_on_one() {
+        assert_eq!(ansi_quote("a\nb'c\\"), r"$'a\nb\'c\\'");
+        assert_eq!(ansi_quote("web"), "web");
+    }
+}

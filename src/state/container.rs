@@ -1,0 +1,274 @@
+//! One container's records: written whole, read with suspicion, each with a version.
+
+use super::Roots;
+use crate::error::{During as _, Errno, Error, Result};
+use crate::id::{ContainerId, Digest, HostPath, Name};
+use crate::sys::fs;
+use crate::sys::process::{Exit, Identity, Pid};
+use crate::sys::record::{self, Durability};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+/// The format of all records here. This version reads it and the one before; a newer one is left alone.
+pub const VERSION: u32 = 1;
+
+/// What a container was made from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Config {
+    pub version: u32,
+    pub id: ContainerId,
+    pub name: Name,
+    /// The image as it was asked for, or the directory of `--rootfs`.
+    pub image: String,
+    /// The image's id, where it has one: keeps it from `rmi`.
+    pub image_id: Option<Digest>,
+    pub args: Vec<String>,
+    /// RFC 3339.
+    pub created: String,
+    /// Removed when it ends.
+    pub remove: bool,
+    /// `-p` as given.
+    pub publish: Vec<String>,
+    /// The runtime specification it was made by: what `exec` confines by.
+    pub spec: serde_json::Value,
+}
+
+/// A container's life, generic in the undo that a higher layer defines: written before the first deed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Life<U> {
+    pub version: u32,
+    pub id: ContainerId,
+    pub monitor: Identity,
+    /// Known once it was cloned.
+    pub init: Option<Identity>,
+    /// How to remove what it holds on the host, in the order of the deeds: to be run backwards.
+    pub undo: Vec<U>,
+}
+
+/// How a container ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ended {
+    pub version: u32,
+    /// `None` where nobody was there to see it.
+    pub exit: Option<Exit>,
+    /// RFC 3339.
+    pub at: String,
+}
+
+/// A container as its records show it.
+#[derive(Debug, Clone)]
+pub struct Container<U> {
+    pub id: ContainerId,
+    pub status: Status,
+    /// `None` where the record is missing or cannot be read: it can still be removed.
+    pub config: Option<Config>,
+    pub life: Option<Life<U>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Status {
+    /// Its monitor is at work on it, and its program does not run yet.
+    Starting,
+    Running,
+    /// It ended; who saw it wrote down how.
+    Exited(Option<Exit>),
+    /// It has no monitor, no program and no record of an end: something was killed. `repair` removes what it left.
+    Dead,
+    /// Its record cannot be read; the text says why.
+    Broken(String),
+}
+
+/// Writes a new container's records, before anything else of it is made: its intent. The name must be claimed next.
+/// The life appears whole or not at all: whoever finds the container finds who is at work on it.
+pub fn begin<U: Serialize>(roots: &Roots, config: &Config, life: &Life<U>) -> Result<()> {
+    let making = || format!("making container {}", config.id.short());
+    let (dir, state) = (roots.container(&config.id), roots.life(&config.id));
+    let new = roots.state.child("containers").child(&unborn(&life.monitor));
+    fs::mkdir(new.as_path(), 0o700).during(making)?;
+    write(&new.child("life.json"), life, Durability::Memory)?;
+    fs::rename(new.as_path(), state.as_path()).during(making)?;
+    fs::mkdir(dir.as_path(), 0o700).during(making)?;
+    // a container that goes with its end need not outlive a power cut
+    let durability = if config.remove { Durability::Memory } else { Durability::Disk };
+    write(&dir.child("config.json"), config, durability)
+}
+
+const UNBORN: &str = ".unborn-";
+
+/// The directory of a life that is being written, named by its writer.
+fn unborn(writer: &Identity) -> String {
+    format!("{UNBORN}{}-{}", writer.pid, writer.start_time)
+}
+
+/// Removes lives whose writer was killed while it wrote them; nothing else of such a container exists.
+pub fn forget_unborn(roots: &Roots) -> Result<usize> {
+    let dir = roots.state.child("containers");
+    let mut forgotten = 0;
+    for name in fs::list(dir.as_path())? {
+        let Some((pid, start)) = name.strip_prefix(UNBORN).and_then(|writer| writer.split_once('-')) else { continue };
+        let same = pid.parse().ok().and_then(|pid| Identity::of(Pid(pid)).ok());
+        if same.is_none_or(|writer| writer.start_time.to_string() != start) {
+            fs::remove_tree(dir.child(&name).as_path())?;
+            forgotten += 1;
+        }
+    }
+    Ok(forgotten)
+}
+
+/// Replaces the record of a container's life.
+pub fn write_life<U: Serialize>(roots: &Roots, life: &Life<U>) -> Result<()> {
+    write(&roots.life(&life.id).child("life.json"), life, Durability::Memory)
+}
+
+/// Records how a container ended, and forgets its life.
+pub fn end(roots: &Roots, id: &ContainerId, exit: Option<Exit>, at: &str) -> Result<()> {
+    let ended = Ended { version: VERSION, exit, at: at.to_owned() };
+    write(&roots.container(id).child("ended.json"), &ended, Durability::Disk)?;
+    Ok(fs::remove_tree(roots.life(id).as_path())?)
+}
+
+/// Forgets a container altogether. Gone already is success.
+pub fn forget(roots: &Roots, id: &ContainerId) -> Result<()> {
+    fs::remove_tree(roots.container(id).as_path())?;
+    Ok(fs::remove_tree(roots.life(id).as_path())?)
+}
+
+/// The ids of all containers, those with a life alone too.
+pub fn ids(roots: &Roots) -> Result<Vec<ContainerId>> {
+    let mut names = fs::list(roots.root.child("containers").as_path())?;
+    names.extend(fs::list(roots.state.child("containers").as_path())?);
+    names.sort();
+    names.dedup();
+    Ok(names.iter().filter(|name| !name.starts_with(UNBORN)).filter_map(|name| ContainerId::parse(name).ok()).collect())
+}
+
+/// A container by its id; never fails, for one broken record must not hide the others.
+pub fn load<U: DeserializeOwned>(roots: &Roots, id: &ContainerId) -> Container<U> {
+    let dir = roots.container(id);
+    let config = read::<Config>(&dir.child("config.json"));
+    let life = read::<Life<U>>(&roots.life(id).child("life.json"));
+    let ended = read::<Ended>(&dir.child("ended.json"));
+    let broken = [config.as_ref().err(), life.as_ref().err(), ended.as_ref().err()];
+    let why = broken.into_iter().flatten().next().map(ToString::to_string);
+    let status = match why {
+        Some(why) => Status::Broken(why),
+        None => status(life.as_ref().ok().and_then(Option::as_ref), ended.ok().flatten()),
+    };
+    Container { id: id.clone(), status, config: config.ok().flatten(), life: life.ok().flatten() }
+}
+
+fn status<U>(life: Option<&Life<U>>, ended: Option<Ended>) -> Status {
+    match (life, ended) {
+        (Some(life), _) if life.init.as_ref().is_some_and(Identity::is_alive) => Status::Running,
+        (Some(life), None) if life.monitor.is_alive() => Status::Starting,
+        (_, Some(ended)) => Status::Exited(ended.exit),
+        _ => Status::Dead,
+    }
+}
+
+fn write<T: Serialize>(path: &HostPath, value: &T, durability: Durability) -> Result<()> {
+    let bytes = serde_json::to_vec(value).map_err(|e| Error::internal(format!("{path}: {e}")))?;
+    record::write(path.as_path(), &bytes, durability).during(|| "writing a container's record")
+}
+
+/// `None` where the file is missing.
+fn read<T: DeserializeOwned>(path: &HostPath) -> Result<Option<T>> {
+    let bytes = match fs::read(path.as_path()) {
+        Err(e) if e.errno == Errno::ENOENT => return Ok(None),
+        bytes => bytes?,
+    };
+    parse(&bytes).map(Some).map_err(|error| error.during(path))
+}
+
+#[derive(Deserialize)]
+struct Versioned {
+    version: u32,
+}
+
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
+    let broken =
+        |e: serde_json::Error| Error::host(format!("the record is broken ({e})")).hint("minirun rm removes it");
+    let version = serde_json::from_slice::<Versioned>(bytes).map_err(broken)?.version;
+    if version > VERSION {
+        return Err(Error::host(format!("the record is of version {version}, newer than this minirun's {VERSION}"))
+            .hint("use the newer minirun"));
+    }
+    serde_json::from_slice(bytes).map_err(broken)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn roots(dir: &tempfile::TempDir) -> Roots {
+        let path = |name: &str| HostPath::parse(dir.path().join(name).to_str().unwrap()).unwrap();
+        let roots = Roots { root: path("root"), state: path("state") };
+        roots.make().unwrap();
+        roots
+    }
+
+    fn config(id: &str) -> Config {
+        Config {
+            version: VERSION,
+            id: ContainerId::parse(id).unwrap(),
+            name: Name::parse("web").unwrap(),
+            image: "busybox".into(),
+            image_id: None,
+            args: vec!["sh".into()],
+            created: "2026-01-01T00:00:00Z".into(),
+            remove: false,
+            publish: Vec::new(),
+            spec: serde_json::Value::Null,
+        }
+    }
+
+    fn life(id: &str, monitor: Identity) -> Life<String> {
+        Life { version: VERSION, id: ContainerId::parse(id).unwrap(), monitor, init: None, undo: vec!["x".into()] }
+    }
+
+    #[test]
+    fn a_container_is_starting_then_dead_or_exited() {
+        let dir = tempfile::tempdir().unwrap();
+        let roots = roots(&dir);
+        let me = Identity::of_self().unwrap();
+        let id = ContainerId::parse("a").unwrap();
+        begin(&roots, &config("a"), &life("a", me.clone())).unwrap();
+        assert_eq!(load::<String>(&roots, &id).status, Status::Starting);
+        let other = Identity { pid: Pid(me.pid.0), start_time: 1, ..me };
+        write_life(&roots, &life("a", other)).unwrap();
+        assert_eq!(load::<String>(&roots, &id).status, Status::Dead);
+        end(&roots, &id, Some(Exit::Code(7)), "2026-01-01T00:00:01Z").unwrap();
+        assert_eq!(load::<String>(&roots, &id).status, Status::Exited(Some(Exit::Code(7))));
+        forget(&roots, &id).unwrap();
+        assert!(ids(&roots).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_life_that_was_never_written_goes_when_its_writer_is_dead() {
+        let dir = tempfile::tempdir().unwrap();
+        let roots = roots(&dir);
+        let me = Identity::of_self().unwrap();
+        for writer in [me.clone(), Identity { start_time: 1, ..me }] {
+            fs::mkdir(roots.state.child("containers").child(&unborn(&writer)).as_path(), 0o700).unwrap();
+        }
+        assert!(ids(&roots).unwrap().is_empty());
+        assert_eq!(forget_unborn(&roots).unwrap(), 1);
+        assert_eq!(forget_unborn(&roots).unwrap(), 0);
+    }
+
+    #[test]
+    fn a_broken_or_newer_record_is_shown_and_hides_no_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let roots = roots(&dir);
+        for id in ["a", "b", "c"] {
+            begin(&roots, &config(id), &life(id, Identity::of_self().unwrap())).unwrap();
+        }
+        let path = |id: &str| roots.container(&ContainerId::parse(id).unwrap()).child("config.json");
+        std::fs::write(path("a").as_path(), "{\"version\": 1, \"id").unwrap();
+        std::fs::write(path("b").as_path(), "{\"version\": 99}").unwrap();
+        let all: Vec<_> = ids(&roots).unwrap().iter().map(|id| load::<String>(&roots, id)).collect();
+        assert!(matches!(&all[0].status, Status::Broken(why) if why.contains("broken")));
+        assert!(matches!(&all[1].status, Status::Broken(why) if why.contains("newer")));
+        assert_eq!(all[2].status, Status::Starting);
+    }
+}

@@ -1,0 +1,48 @@
+//! Who has which name: one symbolic link a name, made in one system call, so that two can never have the same.
+
+use super::Roots;
+use crate::error::{Errno, Error, Result};
+use crate::id::{ContainerId, Name};
+use crate::sys::fs;
+
+/// Claims a name for a container. The error names the holder.
+pub fn claim(roots: &Roots, name: &Name, id: &ContainerId) -> Result<()> {
+    let link = roots.names().child(name.as_str());
+    match fs::symlink(id.as_str(), link.as_path()) {
+        Err(e) if e.errno == Errno::EEXIST => {
+            let holder = holder(roots, name)?.map_or(String::new(), |id| format!(" ({})", id.short()));
+            Err(Error::user(format!("the name {name} is taken by another container{holder}"))
+                .hint(format!("choose another one, or `minirun rm -f {name}`")))
+        }
+        done => Ok(done?),
+    }
+}
+
+/// The container with this name.
+pub fn holder(roots: &Roots, name: &Name) -> Result<Option<ContainerId>> {
+    match fs::read_link(roots.names().child(name.as_str()).as_path()) {
+        Ok(id) => ContainerId::parse(&id).map(Some),
+        Err(e) if e.errno == Errno::ENOENT => Ok(None),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// Gives a name back, if it is this container's.
+pub fn release(roots: &Roots, name: &Name, id: &ContainerId) -> Result<()> {
+    if holder(roots, name)?.as_ref() == Some(id) {
+        fs::unlink(roots.names().child(name.as_str()).as_path())?;
+    }
+    Ok(())
+}
+
+/// Every name that is held, with its container.
+pub fn all(roots: &Roots) -> Result<Vec<(Name, ContainerId)>> {
+    let mut all = Vec::new();
+    for text in fs::list(roots.names().as_path())? {
+        let Ok(name) = Name::parse(&text) else { continue };
+        if let Some(id) = holder(roots, &name)? {
+            all.push((name, id));
+        }
+    }
+    Ok(all)
+}

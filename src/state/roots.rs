@@ -1,0 +1,53 @@
+//! The two directories of minirun, and the places in them.
+
+use crate::error::{During as _, Error, Result};
+use crate::id::{ContainerId, HostPath};
+use crate::sys::fs;
+use serde::{Deserialize, Serialize};
+
+pub const DEFAULT_ROOT: &str = "/var/lib/minirun";
+pub const DEFAULT_STATE: &str = "/run/minirun";
+
+/// Where everything is kept; both directories are 0700.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Roots {
+    /// Images, layers, containers' configurations and changes: outlives a reboot.
+    pub root: HostPath,
+    /// Records of what runs, locks, leases, sockets: gone at reboot.
+    pub state: HostPath,
+}
+
+impl Roots {
+    /// What a container keeps: configuration, changes, how it ended.
+    pub fn container(&self, id: &ContainerId) -> HostPath {
+        self.root.child("containers").child(id.as_str())
+    }
+
+    /// A container's life.
+    pub fn life(&self, id: &ContainerId) -> HostPath {
+        self.state.child("containers").child(id.as_str())
+    }
+
+    pub fn names(&self) -> HostPath {
+        self.root.child("names")
+    }
+
+    /// Makes what is missing. The roots themselves are closed to others, whatever stood there before.
+    pub fn make(&self) -> Result<()> {
+        for dir in [&self.root, &self.state] {
+            fs::mkdir_all(dir.as_path(), 0o700).map_err(|e| refused(e.into(), dir))?;
+        }
+        for dir in [self.root.child("containers"), self.names(), self.state.child("containers")] {
+            fs::mkdir_all(dir.as_path(), 0o700).during(|| "making minirun's directories")?;
+        }
+        Ok(())
+    }
+}
+
+fn refused(error: Error, dir: &HostPath) -> Error {
+    use crate::error::Errno;
+    match error.is_errno(Errno::EACCES) || error.is_errno(Errno::EPERM) {
+        true => Error::user(format!("cannot make {dir}: permission denied")).hint("sudo minirun …"),
+        false => error,
+    }
+}

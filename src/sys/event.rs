@@ -1,0 +1,121 @@
+//! Waiting for descriptors and signals, without threads and without races.
+
+use super::{named, named_io};
+use crate::error::{Errno, SysResult};
+use nix::poll::{PollFd, PollFlags, PollTimeout};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use std::os::fd::{AsFd, BorrowedFd};
+
+/// Which of the descriptors can be read now, or have ended; waits until one can.
+pub fn readable(fds: &[BorrowedFd<'_>]) -> SysResult<Vec<bool>> {
+    let mut polled: Vec<PollFd<'_>> = fds.iter().map(|fd| PollFd::new(*fd, PollFlags::POLLIN)).collect();
+    loop {
+        match nix::poll::poll(&mut polled, PollTimeout::NONE) {
+            Err(Errno::EINTR) => {}
+            Err(errno) => return named(Err(errno), || "poll()".into()),
+            Ok(_) => return Ok(polled.iter().map(|fd| fd.any().unwrap_or(true)).collect()),
+        }
+    }
+}
+
+/// Waits for a pidfd's process to end; false where it takes longer than `patience`.
+pub fn ended_within(pidfd: BorrowedFd<'_>, patience: std::time::Duration) -> SysResult<bool> {
+    let end = std::time::Instant::now() + patience;
+    let mut polled = [PollFd::new(pidfd, PollFlags::POLLIN)];
+    loop {
+        let left = end.saturating_duration_since(std::time::Instant::now());
+        let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+        match nix::poll::poll(&mut polled, timeout) {
+            Err(Errno::EINTR) => {}
+            done => return named(done, || "poll(pidfd)".into()).map(|ready| ready > 0),
+        }
+    }
+}
+
+/// Whether the other end of a socket or pipe is gone; does not wait.
+pub fn is_closed(fd: &impl AsFd) -> bool {
+    let mut polled = [PollFd::new(fd.as_fd(), PollFlags::empty())];
+    let done = nix::poll::poll(&mut polled, PollTimeout::ZERO);
+    done.is_ok() && polled[0].revents().is_some_and(|events| events.intersects(PollFlags::POLLHUP | PollFlags::POLLERR))
+}
+
+/// Signals as a descriptor: those that a process which stands for another one passes on, and SIGWINCH. All but what
+/// the terminal's job control and the kernel use themselves (CHLD, PIPE, URG, STOP, KILL, TSTP, TTIN, TTOU, faults).
+#[derive(Debug)]
+pub struct Signals {
+    fd: SignalFd,
+    before: SigSet,
+}
+
+impl Signals {
+    pub fn forwarded() -> SysResult<Signals> {
+        let mut set = SigSet::empty();
+        for signal in [
+            Signal::SIGHUP,
+            Signal::SIGINT,
+            Signal::SIGQUIT,
+            Signal::SIGTERM,
+            Signal::SIGUSR1,
+            Signal::SIGUSR2,
+            Signal::SIGALRM,
+            Signal::SIGCONT,
+            Signal::SIGWINCH,
+            Signal::SIGIO,
+            Signal::SIGPWR,
+            Signal::SIGXCPU,
+            Signal::SIGXFSZ,
+            Signal::SIGVTALRM,
+            Signal::SIGPROF,
+        ] {
+            set.add(signal);
+        }
+        let before = named(set.thread_swap_mask(SigmaskHow::SIG_BLOCK), || "sigprocmask(SIG_BLOCK)".into())?;
+        let fd = SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK);
+        Ok(Signals { fd: named(fd, || "signalfd()".into())?, before })
+    }
+
+    /// The next pending signal's number.
+    pub fn next(&self) -> SysResult<Option<i32>> {
+        let info = named(self.fd.read_signal(), || "read(signalfd)".into())?;
+        Ok(info.map(|info| info.ssi_signo as i32))
+    }
+}
+
+impl Drop for Signals {
+    fn drop(&mut self) {
+        // back to the caller's mask; there is nobody to tell if that fails
+        let _ = self.before.thread_set_mask();
+    }
+}
+
+impl AsFd for Signals {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// One read; 0 at the end. EIO, which a pty gives when its other side has closed, is the end too.
+pub fn read_some(fd: &impl AsFd, buffer: &mut [u8]) -> SysResult<usize> {
+    loop {
+        match nix::unistd::read(fd, buffer) {
+            Err(Errno::EINTR) => {}
+            Err(Errno::EIO) => return Ok(0),
+            done => return named(done, || "read()".into()),
+        }
+    }
+}
+
+/// Writes all of it.
+pub fn write_all(fd: &impl AsFd, bytes: &[u8]) -> SysResult<()> {
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        match nix::unistd::write(fd, rest) {
+            Err(Errno::EINTR) => {}
+            Ok(0) => return named_io(Err(std::io::ErrorKind::WriteZero.into()), || "write()".into()),
+            Ok(written) => rest = &rest[written..],
+            Err(errno) => return named(Err(errno), || "write()".into()),
+        }
+    }
+    Ok(())
+}

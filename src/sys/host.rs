@@ -1,0 +1,82 @@
+//! What kind of machine and process this is: ids, limits, capabilities, names.
+
+use super::{named, named_raw};
+use crate::error::SysResult;
+use nix::sys::resource::Resource;
+use std::collections::BTreeSet;
+
+pub fn uid() -> u32 {
+    nix::unistd::geteuid().as_raw()
+}
+
+pub fn gid() -> u32 {
+    nix::unistd::getegid().as_raw()
+}
+
+/// Whether this program got rights that its caller does not have (getauxval(3), AT_SECURE).
+pub fn is_set_id() -> bool {
+    // SAFETY: getauxval takes and gives plain numbers.
+    unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
+}
+
+/// The host's name, as in uname(2).
+pub fn hostname() -> SysResult<String> {
+    named(nix::unistd::gethostname(), || "gethostname()".into()).map(|name| name.to_string_lossy().into_owned())
+}
+
+/// The kernel's release: `6.1.0-13-amd64`.
+pub fn kernel_release() -> SysResult<String> {
+    let uname = named(nix::sys::utsname::uname(), || "uname()".into())?;
+    Ok(uname.release().to_string_lossy().into_owned())
+}
+
+/// Resource limits by getrlimit(2)'s names without RLIMIT_.
+const LIMITS: [(&str, Resource); 16] = [
+    ("as", Resource::RLIMIT_AS),
+    ("core", Resource::RLIMIT_CORE),
+    ("cpu", Resource::RLIMIT_CPU),
+    ("data", Resource::RLIMIT_DATA),
+    ("fsize", Resource::RLIMIT_FSIZE),
+    ("locks", Resource::RLIMIT_LOCKS),
+    ("memlock", Resource::RLIMIT_MEMLOCK),
+    ("msgqueue", Resource::RLIMIT_MSGQUEUE),
+    ("nice", Resource::RLIMIT_NICE),
+    ("nofile", Resource::RLIMIT_NOFILE),
+    ("nproc", Resource::RLIMIT_NPROC),
+    ("rss", Resource::RLIMIT_RSS),
+    ("rtprio", Resource::RLIMIT_RTPRIO),
+    ("rttime", Resource::RLIMIT_RTTIME),
+    ("sigpending", Resource::RLIMIT_SIGPENDING),
+    ("stack", Resource::RLIMIT_STACK),
+];
+
+/// Our own hard limits; `u64::MAX` is unlimited.
+pub fn hard_limits() -> SysResult<Vec<(&'static str, u64)>> {
+    let hard = |(name, resource): &(&'static str, Resource)| {
+        let limit = nix::sys::resource::getrlimit(*resource);
+        named(limit, || format!("getrlimit({name})")).map(|(_, hard)| (*name, hard))
+    };
+    LIMITS.iter().map(hard).collect()
+}
+
+/// Our bounding set, as `CAP_CHOWN` and so on.
+pub fn bounding_capabilities() -> BTreeSet<String> {
+    let all = caps::read(None, caps::CapSet::Bounding).unwrap_or_default();
+    all.into_iter().map(|capability| capability.to_string()).collect()
+}
+
+/// CPUs online.
+pub fn cpus() -> SysResult<u32> {
+    // SAFETY: sysconf takes and gives plain numbers.
+    let count = unsafe { libc::sysconf(libc::_SC_NPROCESSORS_ONLN) };
+    named_raw(count, || "sysconf(_SC_NPROCESSORS_ONLN)".into()).map(|count| count as u32)
+}
+
+/// Fills with random bytes from the kernel.
+pub fn random<const N: usize>() -> SysResult<[u8; N]> {
+    let mut bytes = [0_u8; N];
+    // SAFETY: the kernel writes at most N bytes into an array of N; up to 256 bytes come whole (getrandom(2)).
+    let done = unsafe { libc::syscall(libc::SYS_getrandom, bytes.as_mut_ptr(), N, 0) };
+    named_raw(done, || "getrandom()".into())?;
+    Ok(bytes)
+}

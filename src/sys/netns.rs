@@ -1,0 +1,86 @@
+//! Network namespaces: work done inside another one, and ports held in ours. Starts no process.
+
+use super::{named, named_io};
+use crate::error::{Errno, SysResult};
+use nix::fcntl::OFlag;
+use nix::sched::{CloneFlags, setns};
+use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, SockaddrStorage, setsockopt, sockopt};
+use nix::sys::stat::Mode;
+use nix::unistd::Pid;
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd as _, OwnedFd};
+
+/// Runs `inside` with this thread in the network namespace of process `pid`, and comes back. A network namespace is
+/// a property of the thread (setns(2)), so a child process for it (0.5 ms) is not needed; sockets that `inside`
+/// opens stay in that namespace, and /proc/sys/net follows the thread as well (net/sysctl_net.c).
+/// `pid` is a child of ours that is not reaped, so its number cannot have been given to another process.
+pub fn inside<T>(pid: Pid, inside: impl FnOnce() -> T) -> SysResult<T> {
+    let own = open("/proc/thread-self/ns/net".into())?;
+    let other = open(format!("/proc/{pid}/ns/net"))?;
+    enter(&other, || format!("setns(/proc/{pid}/ns/net, CLONE_NEWNET)"))?;
+    let result = inside();
+    if let Err(error) = enter(&own, || "setns(own, CLONE_NEWNET)".into()) {
+        // All that this process does from here on would happen in the container's namespace instead of the host's,
+        // so no error path may run. Nothing but a lost privilege can cause it. (panic is abort here.)
+        panic!("cannot return to the host's network namespace: {error}");
+    }
+    Ok(result)
+}
+
+fn open(path: String) -> SysResult<OwnedFd> {
+    let fd = nix::fcntl::open(path.as_str(), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty());
+    named(fd, || format!("open({path:?})"))
+}
+
+fn enter(netns: &OwnedFd, call: impl FnOnce() -> String) -> SysResult<()> {
+    named(setns(netns, CloneFlags::CLONE_NEWNET), call)
+}
+
+/// The transport of a held port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transport {
+    Stream,
+    Datagram,
+}
+
+/// Binds a socket and does not listen on it: other programs meet EADDRINUSE, and a connection that no rule diverts
+/// (from ::1, say) is refused instead of hanging. Port 0 takes a free one; see [`port`].
+pub fn bind(transport: Transport, address: SocketAddr) -> SysResult<OwnedFd> {
+    match bind_once(transport, address, Reuse::No) {
+        // connections of a server that is gone stand in TIME_WAIT for a minute; a listening socket is still refused
+        Err(e) if e.errno == Errno::EADDRINUSE && transport == Transport::Stream => {
+            bind_once(transport, address, Reuse::Yes)
+        }
+        done => done,
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reuse {
+    Yes,
+    No,
+}
+
+fn bind_once(transport: Transport, address: SocketAddr, reuse: Reuse) -> SysResult<OwnedFd> {
+    let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    let (kind, protocol) = match transport {
+        Transport::Stream => (SockType::Stream, SockProtocol::Tcp),
+        Transport::Datagram => (SockType::Datagram, SockProtocol::Udp),
+    };
+    let call = || format!("bind({protocol:?}, {address})");
+    let fd = named(nix::sys::socket::socket(family, kind, SockFlag::SOCK_CLOEXEC, protocol), call)?;
+    if address.is_ipv6() {
+        named(setsockopt(&fd, sockopt::Ipv6V6Only, &true), call)?;
+    }
+    if reuse == Reuse::Yes {
+        named(setsockopt(&fd, sockopt::ReuseAddr, &true), call)?;
+    }
+    named(nix::sys::socket::bind(fd.as_raw_fd(), &SockaddrStorage::from(address)), call)?;
+    Ok(fd)
+}
+
+/// The port to which a socket is bound.
+pub fn port(fd: &OwnedFd) -> SysResult<u16> {
+    let socket = named_io(fd.try_clone().map(std::net::UdpSocket::from), || "dup(socket)".into())?;
+    named_io(socket.local_addr(), || "getsockname(socket)".into()).map(|address| address.port())
+}
