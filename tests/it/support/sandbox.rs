@@ -120,6 +120,13 @@ impl Sandbox {
         output(self.command("nsenter").args(["--net=/run/netns/outside", "bash", "-c", script]))
     }
 
+    /// The pids, on this machine, of what runs below the sandbox's process 1 with exactly this command line.
+    pub fn in_pids(&self, command_line: &str) -> Vec<String> {
+        let found = super::snapshot::processes(self.pid);
+        let words = found.iter().filter_map(|line| line.split_once(' '));
+        words.filter(|(_, line)| line.trim_end() == command_line).map(|(pid, _)| pid.to_owned()).collect()
+    }
+
     /// The sandbox's own directory in each cgroup hierarchy, as the machine sees it.
     pub fn cgroup_branches(&self) -> Vec<PathBuf> {
         let is_branch = |dir: &&Path| dir.file_name().unwrap().to_str().unwrap().starts_with("sandbox-");

@@ -110,7 +110,7 @@ fn mounts(text: &str) -> Vec<String> {
 }
 
 /// Every process that lives in the sandbox's pid namespace or below it, or holds its network namespace.
-fn processes(pid: u32) -> Vec<String> {
+pub fn processes(pid: u32) -> Vec<String> {
     let namespace = |pid: &str, kind: &str| fs::read_link(format!("/proc/{pid}/ns/{kind}")).ok();
     let wanted = [namespace(&pid.to_string(), "pid"), namespace(&pid.to_string(), "net")];
     let mut found = Vec::new();
