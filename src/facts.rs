@@ -4,7 +4,7 @@
 use crate::error::{Error, Result};
 use crate::id::{ContainerId, HostPath};
 use crate::mount::probe;
-use crate::{cgroup, net, plan, security};
+use crate::{cgroup, mount, plan, security};
 use oci_spec::runtime::Spec;
 use crate::spec::device::{DeviceKind, DeviceNode};
 use crate::spec::{Caller, GeneratedFiles, IdRange, JoinedNamespaces, Lsm, RunRequest, SpecFacts};
@@ -24,6 +24,11 @@ pub fn cgroup_parent(roots: &Roots) -> String {
     }
 }
 
+/// A container's cgroup, below each hierarchy.
+pub fn cgroup_path(roots: &Roots, id: &ContainerId) -> String {
+    format!("/{}/{id}", cgroup_parent(roots))
+}
+
 /// What `spec::build` must know. `image` is the image's root, where it could be looked into.
 pub fn for_spec(roots: &Roots, id: &ContainerId, request: &RunRequest, image: Option<&Root>) -> Result<SpecFacts> {
     let life = roots.life(id);
@@ -34,7 +39,7 @@ pub fn for_spec(roots: &Roots, id: &ContainerId, request: &RunRequest, image: Op
         rootfs: life.child("rootfs"),
         passwd: text("/etc/passwd")?,
         group: text("/etc/group")?,
-        cgroup_path: format!("/{}/{id}", cgroup_parent(roots)),
+        cgroup_path: cgroup_path(roots, id),
         host_hostname: host::hostname()?,
         generated_files: generated_files(&life),
         volumes: BTreeMap::new(),
@@ -56,12 +61,20 @@ pub fn for_spec(roots: &Roots, id: &ContainerId, request: &RunRequest, image: Op
 }
 
 /// What `plan::build` must know.
-pub fn for_plan(spec: &Spec, image: Option<&Root>, cgroup: &str, net: net::plan::NetFacts) -> Result<plan::Facts> {
+pub fn for_plan(spec: &Spec, image: Option<&Root>, cgroup: &str) -> Result<plan::Facts> {
     Ok(plan::Facts {
         mount: probe::facts(spec, image),
         cgroup: cgroup::probe::probe(cgroup)?,
         security: security::probe::probe()?,
-        net,
+    })
+}
+
+/// What `plan::build_exec` must know: nothing is mounted.
+pub fn for_exec(cgroup: &str) -> Result<plan::Facts> {
+    Ok(plan::Facts {
+        mount: mount::plan::Facts::default(),
+        cgroup: cgroup::probe::probe(cgroup)?,
+        security: security::probe::probe()?,
     })
 }
 

@@ -1,17 +1,15 @@
 //! minirun: a minimal container runtime. The map of the code is `src/README.md`; a test holds the layers it draws.
 
 // lowest first: arrows only point down
-pub mod cli;
 pub mod error;
 pub mod id;
-pub mod net;
-pub mod image;
-pub mod ops;
+pub mod security;
 pub mod shell;
 
 pub mod sys;
 
 pub mod cgroup;
+pub mod image;
 pub mod mount;
 pub mod net;
 pub mod security;
@@ -27,3 +25,5 @@ pub mod explain;
 pub mod monitor;
 
 pub mod ops;
+
+pub mod cli;

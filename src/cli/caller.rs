@@ -2,7 +2,7 @@
 //! The only place that reads them; everything below gets them as values.
 #![allow(clippy::disallowed_methods)]
 
-use crate::error::{Error, Result};
+use crate::error::{Errno, Error, Result};
 use crate::id::HostPath;
 use crate::spec::{env, mount};
 use std::io::Read as _;
@@ -18,15 +18,16 @@ pub(super) fn words() -> Vec<std::ffi::OsString> {
 
 /// The directory that relative paths start from. A deleted one matters only to who uses a relative path.
 pub(super) fn directory() -> Result<String> {
-    let dir = std::env::current_dir()
-        .map_err(|e| Error::user(format!("the current directory: {e}")).hint("cd to a directory that exists"))?;
+    let dir = std::env::current_dir().map_err(|e| {
+        Error::user(format!("the current directory: {}", reason(&e))).hint("cd to a directory that exists")
+    })?;
     dir.into_os_string().into_string().map_err(|dir| Error::user(format!("the current directory {dir:?} is not UTF-8")))
 }
 
 /// A path on this host, as given on the command line.
 pub(super) fn path(text: &str) -> Result<HostPath> {
     if text.is_empty() {
-        return Err(Error::user("an empty path"));
+        return Err(Error::user("the path is empty").hint("name a file or directory"));
     }
     if text.starts_with('/') { HostPath::parse(text) } else { mount::host_path(text, &directory()?) }
 }
@@ -44,6 +45,14 @@ pub(super) fn environment(files: &[String], words: &[String]) -> Result<Vec<Stri
     Ok(variables)
 }
 
+/// The kernel's words, or the library's where it is none of the kernel's (not UTF-8).
+fn reason(error: &std::io::Error) -> String {
+    match error.raw_os_error() {
+        Some(code) => Errno::from_raw(code).desc().to_lowercase(),
+        None => error.to_string(),
+    }
+}
+
 fn read(file: &str) -> Result<String> {
     /// Many times what execve(2) takes (ARG_MAX, 2 MiB of the usual stack).
     const LONGEST: u64 = 16 << 20;
@@ -51,7 +60,7 @@ fn read(file: &str) -> Result<String> {
     let limit = LONGEST + 1;
     std::fs::File::open(file)
         .and_then(|opened| opened.take(limit).read_to_string(&mut content))
-        .map_err(|e| Error::user(format!("{file}: {e}").to_lowercase()).hint("--env-file names a text file"))?;
+        .map_err(|e| Error::user(format!("{file}: {}", reason(&e))).hint("--env-file names a text file"))?;
     if content.len() as u64 > LONGEST {
         return Err(Error::user(format!("{file} is longer than 16 MiB")));
     }

@@ -7,9 +7,8 @@ use crate::ops::image;
 use clap::Subcommand;
 
 /// Show by experiment how containers work
-///
-/// Example: minirun demo kernel hello busybox
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example: minirun demo kernel hello busybox")]
 pub(super) struct Args {
     #[command(subcommand)]
     demo: Demo,

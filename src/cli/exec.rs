@@ -1,15 +1,16 @@
 //! `minirun exec`.
 
 use super::{caller, ui};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::ops::Roots;
 use crate::ops::run::{self, ExecRequest};
 
 /// Run a command in a running container, as confined as the container is
-///
-/// Example: minirun exec -it web sh
 #[derive(Debug, clap::Args)]
-#[command(override_usage = "minirun exec [OPTIONS] CONTAINER COMMAND [ARG...]")]
+#[command(
+    override_usage = "minirun exec [OPTIONS] CONTAINER COMMAND [ARG...]",
+    after_help = "Example: minirun exec -it web sh"
+)]
 pub(super) struct Args {
     /// Keep the standard input open
     #[arg(short, long)]
@@ -33,7 +34,7 @@ pub(super) struct Args {
     #[arg(long)]
     privileged: bool,
     /// A name, an id or the unique beginning of one, and the command
-    #[arg(required = true, num_args = 2.., value_names = ["CONTAINER", "COMMAND"])]
+    #[arg(required = true, value_name = "CONTAINER")]
     words: Vec<String>,
 }
 
@@ -42,6 +43,9 @@ pub(super) fn main(mut args: Args, roots: &Roots) -> Result<u8> {
         return Err(Error::user("-t needs a terminal and the standard input is none").hint("leave out -t"));
     }
     let container = args.words.remove(0);
+    if args.words.is_empty() {
+        return Err(Error::new(Kind::Usage, "missing COMMAND").hint(format!("minirun exec -it {container} sh")));
+    }
     run::exec(
         roots,
         &ExecRequest {
@@ -54,5 +58,6 @@ pub(super) fn main(mut args: Args, roots: &Roots) -> Result<u8> {
             tty: args.tty,
             privileged: args.privileged,
         },
+        &ui::Bars::new(ui::Show::Nothing),
     )
 }

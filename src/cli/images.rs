@@ -6,9 +6,8 @@ use crate::ops::Roots;
 use crate::ops::image::{self, ImageRow};
 
 /// List images
-///
-/// Example: minirun images
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example: minirun images")]
 pub(super) struct Args {
     /// Ids alone
     #[arg(short, long)]

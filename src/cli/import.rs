@@ -6,9 +6,8 @@ use crate::ops::Roots;
 use crate::ops::image::{self, Input};
 
 /// Make an image of one layer from a root file system in a tar archive
-///
-/// Example: mmdebstrap --variant=minbase bookworm - | minirun import - debian
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example: mmdebstrap --variant=minbase bookworm - | minirun import - debian")]
 pub(super) struct Args {
     /// The archive, gzip or zstd too; `-` is the standard input
     #[arg(value_name = "FILE|-")]

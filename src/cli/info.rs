@@ -5,9 +5,8 @@ use crate::error::Result;
 use crate::ops::{Roots, system};
 
 /// Show what this host offers and where minirun keeps its things
-///
-/// Example: minirun info
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example: minirun info")]
 pub(super) struct Args {}
 
 pub(super) fn main(_args: &Args, roots: &Roots) -> Result<u8> {

@@ -6,9 +6,8 @@ use crate::ops::Roots;
 use crate::ops::container;
 
 /// Show all that is known of containers or images, as JSON
-///
-/// Example: minirun inspect web
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example: minirun inspect web")]
 pub(super) struct Args {
     /// Containers first, then images
     #[arg(required = true, value_name = "NAME")]

@@ -6,9 +6,8 @@ use crate::ops::Roots;
 use crate::ops::image::{self, Input};
 
 /// Load images from a docker archive, an OCI archive or the directory of an OCI layout
-///
-/// Example: minirun load -i busybox.tar
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example: minirun load -i busybox.tar")]
 pub(super) struct Args {
     /// Read FILE, or a directory, instead of the standard input
     #[arg(short, long, value_name = "FILE")]

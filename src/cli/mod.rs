@@ -91,14 +91,13 @@ fn from_argv() -> Result<u8, Failure> {
         return ui::print(usage::INTRODUCTION).map(|()| 0).map_err(plain);
     }
     let mut command = command();
-    command.build();
     let words = words::in_clap_grammar(&argv, &command);
-    let name = words.iter().skip(1).find_map(|word| command.find_subcommand(word)).map(|c| c.get_name().to_owned());
+    let name = usage::path(&words, &command).get(1).map(|sub| sub.get_name().to_owned());
     let fail = |error: Error| Failure { code: code_of(&error, name.as_deref()), error };
-    let parsed = command.try_get_matches_from(words).and_then(|matches| Cli::from_arg_matches(&matches));
+    let parsed = command.try_get_matches_from_mut(&words).and_then(|matches| Cli::from_arg_matches(&matches));
     match parsed {
         Ok(cli) => dispatch(cli).map_err(fail),
-        Err(e) => usage::answer(&e, name.as_deref()).map_err(fail),
+        Err(e) => usage::answer(&e, &words, command).map_err(fail),
     }
 }
 
@@ -128,7 +127,9 @@ fn code_of(error: &Error, command: Option<&str>) -> u8 {
 }
 
 fn dispatch(cli: Cli) -> Result<u8> {
-    let roots: Roots = ops::roots(cli.root.as_deref(), cli.state.as_deref())?;
+    // a variable that is set to nothing is as good as not set
+    let dir = |dir: Option<String>| dir.filter(|dir| !dir.is_empty()).map(|dir| caller::path(&dir)).transpose();
+    let roots: Roots = ops::roots(dir(cli.root)?, dir(cli.state)?)?;
     match cli.command {
         None => ui::print(usage::INTRODUCTION).map(|()| 0),
         Some(Sub::Run(args)) => run::main(&args, &roots),

@@ -6,10 +6,8 @@ use crate::ops::Roots;
 use crate::ops::container::{self, ContainerRow};
 
 /// List containers
-///
-/// Example: minirun ps -a
 #[derive(Debug, clap::Args)]
-#[command(visible_alias = "ls")]
+#[command(after_help = "Example: minirun ps -a")]
 pub(super) struct Args {
     /// Those that have ended, too
     #[arg(short, long)]

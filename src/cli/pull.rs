@@ -6,9 +6,8 @@ use crate::ops::Roots;
 use crate::ops::image;
 
 /// Get images from a registry
-///
-/// Example: minirun pull alpine
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example: minirun pull alpine")]
 pub(super) struct Args {
     /// Take the image for another platform: linux/arm64
     #[arg(long, value_name = "OS/ARCH")]

@@ -5,9 +5,8 @@ use crate::error::Result;
 use crate::ops::{Roots, system};
 
 /// Undo what killed commands left behind
-///
-/// Example: minirun repair
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example: minirun repair")]
 pub(super) struct Args {}
 
 pub(super) fn main(_args: &Args, roots: &Roots) -> Result<u8> {

@@ -6,9 +6,8 @@ use crate::ops::Roots;
 use crate::ops::container::{self, Force};
 
 /// Remove containers
-///
-/// Example: minirun rm -f web
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example: minirun rm -f web")]
 pub(super) struct Args {
     /// Kill it first where it runs
     #[arg(short, long)]
@@ -22,7 +21,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn main(args: &Args, roots: &Roots) -> Result<u8> {
-    let force = if args.force { Force::Kill } else { Force::No };
+    let force = if args.force { Force::Yes } else { Force::No };
     Ok(each(&args.containers, |name| {
         container::remove(roots, name, force)?;
         ui::line(name)

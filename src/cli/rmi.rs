@@ -7,9 +7,8 @@ use crate::ops::container::Force;
 use crate::ops::image::{self, Removed};
 
 /// Remove images
-///
-/// Example: minirun rmi alpine
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example: minirun rmi alpine")]
 pub(super) struct Args {
     /// Even where containers that have ended use it
     #[arg(short, long)]
@@ -19,7 +18,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn main(args: &Args, roots: &Roots) -> Result<u8> {
-    let force = if args.force { Force::Kill } else { Force::No };
+    let force = if args.force { Force::Yes } else { Force::No };
     Ok(each(&args.images, |name| {
         for removed in image::remove(roots, name, force)? {
             match removed {

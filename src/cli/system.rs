@@ -6,9 +6,8 @@ use crate::ops::{self, Roots};
 use clap::Subcommand;
 
 /// Look after everything at once
-///
-/// Example: minirun system reset
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example: minirun system reset")]
 pub(super) struct Args {
     #[command(subcommand)]
     command: System,

@@ -15,10 +15,24 @@ const WARNING: Style = AnsiColor::Yellow.on_default().bold();
 const HINT: Style = AnsiColor::Cyan.on_default().bold();
 const DIM: Style = Style::new().dimmed();
 
-/// A result on stdout, as it is.
+/// A result on stdout: as it is for another program, with control characters made visible on a terminal.
 pub fn print(text: &str) -> Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    if !stdout.is_terminal() {
+        return written(stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()));
+    }
+    let lines: Vec<Cow<'_, str>> = text.split('\n').map(printable).collect();
+    written(stdout.write_all(lines.join("\n").as_bytes()).and_then(|()| stdout.flush()))
+}
+
+/// Help, in colour where there is any.
+pub fn help(text: &impl std::fmt::Display) -> Result<()> {
     let mut stdout = anstream::stdout();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+    written(write!(stdout, "{text}").and_then(|()| stdout.flush()))
+}
+
+fn written(result: std::io::Result<()>) -> Result<()> {
+    match result {
         // `minirun ps | head -1`: who reads no further has what they wanted
         Err(e) if e.kind() == ErrorKind::BrokenPipe => std::process::exit(0),
         Err(e) => Err(Error::host(format!("writing to the standard output: {e}"))),
@@ -57,12 +71,15 @@ fn stderr(text: &str) {
     let _ = anstream::stderr().write_all(text.as_bytes());
 }
 
-/// The text with control characters made visible: a name from an image must not move the cursor or set the title.
+/// The text with control characters made visible: a name from an image must not move the cursor, set the title or
+/// turn the direction of writing (CVE-2021-42574).
 pub fn printable(text: &str) -> Cow<'_, str> {
-    if !text.contains(|c: char| c.is_control()) {
+    let steers =
+        |c: char| (c.is_control() && c != '\t') || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    if !text.contains(steers) {
         return Cow::Borrowed(text);
     }
-    let visible = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+    let visible = |c: char| if steers(c) { c.escape_default().to_string() } else { c.to_string() };
     Cow::Owned(text.chars().map(visible).collect())
 }
 
@@ -77,7 +94,7 @@ pub fn table(header: &[&str], rows: &[Vec<String>]) -> Result<()> {
 }
 
 fn layout(header: &[&str], rows: &[Vec<String>], columns: Option<usize>) -> String {
-    let clean = |row: &Vec<String>| row.iter().map(|cell| printable(cell).into_owned()).collect::<Vec<_>>();
+    let clean = |row: &Vec<String>| row.iter().map(|cell| printable(cell).replace('\t', " ")).collect::<Vec<_>>();
     let mut lines: Vec<Vec<String>> = vec![header.iter().map(|cell| (*cell).to_owned()).collect()];
     lines.extend(rows.iter().map(clean));
     let widest = |column: usize| lines.iter().filter_map(|l| l.get(column)).map(|c| c.chars().count()).max();
@@ -153,9 +170,23 @@ pub enum Show {
     Nothing,
 }
 
+/// When the next step of a trace is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pace {
+    Free,
+    OnEnter,
+}
+
+/// Waits for a line on stdin; its end means that nobody will press Enter any more, and so goes on.
+fn next_line() -> Result<()> {
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line).map(drop).map_err(|e| Error::host(format!("reading the standard input: {e}")))
+}
+
 /// Progress bars on stderr, where it is a terminal; elsewhere only warnings and traces.
 #[derive(Debug)]
 pub struct Bars {
+    pace: Pace,
     all: MultiProgress,
     tasks: Mutex<BTreeMap<String, ProgressBar>>,
     visible: bool,
@@ -164,7 +195,12 @@ pub struct Bars {
 impl Bars {
     pub fn new(show: Show) -> Bars {
         let visible = show == Show::Bars && std::io::stderr().is_terminal();
-        Bars { all: MultiProgress::new(), tasks: Mutex::default(), visible }
+        Bars { pace: Pace::Free, all: MultiProgress::new(), tasks: Mutex::default(), visible }
+    }
+
+    /// The same, with a traced step only when Enter is pressed.
+    pub fn at_pace(self, pace: Pace) -> Bars {
+        Bars { pace, ..self }
     }
 
     fn with_task(&self, task: &str, act: impl FnOnce(&ProgressBar)) {
@@ -209,8 +245,9 @@ impl Progress for Bars {
         self.above(|| warning(message));
     }
 
-    fn trace(&self, text: &str) {
-        self.above(|| stderr(&format!("{DIM}+{DIM:#} {}\n", printable(text))));
+    fn trace(&self, text: &str, why: &str) -> Result<()> {
+        self.above(|| stderr(&format!("{DIM}+{DIM:#} {}  {DIM}# {why}{DIM:#}\n", printable(text))));
+        if self.pace == Pace::OnEnter { next_line() } else { Ok(()) }
     }
 }
 
@@ -246,7 +283,12 @@ mod tests {
 
     #[test]
     fn text_from_outside_cannot_steer_the_terminal() {
-        for (text, want) in [("plain ä", "plain ä"), ("a\x1b]0;x\x07", "a\\u{1b}]0;x\\u{7}"), ("a\nb", "a\\nb")] {
+        for (text, want) in [
+            ("plain ä", "plain ä"),
+            ("a\x1b]0;x\x07", "a\\u{1b}]0;x\\u{7}"),
+            ("a\nb", "a\\nb"),
+            ("x\u{202e}y", "x\\u{202e}y"),
+        ] {
             assert_eq!(printable(text), want);
         }
     }

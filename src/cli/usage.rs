@@ -33,11 +33,11 @@ Images:
   pull       Get images from a registry             minirun pull alpine
   images     List images                            minirun images
   load       Load an archive or OCI layout          minirun load -i busybox.tar
-  import     Make an image of a root file system    minirun import root.tar debian
+  import     Make an image of a root file system    minirun import d.tar debian
   rmi        Remove images                          minirun rmi alpine
 
 To learn from:
-  run --explain   Print the steps, do nothing       minirun run --explain busybox
+  run --explain   Print the steps, do nothing       minirun run --explain hello
   demo kernel     Show that all share one kernel    minirun demo kernel hello
 
 Housekeeping:
@@ -54,11 +54,37 @@ Options:
 ";
 
 /// Help and version are results; anything else that clap says is an error of one line and a hint.
-pub(super) fn answer(error: &clap::Error, command: Option<&str>) -> Result<u8> {
+pub(super) fn answer(error: &clap::Error, words: &[String], mut command: clap::Command) -> Result<u8> {
+    command.build();
     match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => ui::print(&error.render().ansi().to_string()).map(|()| 0),
-        _ => Err(explain(error, command)),
+        ErrorKind::DisplayVersion => ui::help(&error.render().ansi()).map(|()| 0),
+        ErrorKind::DisplayHelp => ui::help(&help(words, &command).ansi()).map(|()| 0),
+        _ => Err(explain(error, path(words, &command).get(1).map(|sub| sub.get_name()))),
     }
+}
+
+/// `-h` shows the common flags, `--help` and `help COMMAND` all of them; both a line each, which clap's own long
+/// help is not.
+fn help(words: &[String], command: &clap::Command) -> clap::builder::StyledStr {
+    let Some(named) = path(words, command).last().copied() else { return clap::builder::StyledStr::new() };
+    let mut named = named.clone();
+    if !words.iter().any(|word| word == "-h") {
+        let all = named.get_after_long_help().or(named.get_after_help()).cloned().unwrap_or_default();
+        named = named.mut_args(|arg| arg.hide_short_help(false)).after_help(all);
+    }
+    // clap says "see more with '--help'", here as there
+    let mut named = named.mut_arg("help", |arg| arg.help("Print help, --help all of it"));
+    named.render_help()
+}
+
+/// The command and the subcommands that the words name, one in the other.
+pub(super) fn path<'a>(words: &[String], command: &'a clap::Command) -> Vec<&'a clap::Command> {
+    let mut path = vec![command];
+    for word in words.iter().skip(1).take_while(|word| *word != "--").filter(|word| *word != "help") {
+        let sub = path.last().and_then(|last| last.find_subcommand(word));
+        path.extend(sub);
+    }
+    path
 }
 
 fn explain(error: &clap::Error, command: Option<&str>) -> Error {
@@ -80,9 +106,14 @@ fn explain(error: &clap::Error, command: Option<&str>) -> Error {
             };
             usage(format!("unknown flag {flag}")).hint(hint)
         }
-        (ErrorKind::MissingRequiredArgument, Some(missing)) => usage(format!("missing {missing}")).hint(see),
+        (ErrorKind::MissingRequiredArgument, Some(missing)) => {
+            usage(format!("missing {}", missing.replace(['<', '>', '.'], ""))).hint(see)
+        }
         (ErrorKind::InvalidSubcommand, _) => {
             let word = context(error, ContextKind::InvalidSubcommand).unwrap_or_default();
+            if let Some((_, instead)) = LATER.iter().find(|(known, _)| *known == word) {
+                return usage(format!("{word} is not supported yet")).hint(*instead);
+            }
             let hint = match context(error, ContextKind::SuggestedSubcommand) {
                 Some(near) => format!("did you mean {}?", near.replace(", ", " or ")),
                 None => format!("{see} lists the commands"),
@@ -95,6 +126,42 @@ fn explain(error: &clap::Error, command: Option<&str>) -> Error {
         _ => usage(first_line(&error.render().to_string())).hint(see),
     }
 }
+
+/// docker's commands that are still to come, and what does it meanwhile.
+const LATER: [(&str, &str); 32] = [
+    ("attach", "run it without -d"),
+    ("build", "rootfs-builder makes images from the recipes in images/"),
+    ("commit", "rootfs-builder makes images from the recipes in images/"),
+    ("container", "container run, exec, ls, rm and inspect are there"),
+    ("cp", "mount a directory with -v"),
+    ("create", "minirun run does both"),
+    ("diff", "mount a directory with -v"),
+    ("events", "minirun ps -a"),
+    ("export", "minirun exec NAME tar -c / > FILE, where the image has tar"),
+    ("history", "minirun inspect IMAGE"),
+    ("image", "image ls, rm, load, import and pull are there"),
+    ("kill", "minirun rm -f NAME"),
+    ("login", "leave it out: public images need none"),
+    ("logout", "nobody is logged in"),
+    ("logs", "run it without -d"),
+    ("network", "--network bridge, none, host and container:NAME are there"),
+    ("pause", "minirun rm -f NAME"),
+    ("port", "minirun ps shows the ports"),
+    ("push", "skopeo copies from the OCI layout below --root"),
+    ("rename", "choose it with run --name"),
+    ("restart", "minirun rm -f NAME, then run it again"),
+    ("save", "skopeo copies from the OCI layout below --root"),
+    ("search", "look at the registry's web page"),
+    ("start", "minirun run"),
+    ("stats", "minirun inspect NAME has the path of its cgroup"),
+    ("stop", "minirun rm -f NAME"),
+    ("tag", "name it when it is loaded or imported"),
+    ("top", "minirun exec NAME ps, or ps on the host"),
+    ("unpause", "minirun rm -f NAME"),
+    ("update", "give the limits to run"),
+    ("volume", "run -v NAME:DIR makes volumes"),
+    ("wait", "run it without -d"),
+];
 
 fn context(error: &clap::Error, kind: ContextKind) -> Option<String> {
     match error.get(kind)? {
@@ -116,8 +183,7 @@ mod tests {
     use crate::cli::{command, words};
 
     fn answer_to(line: &str) -> Error {
-        let mut command = command();
-        command.build();
+        let command = command();
         let argv: Vec<String> = line.split(' ').map(str::to_owned).collect();
         let words = words::in_clap_grammar(&argv, &command);
         let name = argv.get(1).filter(|name| command.find_subcommand(name).is_some()).cloned();
@@ -139,13 +205,47 @@ mod tests {
         assert!(HELP.lines().all(|line| line.chars().count() <= 80));
     }
 
+    fn help_of(line: &str) -> String {
+        let mut command = command();
+        command.build();
+        let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
+        help(&words, &command).to_string()
+    }
+
+    #[test]
+    fn the_short_help_of_run_is_one_screen_and_the_long_one_has_it_all() {
+        let short = help_of("m run -h");
+        assert!(short.lines().count() <= 40, "{short}");
+        let long = help_of("m run --help");
+        for part in ["Container:", "Process:", "Files:", "Network:", "Limits:", "Security:", "Look inside:", "--sysctl"]
+        {
+            assert!(long.contains(part), "{part}");
+        }
+        assert_eq!(help_of("m help run"), long);
+        assert!(!short.contains("--sysctl") && long.lines().all(|line| line.chars().count() <= 100), "{long}");
+    }
+
+    #[test]
+    fn every_command_has_an_example_but_version() {
+        for sub in command().get_subcommands().map(|sub| sub.get_name().to_owned()).filter(|name| name != "version") {
+            assert!(help_of(&format!("m {sub} --help")).contains("Example"), "{sub}");
+        }
+    }
+
+    #[test]
+    fn what_is_to_come_is_not_there_yet() {
+        let command = command();
+        assert!(LATER.iter().all(|(name, _)| command.find_subcommand(name).is_none()));
+    }
+
     #[test]
     fn mistakes_get_one_line_and_a_hint() {
         for (line, message, hint) in [
             ("m run --bogus x", "unknown flag --bogus", "minirun run --help lists the flags"),
             ("m run --interactiv x", "unknown flag --interactiv", "did you mean --interactive?"),
             ("m run --volumes-from=a x", "--volumes-from is not supported yet", "give each container the same -v"),
-            ("m rm", "missing <CONTAINER>...", "minirun rm --help"),
+            ("m rm", "missing CONTAINER", "minirun rm --help"),
+            ("m stop web", "stop is not supported yet", "minirun rm -f NAME"),
             ("m rmm", "unknown command rmm", "did you mean rmi or rm?"),
             ("m system", "system needs a command", "minirun system --help"),
             (

@@ -23,7 +23,8 @@ const LONG_FORMS: [(&str, &str, &str); 13] = [
 /// Commands whose first word ends their flags.
 const ENDS_FLAGS: [&str; 2] = ["run", "exec"];
 
-/// The words in clap's grammar. `command` must be built (`Command::build`).
+/// The words in clap's grammar. `command` need not be built: --help, which it has not then, ends the scan like an
+/// unknown flag, and is clap's to answer.
 pub(super) fn in_clap_grammar(words: &[String], command: &Command) -> Vec<String> {
     let Some((name, rest)) = words.split_first() else { return Vec::new() };
     let mut done = vec![name.clone()];
@@ -123,7 +124,11 @@ fn one_flag(word: &str, arg: &Arg) -> Option<String> {
     }
     match word.split_once('=') {
         Some((flag, "true" | "1" | "t" | "T" | "TRUE" | "True")) => Some(flag.to_owned()),
-        Some((_, "false" | "0" | "f" | "F" | "FALSE" | "False")) => None,
+        // in `-it=false` the value is the last one's
+        Some((flag, "false" | "0" | "f" | "F" | "FALSE" | "False")) => {
+            let others = flag.strip_suffix(|_: char| true).filter(|rest| !flag.starts_with("--") && rest.len() > 1);
+            others.map(str::to_owned)
+        }
         // anything else is clap's to refuse
         _ => Some(word.to_owned()),
     }
@@ -143,8 +148,7 @@ mod tests {
     use super::*;
 
     fn translated(line: &str) -> String {
-        let mut command = crate::cli::command();
-        command.build();
+        let command = crate::cli::command();
         let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
         in_clap_grammar(&words, &command).join(" ")
     }
@@ -166,6 +170,10 @@ mod tests {
             ("m run --explain x", "m run --explain -- x"),
             ("m run --explain=json x", "m run --explain=json -- x"),
             ("m run -- x --rm", "m run -- x --rm"),
+            ("m run --rm --help x", "m run --rm --help x"),
+            ("m run x --help", "m run -- x --help"),
+            ("m --help", "m --help"),
+            ("m -V", "m -V"),
             ("m run --rm --bogus x", "m run --rm --bogus x"),
             ("m run --entrypoint", "m run --entrypoint"),
             ("m run --name -- x", "m run --name -- -- x"),
@@ -185,6 +193,9 @@ mod tests {
             ("m run --rm=true x", "m run --rm -- x"),
             ("m run --rm=false x", "m run -- x"),
             ("m run -i=true -t=false x", "m run -i -- x"),
+            ("m run -it=false x", "m run -i -- x"),
+            ("m run -it=true x", "m run -it -- x"),
+            ("m run --rm=maybe x", "m run --rm=maybe -- x"),
             ("m rm --force=true a", "m rm --force a"),
             ("m rm a --force=false", "m rm a"),
         ] {

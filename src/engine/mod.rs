@@ -62,9 +62,7 @@ fn apply(step: &Step, slots: &mut Slots, init: Option<Pid>) -> Result<()> {
         Step::Mount(step) => mount::apply::apply(step, &mut slots.root),
         Step::Cgroup(step) => cgroup::apply::apply(step),
         Step::Security(step) => security::apply::apply(step),
-        Step::Net(step) => {
-            net::apply::apply(std::slice::from_ref(step), init, &mut slots.held).map_err(|(_, error)| error)
-        }
+        Step::Net(step) => net_batch(std::slice::from_ref(step), slots, init).map_err(|(_, error)| error),
         Step::MakeDirectory { path } => Ok(fs::mkdir_all(path.as_path(), 0o700)?),
         Step::WriteFile { path, content } => Ok(fs::write_new(path.as_path(), content.as_bytes(), 0o644)?),
         Step::JoinNamespace { namespace, path } => {
@@ -88,6 +86,12 @@ fn apply(step: &Step, slots: &mut Slots, init: Option<Pid>) -> Result<()> {
     }
 }
 
+/// Network steps in a row leave as one batch. The error comes with the index of its step.
+fn net_batch(steps: &[net::step::Step], slots: &mut Slots, init: Option<Pid>) -> Result<(), (usize, Error)> {
+    let init = init.map(|pid| nix::unistd::Pid::from_raw(pid.0));
+    net::apply::apply(steps, init, &mut slots.held).map_err(Into::into)
+}
+
 /// Takes back what a plan left, backwards. What is gone already is no error; what cannot be removed is returned.
 pub fn undo(undos: &[Undo]) -> Vec<Error> {
     undos.iter().rev().filter_map(|one| undo_one(one).err()).collect()
@@ -99,6 +103,10 @@ fn undo_one(undo: &Undo) -> Result<()> {
         Undo::Cgroup(undo) => cgroup::apply::undo(undo),
         Undo::Security(undo) => security::apply::undo(undo),
         Undo::Net(undo) => net::apply::undo(undo),
+        Undo::ReturnLeases { state, container } => {
+            let networks = net::record::Networks::lock(state)?;
+            net::lease::release(&networks, container).map(drop)
+        }
         Undo::RemoveTree { path } => Ok(fs::remove_tree(path.as_path())?),
     }
 }

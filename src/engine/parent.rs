@@ -1,6 +1,6 @@
 //! The monitor's side: prepares, clones init, does the host's steps meanwhile, and opens the barrier.
 
-use super::{FromInit, Observer, Slots, apply, child, in_step};
+use super::{FromInit, Observer, Slots, apply, child, in_step, net_batch};
 use crate::error::{Error, Result};
 use crate::plan::step::{Namespace, Step};
 use crate::plan::{Phase, Plan};
@@ -92,11 +92,26 @@ fn clone(plan: &Plan, slots: &mut Slots, namespaces: &[Namespace], watched: bool
 }
 
 fn host(plan: &Plan, slots: &mut Slots, init: Pid, observer: &mut dyn Observer) -> Result<()> {
-    for (index, step) in plan.host.iter().enumerate() {
-        observer.before(step)?;
-        apply(step, slots, Some(init)).map_err(|error| in_step(plan, Phase::Host, index, error))?;
+    let mut done = 0;
+    while done < plan.host.len() {
+        let rest = &plan.host[done..];
+        let row: Vec<_> = rest.iter().map_while(net_step).take(if observer.watches() { 1 } else { rest.len() }).collect();
+        observer.before(&rest[0])?;
+        match row.len() {
+            0 => apply(&rest[0], slots, Some(init)).map_err(|error| (0, error)),
+            _ => net_batch(&row, slots, Some(init)),
+        }
+        .map_err(|(index, error)| in_step(plan, Phase::Host, done + index, error))?;
+        done += row.len().max(1);
     }
     Ok(())
+}
+
+fn net_step(step: &Step) -> Option<crate::net::step::Step> {
+    match step {
+        Step::Net(step) => Some(step.clone()),
+        _ => None,
+    }
 }
 
 /// Lets init go on, step by step where somebody watches, until it stands at the barrier.

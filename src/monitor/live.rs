@@ -13,11 +13,12 @@ use std::path::Path;
 
 /// The whole of a monitor. `number` is the descriptor of its order.
 pub fn main(number: &str) -> u8 {
-    let (order, control, inherited) = match spawn::receive(number) {
+    let (order, control, mut inherited) = match spawn::receive(number) {
         Ok(received) => received,
         Err(error) => return error.exit_code(),
     };
-    let outcome = detach(order.input).and_then(|()| match &order.task {
+    let streams = spawn::set_streams(order.input, inherited.output.take());
+    let outcome = streams.and_then(|()| detach()).and_then(|()| match &order.task {
         Task::Run(config) => run(&order, config, &control, inherited),
         Task::Exec(_) => exec(&order, &control, inherited),
     });
@@ -30,15 +31,12 @@ pub fn main(number: &str) -> u8 {
     0
 }
 
-/// Away from the caller's session, directory, umask and signals; and from its input, unless the program is to have it.
-fn detach(input: bool) -> Result<()> {
+/// Away from the caller's session, directory, umask and signals.
+fn detach() -> Result<()> {
     process::block_signals()?;
     process::set_name(c"minirun-monitor")?;
     process::setsid()?;
     fs::set_umask(0o022);
-    if !input {
-        spawn::let_go_of_input()?;
-    }
     Ok(process::chdir(Path::new("/"))?)
 }
 
@@ -49,7 +47,7 @@ fn run(order: &Order, config: &Config, control: &OwnedFd, inherited: Inherited) 
     // intent before deed: from here on whoever finds these records can remove everything that comes
     let begun = container::begin(&order.roots, config, &life).and_then(|()| names::claim(&order.roots, &config.name, &config.id));
     let born = begun.and_then(|()| birth(order, &mut life, control, inherited));
-    let exit = match born.and_then(|running| watch(running, control)) {
+    let exit = match born.and_then(|running| watch(&running, control)) {
         Ok(exit) => exit,
         Err(error) => {
             // a container that never ran leaves nothing; what resists is for `repair`, whose records stay
@@ -76,7 +74,7 @@ fn exec(order: &Order, control: &OwnedFd, inherited: Inherited) -> Result<(Exit,
     let mut observer = Trace { watches: order.trace, control };
     let unstarted = engine::create(&order.plan, inherited.console, &mut observer)?;
     let running = started(unstarted.start(&order.plan, &mut observer)?, control)?;
-    Ok((watch(running, control)?, Vec::new()))
+    Ok((watch(&running, control)?, Vec::new()))
 }
 
 fn started(running: Running, control: &OwnedFd) -> Result<Running> {
@@ -88,7 +86,7 @@ fn started(running: Running, control: &OwnedFd) -> Result<Running> {
 
 /// Waits for the program's end, and passes on what the command asks for meanwhile. A command that goes away leaves
 /// the container running.
-fn watch(running: Running, control: &OwnedFd) -> Result<Exit> {
+fn watch(running: &Running, control: &OwnedFd) -> Result<Exit> {
     let mut command_is_there = true;
     loop {
         let fds = [running.pidfd.as_fd(), control.as_fd()];

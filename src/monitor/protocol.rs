@@ -22,6 +22,8 @@ pub struct Order {
     /// Descriptors that the monitor inherits, by number.
     pub control: i32,
     pub console: Option<i32>,
+    /// Where the program's standard output goes instead of the caller's.
+    pub output: Option<i32>,
     /// Locks that are let go as soon as the container has started.
     pub locks: Vec<i32>,
 }

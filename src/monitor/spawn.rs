@@ -21,6 +21,7 @@ pub struct Monitor {
 #[derive(Debug, Default)]
 pub struct Inherited {
     pub console: Option<OwnedFd>,
+    pub output: Option<OwnedFd>,
     pub locks: Vec<OwnedFd>,
 }
 
@@ -30,6 +31,7 @@ pub fn spawn(mut order: Order, inherited: Inherited, cgroup: Option<OwnedFd>, jo
     let (ours, monitors) = socket::pair()?;
     order.control = monitors.as_raw_fd();
     order.console = inherited.console.as_ref().map(|fd| fd.as_raw_fd());
+    order.output = inherited.output.as_ref().map(|fd| fd.as_raw_fd());
     order.locks = inherited.locks.iter().map(|fd| fd.as_raw_fd()).collect();
     let bytes = serde_json::to_vec(&order).map_err(|e| Error::internal(format!("the monitor's order: {e}")))?;
     let memory = sys::memory_file(c"minirun-order", &bytes)?;
@@ -51,7 +53,7 @@ fn become_monitor(memory: &OwnedFd, control: &OwnedFd, inherited: &Inherited, jo
         for step in join {
             crate::cgroup::apply::apply(step)?;
         }
-        for fd in [memory, control].into_iter().chain(&inherited.console).chain(&inherited.locks) {
+        for fd in [memory, control].into_iter().chain(&inherited.console).chain(&inherited.output).chain(&inherited.locks) {
             sys::keep_on_exec(fd)?;
         }
         let args = [ARGV0.to_owned(), memory.as_raw_fd().to_string()];
@@ -71,14 +73,18 @@ pub(super) fn receive(number: &str) -> Result<(Order, OwnedFd, Inherited)> {
     let order: Order = serde_json::from_slice(&bytes).map_err(|e| Error::internal(format!("the monitor's order: {e}")))?;
     let control = sys::inherited(order.control)?;
     let console = order.console.map(sys::inherited).transpose()?;
+    let output = order.output.map(sys::inherited).transpose()?;
     let locks = order.locks.iter().map(|fd| sys::inherited(*fd)).collect::<Result<Vec<_>, _>>()?;
-    Ok((order, control, Inherited { console, locks }))
+    Ok((order, control, Inherited { console, output, locks }))
 }
 
-/// Standard input from /dev/null: without -i the program reads nothing.
-pub(super) fn let_go_of_input() -> Result<()> {
+/// The streams that the program will have: without -i it reads nothing, and its output may go elsewhere.
+pub(super) fn set_streams(input: bool, output: Option<OwnedFd>) -> Result<()> {
+    let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
     let null = fs::open_device_null()?;
-    Ok(sys::redirect_stdio(&[null.as_fd(), std::io::stdout().as_fd(), std::io::stderr().as_fd()])?)
+    let input = if input { stdin.as_fd() } else { null.as_fd() };
+    let output = output.as_ref().map_or(stdout.as_fd(), |fd| fd.as_fd());
+    Ok(sys::redirect_stdio(&[input, output, stderr.as_fd()])?)
 }
 
 /// The three standard streams away from whoever started us: a pipe's reader must see its end.

@@ -306,24 +306,29 @@ fn taken(port: &Published, owner: Option<ContainerId>) -> Taken {
 fn explained(refused: Refused, step: &Step) -> Error {
     let errno = refused.errno;
     let error = Error::from(refused.named(call(step)));
-    match (step, errno) {
-        (_, Errno::EPERM | Errno::EACCES) => {
-            Error { message: format!("creating the network needs root: {}", error.message), ..error }
-                .hint("sudo minirun run …")
-        }
-        // net/bridge/br_if.c, find_portno: BR_MAX_PORTS is 1 << BR_PORT_BITS
-        (Step::AddVeth(veth), Errno::EXFULL) => error.hint(format!(
-            "bridge {} is full: the kernel plugs at most 1024 links into one; use a second network",
-            veth.bridge
-        )),
-        (Step::EnsureBridge { .. } | Step::AddVeth(_), Errno::EOPNOTSUPP) => {
-            error.hint("this kernel lacks bridge or veth: modprobe bridge veth")
-        }
-        (Step::EnsureRuleset { .. }, Errno::ENOENT | Errno::EOPNOTSUPP | Errno::EINVAL) => {
-            error.hint("this kernel lacks nf_tables, nft_nat, nft_fib_inet or nft_masq: modprobe them")
-        }
-        _ => error,
+    if [Errno::EPERM, Errno::EACCES].contains(&errno) {
+        return error.during("creating the network needs root").hint("sudo minirun run …");
     }
+    match hint(step, errno) {
+        Some(hint) => error.hint(hint),
+        None => error,
+    }
+}
+
+fn hint(step: &Step, errno: Errno) -> Option<String> {
+    let missing = [Errno::ENOENT, Errno::EOPNOTSUPP, Errno::EINVAL].contains(&errno);
+    // net/bridge/br_if.c, find_portno: BR_MAX_PORTS is 1 << BR_PORT_BITS
+    if let (Step::AddVeth(veth), Errno::EXFULL) = (step, errno) {
+        let bridge = &veth.bridge;
+        return Some(format!("bridge {bridge} is full, the kernel plugs 1024 links into one: use a second network"));
+    }
+    if let (Step::EnsureBridge { .. } | Step::AddVeth(_), Errno::EOPNOTSUPP) = (step, errno) {
+        return Some("this kernel lacks bridge or veth: modprobe bridge veth".into());
+    }
+    if matches!(step, Step::EnsureRuleset { .. }) && missing {
+        return Some("this kernel lacks nf_tables, nft_nat, nft_masq or nft_fib_inet: modprobe them".into());
+    }
+    None
 }
 
 fn call(step: &Step) -> String {

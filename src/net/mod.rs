@@ -3,11 +3,20 @@
 //! It never starts a process or a thread, and no proxy: the kernel forwards.
 
 pub mod apply;
+pub mod files;
+pub mod lease;
 pub mod names;
 pub mod network;
 pub mod plan;
+pub mod probe;
 pub mod publish;
+pub mod record;
+pub mod remove;
 pub mod ruleset;
 pub mod step;
+pub mod subnet;
 
 mod link;
+
+#[cfg(test)]
+mod live;

@@ -51,6 +51,12 @@ impl Realm {
         mark(&format!("minirun {} {container}", self.tag()))
     }
 
+    /// Whether an alias is [`Realm::container_mark`] of some container.
+    pub fn is_container_mark(&self, alias: &str) -> bool {
+        let rest = alias.strip_prefix(&format!("minirun {} ", self.tag()));
+        rest.is_some_and(|id| !id.starts_with("network "))
+    }
+
     fn tag(&self) -> String {
         self.digits("")
     }
@@ -166,6 +172,9 @@ mod tests {
         assert_ne!(a.bridge_mac(&network), b.bridge_mac(&network));
         assert_ne!(a.container_mark(&id), b.container_mark(&id));
         assert_eq!(a.table(), "minirun");
+        assert!(a.is_container_mark(&a.container_mark(&id)));
+        assert!(!a.is_container_mark(&b.container_mark(&id)));
+        assert!(!a.is_container_mark(&a.network_mark(&network)));
         assert_eq!(a.table(), realm("/run/minirun/").table());
     }
 

@@ -178,11 +178,12 @@ impl Network {
                 candidate = following(net.network());
             }
             let next = following(candidate);
-            if Some(candidate) != gateway && usable(&net, candidate) {
-                if let Ok(address) = self.lend_exact(index, candidate, alive) {
-                    self.subnets[index].next = next;
-                    return Ok(address);
-                }
+            if Some(candidate) != gateway
+                && usable(&net, candidate)
+                && let Ok(address) = self.lend_exact(index, candidate, alive)
+            {
+                self.subnets[index].next = next;
+                return Ok(address);
             }
             candidate = next;
         }

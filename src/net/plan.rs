@@ -1,7 +1,7 @@
 //! From a request, what was lent and what is there, to steps. Pure: it never reads the system.
 
 use super::names::{self, Mac, Realm};
-use super::network::{Attachment, Lease, Network};
+use super::network::{Attachment, Lease, Loan, Network};
 use super::publish::{HostPort, Protocol, Publish, Published};
 use super::ruleset::Entry;
 use super::step::{ForeignChain, Netns, Step, Veth, udp_ports};
@@ -113,7 +113,7 @@ pub fn plan(
     let mut plan = NetPlan::default();
     let separate = match &request.mode {
         Mode::Networks(_) => {
-            shared(facts, &mut plan);
+            shared(facts, container, &mut plan);
             true
         }
         Mode::None => true,
@@ -134,19 +134,20 @@ pub fn plan(
 }
 
 /// What all containers share, as far as it is missing. The rules stand before the first packet can pass.
-fn shared(facts: &NetFacts, plan: &mut NetPlan) {
+fn shared(facts: &NetFacts, container: &ContainerId, plan: &mut NetPlan) {
     let table = facts.realm.table();
     let steps = &mut plan.prepare;
     if !facts.table {
         steps.push(Step::EnsureRuleset { table: table.clone() });
-        let entries: Vec<Entry> = facts.rebuild.iter().flat_map(|n| [entries(n), lent_ports(n)].concat()).collect();
+        let entries: Vec<Entry> =
+            facts.rebuild.iter().flat_map(|n| [entries(n), lent_ports(n, container)].concat()).collect();
         if !entries.is_empty() {
             steps.push(Step::EnsureEntries { table: table.clone(), entries });
         }
     }
     for of in &facts.networks {
         let rebuilt = facts.rebuild.iter().any(|network| network.name == of.network.name);
-        if !of.entries && !(rebuilt && !facts.table) {
+        if !of.entries && !rebuilt {
             steps.push(Step::EnsureEntries { table: table.clone(), entries: entries(&of.network) });
         }
         bridge(of, facts.ipv6_forwarding.is_some(), steps);
@@ -219,12 +220,13 @@ pub fn entries(network: &Network) -> Vec<Entry> {
     entries
 }
 
-fn lent_ports(network: &Network) -> Vec<Entry> {
-    let of_loan = |loan: &super::network::Loan| {
+/// Ports of the other containers; this one's are published by a step with an undo.
+fn lent_ports(network: &Network, except: &ContainerId) -> Vec<Entry> {
+    let of_loan = |loan: &Loan| {
         let owner = names::owner(&loan.holder.container);
         loan.published.iter().map(|port| Entry::Port(port.clone(), owner.clone())).collect::<Vec<_>>()
     };
-    network.loans.iter().flat_map(of_loan).collect()
+    network.loans.iter().filter(|loan| loan.holder.container != *except).flat_map(of_loan).collect()
 }
 
 fn links(

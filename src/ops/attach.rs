@@ -1,5 +1,6 @@
 //! Standing in front of a container: its terminal, its signals, its end.
 
+use super::Progress;
 use crate::error::{Error, Result};
 use crate::monitor::protocol::{Event, Request};
 use crate::monitor::spawn::Monitor;
@@ -9,32 +10,25 @@ use crate::sys::tty::{self, RawMode};
 use crate::sys::socket;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
-/// Shows what a command has to tell while it works. Implemented by the command line; nothing below prints.
-pub trait Screen {
-    /// A step that is about to be done (`--trace`); returns when it may be done.
-    fn step(&mut self, line: &str, why: &str) -> Result<()>;
-    fn warn(&mut self, warning: &str);
-}
-
 /// How it went: the program's end, and what could not be removed after it.
 #[derive(Debug)]
-pub struct Outcome {
-    pub exit: Exit,
-    pub left: Vec<Error>,
+pub(super) struct Outcome {
+    pub(super) exit: Exit,
+    pub(super) left: Vec<Error>,
 }
 
 /// As much as is moved at once between the two terminals.
 const CHUNK: usize = 64 * 1024;
 
 /// Stays until the program has ended. `console` is where the container's terminal comes from, if it has one.
-pub fn attach(monitor: &Monitor, console: Option<&OwnedFd>, screen: &mut dyn Screen) -> Result<Outcome> {
+pub(super) fn attach(monitor: &Monitor, console: Option<&OwnedFd>, progress: &dyn Progress) -> Result<Outcome> {
     let signals = Signals::forwarded()?;
     let mut session = Session { monitor, console, terminal: None, _raw: None, input_open: true, end: None };
     loop {
         if let (None, Some(end)) = (&session.terminal, session.end.take()) {
             return end;
         }
-        session.once(&signals, screen)?;
+        session.once(&signals, progress)?;
     }
 }
 
@@ -58,7 +52,7 @@ enum Source {
 }
 
 impl Session<'_> {
-    fn once(&mut self, signals: &Signals, screen: &mut dyn Screen) -> Result<()> {
+    fn once(&mut self, signals: &Signals, progress: &dyn Progress) -> Result<()> {
         let stdin = std::io::stdin();
         let mut waiting: Vec<(Source, BorrowedFd<'_>)> = vec![(Source::Signals, signals.as_fd())];
         if self.end.is_none() {
@@ -79,14 +73,14 @@ impl Session<'_> {
         let ready: Vec<Source> =
             waiting.iter().zip(ready).filter(|(_, ready)| *ready).map(|((source, _), _)| *source).collect();
         for source in ready {
-            self.serve(source, signals, screen)?;
+            self.serve(source, signals, progress)?;
         }
         Ok(())
     }
 
-    fn serve(&mut self, source: Source, signals: &Signals, screen: &mut dyn Screen) -> Result<()> {
+    fn serve(&mut self, source: Source, signals: &Signals, progress: &dyn Progress) -> Result<()> {
         match source {
-            Source::Control => self.control(screen),
+            Source::Control => self.control(progress),
             Source::Signals => self.signal(signals),
             Source::Console => self.console(),
             Source::Terminal => self.output(),
@@ -94,10 +88,10 @@ impl Session<'_> {
         }
     }
 
-    fn control(&mut self, screen: &mut dyn Screen) -> Result<()> {
+    fn control(&mut self, progress: &dyn Progress) -> Result<()> {
         match socket::receive_json::<Event>(&self.monitor.control)? {
             Some(Event::Step { line, why }) => {
-                screen.step(&line, &why)?;
+                progress.trace(&line, &why)?;
                 socket::send_json(&self.monitor.control, &Request::Next)?;
             }
             Some(Event::Started { .. }) => {}

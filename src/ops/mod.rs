@@ -1,26 +1,63 @@
 //! What each command does, as a function that takes a request and gives a result. Nothing here prints, reads the
 //! command line or the environment.
 
-pub mod attach;
-pub mod containers;
+mod attach;
+pub mod container;
+mod exec;
 pub mod image;
 mod names;
 mod network;
 pub mod run;
+pub mod system;
+
+pub use crate::state::Roots;
 
 use crate::cgroup;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::facts;
+use crate::id::HostPath;
 use crate::monitor::protocol::Order;
 use crate::monitor::spawn::{self, Inherited, Monitor};
 use crate::security;
+use crate::spec::SeccompChoice;
 use crate::spec::request::RunRequest;
-use crate::state::Roots;
-use crate::sys::{fs, host};
+use crate::state::roots::{DEFAULT_ROOT, DEFAULT_STATE};
+use crate::sys::{fs, host, tty};
+
+/// The two directories, by flag or environment, else the system's.
+pub fn roots(root: Option<&str>, state: Option<&str>) -> Result<Roots> {
+    Ok(Roots {
+        root: HostPath::parse(root.unwrap_or(DEFAULT_ROOT))?,
+        state: HostPath::parse(state.unwrap_or(DEFAULT_STATE))?,
+    })
+}
+
+/// To whom long work tells how far it is. Threads may share it.
+pub trait Progress: Sync {
+    /// A task begins, such as a layer; `total` in bytes, where it is known.
+    fn begin(&self, task: &str, total: Option<u64>);
+    fn advance(&self, task: &str, bytes: u64);
+    fn end(&self, task: &str);
+    /// Something is less than asked for; the work goes on.
+    fn warn(&self, message: &str);
+    /// One step of a traced run: returns when it may be done.
+    fn trace(&self, line: &str, why: &str) -> Result<()>;
+}
+
+/// Columns of the terminal on stdout; `None` where it is none.
+pub fn columns() -> Option<usize> {
+    tty::size(&std::io::stdout()).ok().map(|size| usize::from(size.columns)).filter(|columns| *columns > 0)
+}
 
 /// This moment, in RFC 3339.
 fn now() -> String {
     jiff::Timestamp::now().to_string()
+}
+
+/// Seconds from a moment in RFC 3339 to now; 0 where it cannot be read or lies ahead.
+fn seconds_since(moment: &str) -> u64 {
+    let then: Option<jiff::Timestamp> = moment.parse().ok();
+    then.map_or(0, |then| jiff::Timestamp::now().duration_since(then).as_secs()).max(0).unsigned_abs()
 }
 
 /// What only root may do yet; the error says what exactly could not be done.
@@ -52,7 +89,15 @@ fn spawn_monitor(
 }
 
 /// The filter of a request, read where it is a file.
-fn seccomp(choice: &crate::spec::SeccompChoice) -> Result<security::plan::SeccompChoice> {
-    let _ = choice;
-    Ok(security::plan::SeccompChoice::Default)
+fn seccomp(choice: &SeccompChoice) -> Result<security::plan::Request> {
+    use security::seccomp::SeccompChoice as Filter;
+    let seccomp = match choice {
+        SeccompChoice::Default => Filter::Default,
+        SeccompChoice::Unconfined => Filter::Unconfined,
+        SeccompChoice::File(path) => {
+            let text = fs::read_text(path.as_path());
+            Filter::DockerProfile(text.map_err(|e| Error::from(e).during(format!("seccomp profile {path}")).kind(Kind::User))?)
+        }
+    };
+    Ok(security::plan::Request { seccomp, preserve_fds: 0 })
 }

@@ -1,23 +1,216 @@
-//! stub
-use crate::error::Result;
-use crate::id::{ContainerId, HostPath};
-use crate::net;
+//! A container's network, from the words of the command line to what it is lent and the steps that make it.
+
+use crate::error::{Error, Result};
+use crate::id::{ContainerId, HostPath, Name};
+use crate::net::files::{AddHost, Dns, Hosts};
+use crate::net::network::{Attachment, Holder, Lease, Network};
+use crate::net::plan::{DEFAULT_NETWORK, Mode, NetFacts, NetPlan, NetRequest};
+use crate::net::publish::Publish;
+use crate::net::record::{self, Networks};
+use crate::net::{files, lease, names, plan, probe, remove};
 use crate::plan::step::Undo;
-use crate::spec::request::RunRequest;
-use crate::state::Roots;
+use crate::spec::request::{NetworkWords, RunRequest};
+use crate::state::{Roots, Status, container};
+use crate::sys::fs;
+use crate::sys::process::{Identity, Pid};
+use oci_spec::image::ImageConfiguration;
 use oci_spec::runtime::Spec;
+use std::collections::HashMap;
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
-#[derive(Clone, Copy, PartialEq)]
-pub(super) enum Use { Lend, Peek }
+use std::path::Path;
+
+/// Whether an address is taken or only looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Use {
+    Lend,
+    Peek,
+}
+
+/// What a container has of the networks, and the steps that make it so.
+#[derive(Debug)]
 pub(super) struct Lent {
-    pub(super) facts: net::plan::NetFacts,
-    pub(super) plan: net::plan::NetPlan,
+    pub(super) facts: NetFacts,
+    pub(super) plan: NetPlan,
+    pub(super) leases: Vec<Lease>,
+    /// Gives back what was lent.
     pub(super) undo: Vec<Undo>,
+    /// Held until the shared part of the network stands: nobody may remove it meanwhile.
     pub(super) locks: Vec<OwnedFd>,
 }
-pub(super) fn lend(_r: &Roots, _id: &ContainerId, _q: &RunRequest, _s: &mut Spec, _u: Use) -> Result<Lent> {
-    Ok(Lent { facts: net::plan::NetFacts {}, plan: net::plan::NetPlan { prepare: vec![], host: vec![], warnings: vec![] }, undo: vec![], locks: vec![] })
+
+/// Lends the container its addresses and plans its network. The `net.*` sysctls of the specification become steps
+/// here, for some of them need the links first.
+pub(super) fn lend(
+    roots: &Roots,
+    id: &ContainerId,
+    words: &NetworkWords,
+    image: Option<&ImageConfiguration>,
+    spec: &mut Spec,
+    how: Use,
+) -> Result<Lent> {
+    let request = request(words, image, spec)?;
+    let me = Identity::of_self()?;
+    let holder =
+        Holder { container: id.clone(), pid: me.pid.0, start_time: me.start_time, boot_id: me.boot_id };
+    let alive = |holder: &Holder| is_alive(roots, holder);
+    let tag = id.tag(roots.state.as_str());
+    match how {
+        Use::Peek => {
+            let (networks, leases) = lease::peek(&roots.state, &request, &holder, &alive, &probe::used)?;
+            let facts = probe::facts(&roots.state, &networks, &alive)?;
+            let plan = plan::plan(&request, &leases, &facts, id, &tag)?;
+            Ok(Lent { facts, plan, leases, undo: Vec::new(), locks: Vec::new() })
+        }
+        Use::Lend if lease::attachments(&request).is_empty() => {
+            let facts = probe::facts(&roots.state, &[], &alive)?;
+            let plan = plan::plan(&request, &[], &facts, id, &tag)?;
+            Ok(Lent { facts, plan, leases: Vec::new(), undo: Vec::new(), locks: Vec::new() })
+        }
+        Use::Lend => {
+            let networks = Networks::lock(&roots.state)?;
+            let leases = lease::acquire(&networks, &request, &holder, &alive, &probe::used)?;
+            let records = leases.iter().filter_map(|lease| record::load(&roots.state, &lease.network).transpose());
+            let facts = probe::facts(&roots.state, &records.collect::<Result<Vec<_>>>()?, &alive)?;
+            let plan = plan::plan(&request, &leases, &facts, id, &tag)?;
+            networks.intend(&plan)?;
+            let undo = vec![Undo::ReturnLeases { state: roots.state.clone(), container: id.clone() }];
+            Ok(Lent { facts, plan, leases, undo, locks: vec![networks.into_lock()] })
+        }
+    }
 }
-pub(super) fn files(life: &HostPath, _q: &RunRequest, _l: &Lent, hostname: &str) -> Vec<(HostPath, String)> {
-    vec![(life.child("hosts"), "127.0.0.1 localhost\n".into()), (life.child("hostname"), format!("{hostname}\n")), (life.child("resolv.conf"), String::new())]
+
+fn request(words: &NetworkWords, image: Option<&ImageConfiguration>, spec: &mut Spec) -> Result<NetRequest> {
+    let mut publish = Vec::new();
+    for word in &words.publish {
+        publish.extend(Publish::parse(word)?);
+    }
+    if words.publish_all {
+        for port in exposed(words, image) {
+            publish.extend(Publish::parse(&port)?);
+        }
+    }
+    let mode = mode(words)?;
+    let own = !matches!(mode, Mode::Host);
+    let sysctls = if own { take_net_sysctls(spec) } else { Vec::new() };
+    Ok(NetRequest { mode, publish: probe::choose_ports(&publish)?, sysctls })
+}
+
+/// `80/tcp` of EXPOSE and --expose: published under a free port of the host.
+fn exposed(words: &NetworkWords, image: Option<&ImageConfiguration>) -> Vec<String> {
+    let config = image.and_then(|image| image.config().as_ref());
+    let of_image = config.and_then(|config| config.exposed_ports().clone()).unwrap_or_default();
+    let mut all: Vec<String> = of_image.into_iter().chain(words.expose.iter().cloned()).collect();
+    all.sort();
+    all.dedup();
+    all
+}
+
+fn mode(words: &NetworkWords) -> Result<Mode> {
+    let name = match words.mode.as_deref() {
+        Some("none") => return Ok(Mode::None),
+        Some("host") => return Ok(Mode::Host),
+        Some(other) if other.starts_with("container:") => {
+            return Err(Error::user(format!("--network {other} is not supported yet"))
+                .hint("`minirun exec` runs a second program in the first container's network"));
+        }
+        None | Some("default") => Name::parse(DEFAULT_NETWORK)?,
+        Some(name) => Name::parse(name)?,
+    };
+    let address = words.ip.as_deref().map(|ip| {
+        ip.parse::<IpAddr>().map_err(|_| Error::user(format!("invalid address {ip:?}")).hint("--ip takes one like 172.18.0.9"))
+    });
+    let mac = words.mac.as_deref().map(names::Mac::parse).transpose()?;
+    Ok(Mode::Networks(vec![Attachment { network: name, addresses: address.transpose()?.into_iter().collect(), mac }]))
+}
+
+fn take_net_sysctls(spec: &mut Spec) -> Vec<(String, String)> {
+    let Some(mut linux) = spec.linux().clone() else { return Vec::new() };
+    let all = linux.sysctl().clone().unwrap_or_default();
+    let (net, rest): (HashMap<_, _>, HashMap<_, _>) = all.into_iter().partition(|(key, _)| key.starts_with("net."));
+    linux.set_sysctl(Some(rest));
+    spec.set_linux(Some(linux));
+    let mut net: Vec<_> = net.into_iter().map(|(key, value)| (key.replace('.', "/"), value)).collect();
+    net.sort();
+    net
+}
+
+/// A holder is the command that asked, or the container whose records stand.
+fn is_alive(roots: &Roots, holder: &Holder) -> bool {
+    let process =
+        Identity { pid: Pid(holder.pid), start_time: holder.start_time, boot_id: holder.boot_id.clone() };
+    let running = || {
+        let container = container::load::<Undo>(roots, &holder.container);
+        matches!(container.status, Status::Running | Status::Starting)
+    };
+    process.is_alive() || running()
+}
+
+/// /etc/hosts, /etc/hostname and /etc/resolv.conf of a container, by their place on the host.
+pub(super) fn files(life: &HostPath, request: &RunRequest, lent: &Lent, hostname: &str) -> Result<Vec<(HostPath, String)>> {
+    let words = &request.network;
+    let servers = words.dns.iter().map(|server| {
+        let wrong = |_| Error::user(format!("invalid resolver {server:?}")).hint("--dns takes an address like 9.9.9.9");
+        server.parse::<IpAddr>().map_err(wrong)
+    });
+    let ipv6 = lent.leases.iter().flat_map(|lease| &lease.addresses).any(|net| net.addr().is_ipv6());
+    let dns = Dns {
+        servers: servers.collect::<Result<_>>()?,
+        search: words.dns_search.clone(),
+        options: words.dns_option.clone(),
+        ipv6: ipv6 || lent.leases.is_empty(),
+    };
+    let text = |path: &str| fs::read_text(Path::new(path)).ok();
+    let host = text("/etc/resolv.conf").unwrap_or_default();
+    let resolved = text("/run/systemd/resolve/resolv.conf");
+    let hosts = Hosts {
+        own: lent.leases.iter().flat_map(|lease| &lease.addresses).map(ipnet::IpNet::addr).collect(),
+        names: vec![hostname.to_owned()],
+        gateway: lent.leases.iter().flat_map(|lease| &lease.gateways).next().copied(),
+        extra: words.add_host.iter().map(|word| AddHost::parse(word)).collect::<Result<_>>()?,
+    };
+    Ok(vec![
+        (life.child("hosts"), files::hosts(&hosts)?),
+        (life.child("hostname"), files::hostname(hostname)),
+        (life.child("resolv.conf"), files::resolv_conf(&host, resolved.as_deref(), &dns)),
+    ])
+}
+
+/// Takes back what dead containers still hold; a line for each.
+pub(super) fn repair(roots: &Roots) -> Result<Vec<String>> {
+    if !fs::exists(roots.state.child("networks").as_path()) {
+        return Ok(Vec::new());
+    }
+    let networks = Networks::lock(&roots.state)?;
+    let (all, _) = record::all(&roots.state)?;
+    let mut lines = Vec::new();
+    for loan in all.iter().flat_map(|network| &network.loans).filter(|loan| !is_alive(roots, &loan.holder)) {
+        lease::release(&networks, &loan.holder.container)?;
+        lines.push(format!("the addresses of container {}", loan.holder.container.short()));
+    }
+    Ok(lines)
+}
+
+/// What the networks hold on this host, a line each.
+pub(super) fn everything(roots: &Roots) -> Result<Vec<String>> {
+    let (all, _) = record::all(&roots.state)?;
+    let line = |network: &Network| format!("network {} (bridge {})", network.name, network.bridge);
+    Ok(all.iter().map(line).collect())
+}
+
+/// Removes every network, and with the last one the table and the sysctls.
+pub(super) fn remove_all(roots: &Roots) -> Vec<Error> {
+    if !fs::exists(roots.state.child("networks").as_path()) {
+        return Vec::new();
+    }
+    let all = || -> Result<Vec<Error>> {
+        let networks = Networks::lock(&roots.state)?;
+        let (all, mut errors) = record::all(&roots.state)?;
+        errors.extend(all.iter().flat_map(|network| remove::remove_network(&networks, network)));
+        if all.is_empty() {
+            errors.extend(remove::remove_base(&networks));
+        }
+        Ok(errors)
+    };
+    all().unwrap_or_else(|error| vec![error])
 }

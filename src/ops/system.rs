@@ -1,24 +1,90 @@
-//! `repair`, `system reset`, `info`.
+//! `repair`, `system reset`, `info`: minirun as a whole.
 
-use super::{Roots, not_wired};
+use super::container::{self, Force};
+use crate::cgroup::facts::{Hierarchies, Version};
 use crate::error::{Error, Result};
+use crate::facts;
+use crate::id::HostPath;
+use crate::plan::step::Undo;
+use crate::state::{Roots, Status, container as records, names};
+use crate::sys::{fs, host};
+use crate::{cgroup, engine};
 
-/// Undoes what killed commands left behind; a line for each thing.
-pub fn repair(_roots: &Roots) -> Result<Vec<String>> {
-    not_wired("repair")
+/// Removes what killed commands and monitors left, a line for each thing. What lives is not touched; doing it twice
+/// changes nothing.
+pub fn repair(roots: &Roots) -> Result<Vec<String>> {
+    let mut lines = Vec::new();
+    let unborn = records::forget_unborn(roots)?;
+    lines.extend((unborn > 0).then(|| format!("{unborn} records that were being written")));
+    for one in container::all(roots)? {
+        match container::repair_one(roots, &one) {
+            Ok(false) => {}
+            Ok(true) => lines.push(format!("container {}", one.id.short())),
+            Err(error) => return Err(error.during("repair")),
+        }
+    }
+    for (name, id) in names::all(roots)? {
+        let there = records::load::<Undo>(roots, &id);
+        if there.status == Status::Dead && there.config.is_none() {
+            names::release(roots, &name, &id)?;
+            lines.push(format!("name {name}"));
+        }
+    }
+    lines.extend(super::network::repair(roots)?);
+    Ok(lines)
 }
 
 /// Everything that minirun ever made here and that is still there, a line each.
-pub fn everything(_roots: &Roots) -> Result<Vec<String>> {
-    not_wired("system reset")
+pub fn everything(roots: &Roots) -> Result<Vec<String>> {
+    let mut lines: Vec<String> =
+        container::list(roots)?.iter().map(|row| format!("container {} {}", row.id.short(), row.name)).collect();
+    lines.extend(super::image::list(roots)?.iter().map(|row| format!("image {}:{}", row.repository, row.tag)));
+    lines.extend(super::network::everything(roots)?);
+    lines.extend(cgroups(roots)?.iter().map(|(dir, _)| format!("cgroup {dir}")));
+    let dirs = [&roots.root, &roots.state].into_iter().filter(|dir| fs::exists(dir.as_path()));
+    lines.extend(dirs.map(HostPath::to_string));
+    Ok(lines)
 }
 
 /// Removes all of it; what was removed, and what could not be.
-pub fn reset(_roots: &Roots) -> Result<(Vec<String>, Vec<Error>)> {
-    not_wired("system reset")
+pub fn reset(roots: &Roots) -> Result<(Vec<String>, Vec<Error>)> {
+    let lines = everything(roots)?;
+    let mut errors = Vec::new();
+    for one in container::all(roots)? {
+        errors.extend(container::remove(roots, one.id.as_str(), Force::Kill).err());
+    }
+    errors.extend(super::network::remove_all(roots));
+    for (dir, version) in cgroups(roots)? {
+        errors.extend(engine::undo(&[Undo::Cgroup(cgroup::step::Undo::Remove { dir, version })]));
+    }
+    if errors.is_empty() {
+        for dir in [&roots.root, &roots.state] {
+            errors.extend(fs::remove_tree(dir.as_path()).err().map(Error::from));
+        }
+    }
+    Ok((lines, errors))
+}
+
+/// The directories below which all our cgroups are, one for each hierarchy.
+fn cgroups(roots: &Roots) -> Result<Vec<(HostPath, Version)>> {
+    let parent = facts::cgroup_parent(roots);
+    let Hierarchies { list, .. } = cgroup::probe::probe(&parent)?;
+    let dirs = list.iter().map(|h| (h.dir(&parent), h.version));
+    Ok(dirs.filter(|(dir, _)| fs::exists(dir.as_path())).collect())
 }
 
 /// What this host offers, as name and value.
-pub fn info(_roots: &Roots) -> Result<Vec<(String, String)>> {
-    not_wired("info")
+pub fn info(roots: &Roots) -> Result<Vec<(String, String)>> {
+    let cgroups = cgroup::probe::probe(&facts::cgroup_parent(roots))?;
+    let line = |name: &str, value: String| (name.to_owned(), value);
+    let containers = container::list(roots).map_or(0, |rows| rows.len());
+    Ok(vec![
+        line("version", env!("CARGO_PKG_VERSION").to_owned()),
+        line("kernel", host::kernel_release()?),
+        line("cpus", host::cpus()?.to_string()),
+        line("cgroups", format!("{:?}", cgroups.mode).to_lowercase()),
+        line("root", roots.root.to_string()),
+        line("state", roots.state.to_string()),
+        line("containers", containers.to_string()),
+    ])
 }

@@ -5,7 +5,7 @@ mod order;
 pub mod step;
 
 use crate::error::{Error, Result};
-use crate::id::{ContainerId, HostPath};
+use crate::id::HostPath;
 use crate::mount::plan::{CgroupView, RootSource};
 use crate::sys::process::Identity;
 use crate::sys::tty::Size;
@@ -58,17 +58,15 @@ pub struct Facts {
     pub mount: mount::plan::Facts,
     pub cgroup: cgroup::facts::Hierarchies,
     pub security: security::plan::Facts,
-    pub net: net::plan::NetFacts,
 }
 
 /// What is to be born, besides what the specification says of it.
 #[derive(Debug, Clone)]
-pub struct Birth<'a> {
-    pub id: &'a ContainerId,
+pub struct Birth {
     /// The container's directory in the state root; `rootfs` in it becomes the root.
     pub state_dir: HostPath,
     pub root: RootSource,
-    pub seccomp: security::plan::SeccompChoice,
+    pub security: security::plan::Request,
     /// Directories to make and files to write for it (hosts, hostname, resolv.conf).
     pub directories: Vec<HostPath>,
     pub files: Vec<(HostPath, String)>,
@@ -104,13 +102,13 @@ struct Parts {
 }
 
 /// The plan of a container's birth.
-pub fn build(spec: &Spec, birth: &Birth<'_>, facts: &Facts) -> Result<Planned> {
+pub fn build(spec: &Spec, birth: &Birth, facts: &Facts) -> Result<Planned> {
     let process = process_of(spec)?;
     let linux = spec.linux().as_ref();
     let path = linux.and_then(|l| l.cgroups_path().as_ref()).and_then(|p| p.to_str()).unwrap_or("minirun").to_owned();
     let resources = linux.and_then(|l| l.resources().as_ref());
     let cgroup = cgroup::plan::plan(resources, &path, &facts.cgroup)?;
-    let security = security::plan::plan(process, linux, &birth.seccomp, &facts.security)?;
+    let security = security::plan::plan(process, &birth.security, &facts.security)?;
     let rootfs = birth.state_dir.child("rootfs");
     let view = cgroup_view(&facts.cgroup);
     let mounts = mount::plan::plan(spec, &birth.root, &rootfs, &view, &facts.mount)?;
@@ -124,12 +122,12 @@ pub fn build(spec: &Spec, birth: &Birth<'_>, facts: &Facts) -> Result<Planned> {
         join,
         join_cgroup: wrap(cgroup.inside, Step::Cgroup),
         session: vec![Step::NewSession],
-        early: wrap(security.early, Step::Security),
+        early: wrap(security.inside_early, Step::Security),
         mounts: wrap(mounts, Step::Mount),
         names: names(spec),
         console: birth.console.map(|size| Step::Console { size }).into_iter().collect(),
         workdir: vec![Step::WorkingDirectory { path: process.cwd().to_string_lossy().into_owned() }],
-        identity: wrap(security.late, Step::Security),
+        identity: wrap(security.inside_late, Step::Security),
         exec: exec_step(process)?,
     };
     Ok(Planned { plan: order::birth(parts), warnings: [cgroup.warnings, security.warnings].concat() })
@@ -140,7 +138,7 @@ pub fn build_exec(
     spec: &Spec,
     process: &Process,
     init: &Identity,
-    seccomp: &security::plan::SeccompChoice,
+    security: &security::plan::Request,
     console: Option<Size>,
     facts: &Facts,
 ) -> Result<Planned> {
@@ -148,7 +146,7 @@ pub fn build_exec(
     let path = linux.and_then(|l| l.cgroups_path().as_ref()).and_then(|p| p.to_str()).unwrap_or("minirun").to_owned();
     let cgroup = cgroup::plan::plan(None, &path, &facts.cgroup)?;
     let join = cgroup.inside.into_iter().filter(|step| matches!(step, cgroup::step::Step::Join { .. }));
-    let security = security::plan::plan(process, linux, seccomp, &facts.security)?;
+    let security = security::plan::plan(process, security, &facts.security)?;
     let all = [Namespace::Ipc, Namespace::Uts, Namespace::Net, Namespace::Pid, Namespace::Cgroup, Namespace::Mount];
     let prepare = [
         wrap(join.collect(), Step::Cgroup), // through the host's paths, so before its mounts are left
@@ -157,10 +155,10 @@ pub fn build_exec(
     ];
     let inside = [
         vec![Step::NewSession],
-        wrap(security.early, Step::Security),
+        wrap(security.inside_early, Step::Security),
         console.map(|size| Step::Console { size }).into_iter().collect(),
         vec![Step::WorkingDirectory { path: process.cwd().to_string_lossy().into_owned() }],
-        wrap(security.late, Step::Security),
+        wrap(security.inside_late, Step::Security),
     ];
     let start = vec![Step::Wait(step::Wait::Start), exec_step(process)?];
     let plan = Plan { prepare: prepare.concat(), host: Vec::new(), inside: inside.concat(), start };
@@ -175,7 +173,7 @@ fn process_of(spec: &Spec) -> Result<&Process> {
     spec.process().as_ref().ok_or_else(|| Error::user("the configuration has no process").hint("add `process` with `args`"))
 }
 
-fn directories(birth: &Birth<'_>, rootfs: &HostPath) -> Vec<Step> {
+fn directories(birth: &Birth, rootfs: &HostPath) -> Vec<Step> {
     let directories = birth.directories.iter().chain([rootfs]).map(|path| Step::MakeDirectory { path: path.clone() });
     let files =
         birth.files.iter().map(|(path, content)| Step::WriteFile { path: path.clone(), content: content.clone() });

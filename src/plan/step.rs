@@ -1,7 +1,7 @@
 //! One step of a container's birth: a domain's, or one of the process itself. Data with three faces:
 //! do it (`engine`), say it (`shell`, `why`), undo it (`undo`).
 
-use crate::id::HostPath;
+use crate::id::{ContainerId, HostPath};
 use crate::shell::{Shell, quote, words};
 use crate::sys::process::Identity;
 use crate::sys::tty::Size;
@@ -206,6 +206,8 @@ pub enum Undo {
     Cgroup(cgroup::step::Undo),
     Security(security::step::Undo),
     Net(net::step::Undo),
+    /// What the networks lent to a container.
+    ReturnLeases { state: HostPath, container: ContainerId },
     RemoveTree { path: HostPath },
 }
 

@@ -278,4 +278,4 @@ fn built<T>(part: std::result::Result<T, oci_spec::OciSpecError>) -> Result<T> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -125,8 +125,8 @@ pub fn parse(text: &str, cwd: &str) -> Result<MountRequest> {
 
 fn parse_fields(text: &str, cwd: &str) -> Result<MountRequest> {
     let fields = Fields::parse(text)?;
-    let kind = fields.get("type").unwrap_or("volume");
-    let mount = match kind {
+    let kind = fields.get("type").unwrap_or("volume").to_ascii_lowercase();
+    let mount = match kind.as_str() {
         "bind" => MountRequest::Bind(bind(&fields, cwd)?),
         "volume" => MountRequest::Volume(volume(&fields)?),
         "tmpfs" => MountRequest::Tmpfs(tmpfs(&fields)?),
@@ -377,7 +377,7 @@ mod tests {
     fn binds_know_dockers_keys() {
         for (text, source, read_only, submounts) in [
             ("type=bind,source=/a,target=/b", "/a", false, Submounts::Follow),
-            ("type=bind,src=/a,dst=/b,readonly", "/a", true, Submounts::Follow),
+            ("Type=BIND,src=/a,dst=/b,readonly", "/a", true, Submounts::Follow),
             ("type=bind,src=/a,destination=/b,ro=true", "/a", true, Submounts::Follow),
             ("type=bind,src=./x,dst=/b,readonly=false", "/home/me/x", false, Submounts::Follow),
             ("type=bind,src=.,dst=/b", "/home/me", false, Submounts::Follow),

@@ -31,6 +31,8 @@ pub struct Config {
     pub publish: Vec<String>,
     /// The runtime specification it was made by: what `exec` confines by.
     pub spec: serde_json::Value,
+    /// What the specification leaves to the security domain, in that domain's words.
+    pub security: serde_json::Value,
 }
 
 /// A container's life, generic in the undo that a higher layer defines: written before the first deed.
@@ -219,6 +221,7 @@ mod tests {
             remove: false,
             publish: Vec::new(),
             spec: serde_json::Value::Null,
+            security: serde_json::Value::Null,
         }
     }
 

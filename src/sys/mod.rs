@@ -4,6 +4,7 @@
 
 pub mod cgroup;
 pub mod event;
+pub mod credentials;
 pub mod fs;
 pub mod host;
 pub mod mount;
@@ -16,6 +17,8 @@ pub mod record;
 pub mod socket;
 pub mod tty;
 pub mod screen;
+pub mod rlimit;
+pub mod seccomp;
 
 use crate::error::{Errno, SysError, SysResult};
 use std::ffi::CStr;

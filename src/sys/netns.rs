@@ -15,8 +15,8 @@ use std::os::fd::{AsRawFd as _, OwnedFd};
 /// opens stay in that namespace, and /proc/sys/net follows the thread as well (net/sysctl_net.c).
 /// `pid` is a child of ours that is not reaped, so its number cannot have been given to another process.
 pub fn inside<T>(pid: Pid, inside: impl FnOnce() -> T) -> SysResult<T> {
-    let own = open("/proc/thread-self/ns/net".into())?;
-    let other = open(format!("/proc/{pid}/ns/net"))?;
+    let own = open("/proc/thread-self/ns/net")?;
+    let other = open(&format!("/proc/{pid}/ns/net"))?;
     enter(&other, || format!("setns(/proc/{pid}/ns/net, CLONE_NEWNET)"))?;
     let result = inside();
     if let Err(error) = enter(&own, || "setns(own, CLONE_NEWNET)".into()) {
@@ -27,8 +27,8 @@ pub fn inside<T>(pid: Pid, inside: impl FnOnce() -> T) -> SysResult<T> {
     Ok(result)
 }
 
-fn open(path: String) -> SysResult<OwnedFd> {
-    let fd = nix::fcntl::open(path.as_str(), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty());
+fn open(path: &str) -> SysResult<OwnedFd> {
+    let fd = nix::fcntl::open(path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty());
     named(fd, || format!("open({path:?})"))
 }
 

@@ -249,8 +249,8 @@ impl Transaction {
         });
     }
 
-    pub fn delete_rule(&mut self, table: &Table<'_>, rule: &Rule) {
-        self.push(DELRULE, 0, table, |a| {
+    pub fn delete_rule(&mut self, rule: &Rule) {
+        self.push(DELRULE, 0, &Table { family: rule.family, name: &rule.table }, |a| {
             a.text(2, &rule.chain).add(3, &rule.handle.to_be_bytes());
         });
     }
@@ -445,6 +445,8 @@ pub struct BaseChain {
 /// A rule by its handle.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rule {
+    pub family: u8,
+    pub table: String,
     pub chain: String,
     pub handle: u64,
     pub comment: Option<String>,
@@ -496,7 +498,7 @@ fn chain(reply: &Reply) -> Option<BaseChain> {
     })
 }
 
-/// The rules of one chain; of all chains of the table where `chain` is empty.
+/// The rules of one chain; of all chains where `chain` is empty, of all tables where the table's name is.
 pub fn rules(socket: &mut Socket, table: &Table<'_>, chain: &str) -> SysResult<Vec<Rule>> {
     let question = body(table, |a| {
         if !chain.is_empty() {
@@ -510,6 +512,8 @@ pub fn rules(socket: &mut Socket, table: &Table<'_>, chain: &str) -> SysResult<V
 fn rule(reply: &Reply) -> Option<Rule> {
     let attributes = reply.body.get(NFGEN..)?;
     Some(Rule {
+        family: reply.body[0],
+        table: string(attribute(attributes, 1)?),
         chain: string(attribute(attributes, 2)?),
         handle: u64::from_be_bytes(attribute(attributes, 3)?.try_into().ok()?),
         comment: attribute(attributes, 7).and_then(comment_of),
@@ -563,6 +567,6 @@ mod tests {
         assert_eq!(attribute(&a.bytes, 1), Some(&b"x\0"[..]));
         assert_eq!(attribute(attribute(&a.bytes, 2).unwrap(), 7).and_then(number), Some(9));
         assert_eq!(attribute(&a.bytes, 3), None);
-        assert_eq!(attribute(&a.bytes[..6], 1), None);
+        assert_eq!(attribute(&a.bytes[..5], 1), None);
     }
 }

@@ -6,7 +6,7 @@ use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 use std::fs::File;
 use std::io::Write as _;
-use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 /// Whether a record survives a power cut.
@@ -72,6 +72,12 @@ impl Lock {
 impl AsFd for Lock {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
+    }
+}
+
+impl From<Lock> for OwnedFd {
+    fn from(lock: Lock) -> OwnedFd {
+        lock.0.into()
     }
 }
 

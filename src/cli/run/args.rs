@@ -1,14 +1,25 @@
 //! The flags of `minirun run`, in groups. `-h` shows the common ones, on one screen; `--help` all.
 
+/// One for each group.
+const EXAMPLES: &str = "\
+Examples:
+  minirun run --rm -it busybox sh
+  minirun run -e LANG=C -u nobody -w /tmp busybox env
+  minirun run -v ./site:/www:ro --tmpfs /tmp busybox ls /www
+  minirun run --rm -p 8080:80 busybox httpd -f -p 80 -h /etc
+  minirun run -m 64m --cpus 0.5 --pids-limit 20 busybox sh
+  minirun run --cap-drop ALL --read-only busybox id
+  minirun run --explain -p 8080:80 busybox true
+
+The words after IMAGE belong to the command. Without a command the image's own is run.";
+
 /// Run a command in a new container
-///
-/// The words after IMAGE belong to the command. Without a command the image's own is run.
 #[derive(Debug, clap::Args)]
 #[command(
     override_usage = "minirun run [OPTIONS] IMAGE [COMMAND] [ARG...]\n       \
                       minirun run [OPTIONS] --rootfs DIR COMMAND [ARG...]",
-    after_help = "minirun run --help has all flags.",
-    after_long_help = "Example: minirun run --rm -p 8080:80 -v ./site:/www:ro busybox httpd -f -h /www"
+    after_help = "The words after IMAGE belong to the command. minirun run --help has all flags.",
+    after_long_help = EXAMPLES
 )]
 pub(in crate::cli) struct Args {
     #[command(flatten)]

@@ -12,15 +12,17 @@ use crate::error::{Error, Result};
 use crate::ops::Roots;
 use crate::ops::run::{self, Ran};
 use crate::spec::RunRequest;
+use crate::spec::request::Trace;
 
 pub(super) fn main(args: &Args, roots: &Roots) -> Result<u8> {
     let request = request::from_args(args)?;
     if let Some(form) = request.explain {
-        return ui::print(&run::explain(roots, &request, form)?).map(|()| 0);
+        return ui::print(&run::explain(roots, &request, form, &ui::Bars::new(ui::Show::Nothing))?).map(|()| 0);
     }
     check_terminal(&request)?;
     let show = if request.quiet { ui::Show::Nothing } else { ui::Show::Bars };
-    match run::run(roots, &request, &ui::Bars::new(show))? {
+    let pace = if request.trace == Some(Trace::Step) { ui::Pace::OnEnter } else { ui::Pace::Free };
+    match run::run(roots, &request, &ui::Bars::new(show).at_pace(pace))? {
         Ran::Exited(code) => Ok(code),
         Ran::Detached(id) => ui::line(id.as_str()).map(|()| 0),
     }

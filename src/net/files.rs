@@ -1,0 +1,252 @@
+//! The content of a container's /etc/hosts, /etc/hostname and /etc/resolv.conf, as docker writes them. Pure.
+
+use crate::error::{Error, Result};
+use serde::{Deserialize, Serialize};
+use std::fmt::Write as _;
+use std::net::IpAddr;
+
+/// `--dns`, `--dns-search`, `--dns-option`: each replaces what the host has.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dns {
+    pub servers: Vec<IpAddr>,
+    /// A single `.` means none.
+    pub search: Vec<String>,
+    pub options: Vec<String>,
+    /// The container has IPv6, so an IPv6 resolver of the host is of use.
+    pub ipv6: bool,
+}
+
+/// resolv.conf from the host's (`host`) and, where that names only a resolver on the host's own loopback, from
+/// systemd-resolved's list of the real ones (/run/systemd/resolve/resolv.conf). A loopback address of the host's never
+/// gets into a container: there it would be the container's own.
+pub fn resolv_conf(host: &str, systemd_resolved: Option<&str>, dns: &Dns) -> String {
+    let reachable = |ip: &IpAddr| !ip.is_loopback() && !ip.is_unspecified() && (dns.ipv6 || ip.is_ipv4());
+    let of = |text: &str| -> Vec<IpAddr> { servers(text).into_iter().filter(reachable).collect() };
+    let mut found = dns.servers.clone();
+    for source in [Some(host), systemd_resolved].into_iter().flatten() {
+        if found.is_empty() {
+            found = of(source);
+        }
+    }
+    let search = chosen(&dns.search, || search(host));
+    let options = chosen(&dns.options, || words_of(host, "options"));
+    let mut text = String::new();
+    for server in &found {
+        let _ = writeln!(text, "nameserver {server}");
+    }
+    if found.is_empty() {
+        text.push_str(
+            "# the host's resolvers are on its loopback, where a container cannot reach them: --dns names others\n",
+        );
+    }
+    for (key, words) in [("search", search), ("options", options)] {
+        if !words.is_empty() {
+            let _ = writeln!(text, "{key} {}", words.join(" "));
+        }
+    }
+    text
+}
+
+fn chosen(asked: &[String], host: impl FnOnce() -> Vec<String>) -> Vec<String> {
+    match asked {
+        [] => host(),
+        [none] if none == "." => Vec::new(),
+        asked => asked.to_vec(),
+    }
+}
+
+/// An address with a zone (fe80::1%eth0) names a link of the host's and is left out.
+fn servers(text: &str) -> Vec<IpAddr> {
+    lines(text, "nameserver").filter_map(|words| words.first()?.parse().ok()).collect()
+}
+
+/// The last of `search` and `domain` wins (resolv.conf(5)).
+fn search(text: &str) -> Vec<String> {
+    let is = |line: &&str| line.starts_with("search") || line.starts_with("domain");
+    let last = text.lines().map(str::trim).rfind(is).unwrap_or_default();
+    last.split_whitespace().skip(1).filter(|word| *word != ".").map(str::to_owned).collect()
+}
+
+fn words_of(text: &str, key: &str) -> Vec<String> {
+    lines(text, key).flatten().map(str::to_owned).collect()
+}
+
+fn lines<'a>(text: &'a str, key: &'a str) -> impl Iterator<Item = Vec<&'a str>> {
+    text.lines().filter_map(move |line| {
+        let mut words = line.split_whitespace();
+        (words.next() == Some(key)).then(|| words.take_while(|word| !word.starts_with(['#', ';'])).collect())
+    })
+}
+
+/// `--add-host NAME:ADDRESS`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AddHost {
+    pub name: String,
+    pub address: HostAddress,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum HostAddress {
+    Ip(IpAddr),
+    /// `host-gateway`: the host, as the container reaches it.
+    Gateway,
+}
+
+impl AddHost {
+    /// `name:ip`, `name=ip`, `name:[ip6]`, `name:host-gateway`.
+    pub fn parse(word: &str) -> Result<AddHost> {
+        let bad = |why: &str| {
+            Error::user(format!("invalid host {word:?}: {why}")).hint("--add-host name:address, or name:host-gateway")
+        };
+        let (name, address) = word.split_once(['=', ':']).ok_or_else(|| bad("the address is missing"))?;
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
+        if name.is_empty() || !name.chars().all(plain) {
+            return Err(bad("a name consists of letters, digits, `-`, `_` and `.`"));
+        }
+        let inner = address.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(address);
+        let address = match inner {
+            "host-gateway" => HostAddress::Gateway,
+            ip => HostAddress::Ip(ip.parse().map_err(|_| bad("that is no IP address"))?),
+        };
+        Ok(AddHost { name: name.to_owned(), address })
+    }
+}
+
+/// What /etc/hosts says beside localhost.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hosts {
+    /// The container's own addresses and names (its host name first).
+    pub own: Vec<IpAddr>,
+    pub names: Vec<String>,
+    /// The host, as the container reaches it.
+    pub gateway: Option<IpAddr>,
+    pub extra: Vec<AddHost>,
+}
+
+/// Names of the host that containers know: ours and docker's.
+const HOST_NAMES: [&str; 2] = ["host.minirun.internal", "host.docker.internal"];
+
+/// /etc/hosts. `host-gateway` without a gateway is an error, for the name would silently be missing.
+pub fn hosts(hosts: &Hosts) -> Result<String> {
+    let mut text = String::from(
+        "127.0.0.1\tlocalhost\n\
+         ::1\tlocalhost ip6-localhost ip6-loopback\n\
+         fe00::\tip6-localnet\n\
+         ff00::\tip6-mcastprefix\n\
+         ff02::1\tip6-allnodes\n\
+         ff02::2\tip6-allrouters\n",
+    );
+    for AddHost { name, address } in &hosts.extra {
+        let ip = match address {
+            HostAddress::Ip(ip) => *ip,
+            HostAddress::Gateway => hosts.gateway.ok_or_else(|| {
+                Error::user(format!("host {name} cannot be the gateway: this container has none"))
+                    .hint("use a network with a gateway")
+            })?,
+        };
+        let _ = writeln!(text, "{ip}\t{name}");
+    }
+    if let Some(gateway) = hosts.gateway {
+        let named = |name: &&str| !hosts.extra.iter().any(|extra| extra.name == *name);
+        let names: Vec<&str> = HOST_NAMES.into_iter().filter(named).collect();
+        if !names.is_empty() {
+            let _ = writeln!(text, "{gateway}\t{}", names.join(" "));
+        }
+    }
+    for ip in &hosts.own {
+        let _ = writeln!(text, "{ip}\t{}", hosts.names.join(" "));
+    }
+    Ok(text)
+}
+
+/// /etc/hostname
+pub fn hostname(name: &str) -> String {
+    format!("{name}\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_loopback_resolver_never_reaches_a_container() {
+        let stub = "nameserver 127.0.0.53\noptions edns0 trust-ad\nsearch lan\n";
+        let real = "nameserver 192.0.2.1\nnameserver fe80::1%eth0\nnameserver 2001:db8::1\nsearch lan\n";
+        let dns = Dns::default();
+        let six = Dns { ipv6: true, ..Dns::default() };
+        for (host, resolved, dns, wanted) in [
+            (stub, Some(real), &dns, "nameserver 192.0.2.1\nsearch lan\noptions edns0 trust-ad\n"),
+            (
+                stub,
+                Some(real),
+                &six,
+                "nameserver 192.0.2.1\nnameserver 2001:db8::1\nsearch lan\noptions edns0 trust-ad\n",
+            ),
+            (real, Some("nameserver 9.9.9.9"), &dns, "nameserver 192.0.2.1\nsearch lan\n"),
+            ("nameserver 127.0.0.1\nnameserver 192.0.2.7 # x\n", None, &dns, "nameserver 192.0.2.7\n"),
+            (
+                "domain a.example\nsearch b.example c.example\nnameserver 192.0.2.1",
+                None,
+                &dns,
+                "nameserver 192.0.2.1\nsearch b.example c.example\n",
+            ),
+        ] {
+            assert_eq!(resolv_conf(host, resolved, dns), wanted, "{host}");
+        }
+        for host in [stub, "", "nameserver ::1", "nameserver x\nnonsense"] {
+            let text = resolv_conf(host, None, &six);
+            assert!(!text.contains("\nnameserver") && text.starts_with("# the host's resolvers"), "{text}");
+        }
+    }
+
+    #[test]
+    fn options_replace_what_the_host_has() {
+        let dns = Dns {
+            servers: vec!["192.0.2.9".parse().unwrap()],
+            search: vec![".".into()],
+            options: vec!["ndots:2".into()],
+            ipv6: false,
+        };
+        let text = resolv_conf("nameserver 192.0.2.1\nsearch lan\noptions rotate\n", None, &dns);
+        assert_eq!(text, "nameserver 192.0.2.9\noptions ndots:2\n");
+    }
+
+    #[test]
+    fn added_hosts_are_checked() {
+        let ip = |ip: &str| HostAddress::Ip(ip.parse().unwrap());
+        for (word, name, address) in [
+            ("db:10.0.0.1", "db", ip("10.0.0.1")),
+            ("db=10.0.0.1", "db", ip("10.0.0.1")),
+            ("db:[fd00::1]", "db", ip("fd00::1")),
+            ("db:fd00::1", "db", ip("fd00::1")),
+            ("up:host-gateway", "up", HostAddress::Gateway),
+        ] {
+            assert_eq!(AddHost::parse(word).unwrap(), AddHost { name: name.into(), address }, "{word}");
+        }
+        for word in ["", "db", "db:", ":10.0.0.1", "db:x", "a b:10.0.0.1", "a\n1.2.3.4 b:10.0.0.1"] {
+            assert!(AddHost::parse(word).is_err(), "{word:?}");
+        }
+    }
+
+    #[test]
+    fn hosts_names_the_container_and_the_host() {
+        let mut wanted = Hosts {
+            own: vec!["172.18.0.2".parse().unwrap()],
+            names: vec!["web".into(), "web.lan".into()],
+            gateway: Some("172.18.0.1".parse().unwrap()),
+            extra: vec![AddHost::parse("db:10.0.0.1").unwrap(), AddHost::parse("up:host-gateway").unwrap()],
+        };
+        let text = hosts(&wanted).unwrap();
+        for line in [
+            "127.0.0.1\tlocalhost\n",
+            "10.0.0.1\tdb\n",
+            "172.18.0.1\tup\n",
+            "172.18.0.1\thost.minirun.internal host.docker.internal\n",
+            "172.18.0.2\tweb web.lan\n",
+        ] {
+            assert!(text.contains(line), "{text}");
+        }
+        wanted.gateway = None;
+        assert!(hosts(&wanted).unwrap_err().message.contains("host up cannot be the gateway"));
+    }
+}

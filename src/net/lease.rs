@@ -1,0 +1,207 @@
+//! What a container is lent: the record of each of its networks is read, changed and written. The default network is
+//! made at its first use. Makes no link and no rule.
+
+use super::names::Realm;
+use super::network::{Attachment, Holder, Lease, Loan, Network, Subnet};
+use super::plan::{DEFAULT_NETWORK, Mode, NetRequest, published};
+use super::record::{self, Networks};
+use super::subnet::{self, Used};
+use crate::error::{Error, Result};
+use crate::id::{ContainerId, HostPath, Name};
+
+/// Lends the container what the request wants of each network, and notes it. `used` tells what the host uses (see
+/// [`super::probe::used`]); it is asked only where a network has to be made. `alive` says whether a holder still is.
+pub fn acquire(
+    networks: &Networks,
+    request: &NetRequest,
+    holder: &Holder,
+    alive: &dyn Fn(&Holder) -> bool,
+    used: &dyn Fn() -> Result<Vec<Used>>,
+) -> Result<Vec<Lease>> {
+    let (changed, leases) = lend(&networks.state, request, holder, alive, used)?;
+    for network in &changed {
+        networks.save(network)?;
+    }
+    Ok(leases)
+}
+
+/// What [`acquire`] would give, and the networks as they would be; writes nothing and needs no lock.
+pub fn peek(
+    state: &HostPath,
+    request: &NetRequest,
+    holder: &Holder,
+    alive: &dyn Fn(&Holder) -> bool,
+    used: &dyn Fn() -> Result<Vec<Used>>,
+) -> Result<(Vec<Network>, Vec<Lease>)> {
+    lend(state, request, holder, alive, used)
+}
+
+fn lend(
+    state: &HostPath,
+    request: &NetRequest,
+    holder: &Holder,
+    alive: &dyn Fn(&Holder) -> bool,
+    used: &dyn Fn() -> Result<Vec<Used>>,
+) -> Result<(Vec<Network>, Vec<Lease>)> {
+    let (mut networks, mut leases) = (Vec::new(), Vec::new());
+    for want in attachments(request) {
+        let mut network = load_or_default(state, &want.network, used)?;
+        leases.push(network.lend(want, holder, alive)?);
+        networks.push(network);
+    }
+    let ports = published(request, &leases)?;
+    if let Some(loan) = networks.first_mut().and_then(|network: &mut Network| network.loans.last_mut()) {
+        loan.published = ports;
+    }
+    Ok((networks, leases))
+}
+
+/// The networks that a request names.
+pub fn attachments(request: &NetRequest) -> &[Attachment] {
+    match &request.mode {
+        Mode::Networks(attachments) => attachments,
+        Mode::None | Mode::Host | Mode::Container(_) | Mode::Path(_) => &[],
+    }
+}
+
+/// Hands the container's leases to another process: from the command to the monitor.
+pub fn hand_over(networks: &Networks, names: &[Name], holder: &Holder) -> Result<()> {
+    for name in names {
+        let Some(mut network) = record::load(&networks.state, name)? else { continue };
+        for loan in network.loans.iter_mut().filter(|loan| loan.holder.container == holder.container) {
+            loan.holder = holder.clone();
+        }
+        networks.save(&network)?;
+    }
+    Ok(())
+}
+
+/// Takes back what the container was lent, of all networks. None is left of what it had is success.
+pub fn release(networks: &Networks, container: &ContainerId) -> Result<Vec<Loan>> {
+    let mut loans = Vec::new();
+    let (all, _) = record::all(&networks.state)?;
+    for mut network in all {
+        if let Some(loan) = network.take_back(container) {
+            networks.save(&network)?;
+            loans.push(loan);
+        }
+    }
+    Ok(loans)
+}
+
+fn load_or_default(state: &HostPath, name: &Name, used: &dyn Fn() -> Result<Vec<Used>>) -> Result<Network> {
+    match record::load(state, name)? {
+        Some(network) => Ok(network),
+        None if name.as_str() == DEFAULT_NETWORK => default_network(state, name, used),
+        None => Err(Error::user(format!("network {name} not found"))
+            .hint(format!("`minirun network create {name}` makes it, `minirun network ls` lists what is there"))),
+    }
+}
+
+fn default_network(state: &HostPath, name: &Name, used: &dyn Fn() -> Result<Vec<Used>>) -> Result<Network> {
+    let realm = Realm { state: state.clone() };
+    let bridge = realm.bridge(name)?;
+    let mut used = used()?;
+    // a bridge of ours that outlived its record is taken over as it is
+    used.retain(|used| !used.by.ends_with(bridge.as_str()));
+    let (others, _) = record::all(state)?;
+    for other in &others {
+        let by = format!("network {}", other.name);
+        used.extend(other.subnets.iter().map(|subnet| Used { net: subnet.net, by: by.clone() }));
+    }
+    Ok(Network {
+        name: name.clone(),
+        bridge,
+        mac: realm.bridge_mac(name),
+        group: realm.group(name),
+        mtu: None,
+        mark: realm.network_mark(name),
+        subnets: vec![Subnet::with_gateway(subnet::choose(&used)?)],
+        masquerade: true,
+        loans: Vec::new(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::publish::Publish;
+
+    fn state(dir: &tempfile::TempDir) -> HostPath {
+        HostPath::parse(dir.path().to_str().unwrap()).unwrap()
+    }
+
+    fn holder(container: &str) -> Holder {
+        Holder { container: ContainerId::parse(container).unwrap(), pid: 1, start_time: 1, boot_id: "x".into() }
+    }
+
+    fn nothing_used() -> Result<Vec<Used>> {
+        Ok(Vec::new())
+    }
+
+    fn address(leases: &[Lease]) -> String {
+        leases[0].addresses[0].to_string()
+    }
+
+    #[test]
+    fn a_peek_writes_nothing_and_says_what_will_be() {
+        let dir = tempfile::tempdir().unwrap();
+        let request = NetRequest::bridge(Publish::parse("8080:80").unwrap()).unwrap();
+        let (networks, peeked) = peek(&state(&dir), &request, &holder("a"), &|_| true, &nothing_used).unwrap();
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+        let locked = Networks::lock(&state(&dir)).unwrap();
+        let leases = acquire(&locked, &request, &holder("a"), &|_| true, &nothing_used).unwrap();
+        assert_eq!(leases, peeked);
+        assert_eq!(record::load(&locked.state, &leases[0].network).unwrap().as_ref(), networks.first());
+        assert_eq!(networks[0].loans[0].published[0].to.to_string(), "172.18.0.2:80");
+    }
+
+    #[test]
+    fn two_containers_have_two_addresses_until_one_is_released() {
+        let dir = tempfile::tempdir().unwrap();
+        let locked = Networks::lock(&state(&dir)).unwrap();
+        let request = NetRequest::bridge(Vec::new()).unwrap();
+        let acquire = |container| acquire(&locked, &request, &holder(container), &|_| true, &nothing_used).unwrap();
+        assert_eq!(address(&acquire("a")), "172.18.0.2/16");
+        assert_eq!(address(&acquire("b")), "172.18.0.3/16");
+        assert_eq!(release(&locked, &holder("a").container).unwrap().len(), 1);
+        assert!(release(&locked, &holder("a").container).unwrap().is_empty());
+        let network = record::load(&locked.state, &Name::parse(DEFAULT_NETWORK).unwrap()).unwrap().unwrap();
+        assert_eq!(network.loans.len(), 1);
+    }
+
+    #[test]
+    fn the_default_subnet_avoids_the_hosts_routes_but_not_its_own_bridge() {
+        let dir = tempfile::tempdir().unwrap();
+        let realm = Realm { state: state(&dir) };
+        let bridge = realm.bridge(&Name::parse(DEFAULT_NETWORK).unwrap()).unwrap();
+        let request = NetRequest::bridge(Vec::new()).unwrap();
+        for (device, wanted) in [("tun0", "172.19.0.2/16"), (bridge.as_str(), "172.18.0.2/16")] {
+            let used = || Ok(vec![Used { net: "172.18.0.0/16".parse().unwrap(), by: format!("route via {device}") }]);
+            let (_, leases) = peek(&state(&dir), &request, &holder("a"), &|_| true, &used).unwrap();
+            assert_eq!(address(&leases), wanted, "{device}");
+        }
+    }
+
+    #[test]
+    fn a_missing_network_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let mode = Mode::Networks(vec![Attachment::any(Name::parse("web").unwrap())]);
+        let request = NetRequest { mode, publish: Vec::new(), sysctls: Vec::new() };
+        let error = peek(&state(&dir), &request, &holder("a"), &|_| true, &nothing_used).unwrap_err();
+        assert_eq!(error.message, "network web not found");
+    }
+
+    #[test]
+    fn a_broken_record_does_not_hide_the_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let locked = Networks::lock(&state(&dir)).unwrap();
+        let request = NetRequest::bridge(Vec::new()).unwrap();
+        acquire(&locked, &request, &holder("a"), &|_| true, &nothing_used).unwrap();
+        std::fs::write(dir.path().join("networks/broken.json"), "{").unwrap();
+        std::fs::write(dir.path().join("networks/newer.json"), r#"{"version": 99}"#).unwrap();
+        let (networks, errors) = record::all(&locked.state).unwrap();
+        assert_eq!((networks.len(), errors.len()), (1, 2));
+        assert!(errors[1].message.contains("is of version 99"), "{}", errors[1].message);
+    }
+}

@@ -1,0 +1,266 @@
+//! What there is: our bridge and table, forwarding, other people's chains, and the addresses that the host uses.
+//! Reads only.
+
+use super::apply::{alias, find_link};
+use super::names::Realm;
+use super::network::{Holder, Network};
+use super::plan::{BridgeFacts, ForeignFacts, NetFacts, NetworkFacts};
+use super::publish::{HostPort, Protocol, Publish};
+use super::record;
+use super::ruleset::{self, Entry};
+use super::step::ForeignChain;
+use super::subnet::Used;
+use crate::error::{Errno, Error, Result};
+use crate::id::{HostPath, IfName};
+use crate::sys::fs;
+use crate::sys::netlink::{self, Dump, Socket};
+use crate::sys::netns::{self, Transport};
+use crate::sys::nftables::{self, BaseChain};
+use ipnet::IpNet;
+use rtnetlink::packet_core::Parseable as _;
+use rtnetlink::packet_route::RouteNetlinkMessage;
+use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
+use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
+use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteType};
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::path::Path;
+
+/// The planner's facts about these networks (those of the request, in its order). A normal user may not ask nf_tables
+/// and is told what root would see on a host without rules.
+pub fn facts(state: &HostPath, networks: &[Network], alive: &dyn Fn(&Holder) -> bool) -> Result<NetFacts> {
+    let realm = Realm { state: state.clone() };
+    let mut rules = Rules::of(&realm)?;
+    let mut route = Socket::route()?;
+    let mut of = Vec::new();
+    for network in networks {
+        let bridge = bridge(&mut route, &network.bridge)?;
+        of.push(NetworkFacts { network: network.clone(), bridge, entries: rules.know(&network.bridge)? });
+    }
+    let rebuild = if rules.table { Vec::new() } else { living(state, networks, alive)? };
+    Ok(NetFacts {
+        ip_forward: is_on("net/ipv4/ip_forward").unwrap_or(false),
+        ipv6_forwarding: is_on("net/ipv6/conf/all/forwarding"),
+        table: rules.table,
+        networks: of,
+        rebuild,
+        foreign: rules.foreign()?,
+        realm,
+    })
+}
+
+/// What nf_tables holds, as far as we may see it.
+struct Rules {
+    socket: Option<Socket>,
+    name: String,
+    table: bool,
+}
+
+impl Rules {
+    fn of(realm: &Realm) -> Result<Rules> {
+        let mut socket = Socket::netfilter()?;
+        let name = realm.table();
+        match nftables::table_exists(&mut socket, &ruleset::table(&name)) {
+            Err(e) if e.errno == Errno::EPERM => Ok(Rules { socket: None, name, table: false }),
+            table => Ok(Rules { socket: Some(socket), name, table: table? }),
+        }
+    }
+
+    fn know(&mut self, bridge: &IfName) -> Result<bool> {
+        let Some(socket) = self.socket.as_mut().filter(|_| self.table) else { return Ok(false) };
+        let set = Entry::Bridge(bridge.clone()).set();
+        let found = nftables::element(socket, &ruleset::table(&self.name), set, &ruleset::ifname(bridge.as_str()))?;
+        Ok(found.is_some())
+    }
+
+    fn foreign(&mut self) -> Result<Vec<ForeignFacts>> {
+        let Some(socket) = &mut self.socket else { return Ok(Vec::new()) };
+        let chains = nftables::chains(socket)?;
+        let mut foreign = Vec::new();
+        for chain in dropping(&chains, &self.name) {
+            let table = nftables::Table { family: chain.family, name: &chain.table };
+            let rules = nftables::rules(socket, &table, &chain.chain)?;
+            foreign.push(ForeignFacts { comments: rules.into_iter().filter_map(|r| r.comment).collect(), chain });
+        }
+        Ok(foreign)
+    }
+}
+
+/// Where to let packets through: each base chain at the forward hook whose policy is drop, or the DOCKER-USER that
+/// docker keeps for others in the same table.
+fn dropping(chains: &[BaseChain], own: &str) -> Vec<ForeignChain> {
+    let families = [libc::NFPROTO_IPV4, libc::NFPROTO_IPV6, libc::NFPROTO_INET].map(|family| family as u8);
+    let drops = |chain: &&BaseChain| {
+        chain.hook == Some(libc::NF_INET_FORWARD as u32)
+            && chain.policy == Some(libc::NF_DROP as u32)
+            && families.contains(&chain.family)
+            && chain.table != own
+    };
+    let target = |chain: &BaseChain| {
+        let user = |other: &&BaseChain| {
+            (other.family, &other.table, other.name.as_str()) == (chain.family, &chain.table, "DOCKER-USER")
+        };
+        let name = chains.iter().find(user).unwrap_or(chain).name.clone();
+        ForeignChain { family: chain.family, table: chain.table.clone(), chain: name }
+    };
+    chains.iter().filter(drops).map(target).collect()
+}
+
+fn bridge(socket: &mut Socket, name: &IfName) -> Result<Option<BridgeFacts>> {
+    let Some(link) = find_link(socket, name)? else { return Ok(None) };
+    let index = link.header.index;
+    let question = RouteNetlinkMessage::GetAddress(AddressMessage::default());
+    let replies = socket.ask_route(question, Dump::All).map_err(|e| e.named("RTM_GETADDR"))?;
+    let messages = replies.iter().filter_map(|reply| AddressMessage::parse(&reply.body[..]).ok());
+    let addresses = messages.filter(|message| message.header.index == index).filter_map(|m| address(&m)).collect();
+    let up = link.header.flags.contains(LinkFlags::Up);
+    Ok(Some(BridgeFacts { up, alias: alias(&link).map(str::to_owned), addresses }))
+}
+
+/// IFA_LOCAL is the own address, where IFA_ADDRESS may be a peer's; IPv6 has only the latter.
+fn address(message: &AddressMessage) -> Option<IpNet> {
+    let local = message.attributes.iter().find_map(|attribute| match attribute {
+        AddressAttribute::Local(ip) => Some(*ip),
+        _ => None,
+    });
+    let any = message.attributes.iter().find_map(|attribute| match attribute {
+        AddressAttribute::Address(ip) => Some(*ip),
+        _ => None,
+    });
+    IpNet::new(local.or(any)?, message.header.prefix_len).ok()
+}
+
+fn living(state: &HostPath, changed: &[Network], alive: &dyn Fn(&Holder) -> bool) -> Result<Vec<Network>> {
+    let (recorded, _) = record::all(state)?;
+    let not_changed = |network: &Network| !changed.iter().any(|other| other.name == network.name);
+    let mut all: Vec<Network> = recorded.into_iter().filter(not_changed).collect();
+    all.extend(changed.iter().cloned());
+    for network in &mut all {
+        network.loans.retain(|loan| alive(&loan.holder));
+    }
+    Ok(all)
+}
+
+/// `None` where the kernel has no such sysctl.
+fn is_on(key: &str) -> Option<bool> {
+    fs::read_text(&Path::new("/proc/sys").join(key)).ok().map(|text| text.trim() != "0")
+}
+
+/// Every subnet that the host has a route or an address for: a new network must not shadow a VPN.
+pub fn used() -> Result<Vec<Used>> {
+    let names: HashMap<u32, String> =
+        netlink::links()?.iter().map(|link| (link.header.index, link_name(link))).collect();
+    let name = |index: u32| names.get(&index).map_or("?", String::as_str);
+    let mut used: Vec<Used> = netlink::addresses()?
+        .iter()
+        .filter_map(|message| {
+            let by = format!("address of {}", name(message.header.index));
+            address(message).map(|net| Used { net: net.trunc(), by })
+        })
+        .collect();
+    used.extend(netlink::routes()?.iter().filter_map(|route| {
+        let (net, device) = destination(route)?;
+        Some(Used { net, by: format!("route via {}", name(device)) })
+    }));
+    Ok(used)
+}
+
+fn destination(route: &RouteMessage) -> Option<(IpNet, u32)> {
+    if route.header.kind != RouteType::Unicast {
+        return None;
+    }
+    let mut to: Option<IpAddr> = None;
+    let mut device = 0;
+    for attribute in &route.attributes {
+        match attribute {
+            RouteAttribute::Destination(RouteAddress::Inet(v4)) => to = Some((*v4).into()),
+            RouteAttribute::Destination(RouteAddress::Inet6(v6)) => to = Some((*v6).into()),
+            RouteAttribute::Oif(index) => device = *index,
+            _ => {}
+        }
+    }
+    Some((IpNet::new(to?, route.header.destination_prefix_length).ok()?, device))
+}
+
+fn link_name(link: &LinkMessage) -> String {
+    let name = link.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::IfName(name) => Some(name.clone()),
+        _ => None,
+    });
+    name.unwrap_or_default()
+}
+
+/// Chooses the host ports that the command line left open. A port chosen here is free now; [`super::step::Step::HoldPort`]
+/// is what keeps it.
+pub fn choose_ports(publish: &[Publish]) -> Result<Vec<Publish>> {
+    let mut held = Vec::new();
+    let mut chosen = Vec::new();
+    for request in publish {
+        let candidates: Box<dyn Iterator<Item = u16>> = match request.host {
+            HostPort::Exact(_) => {
+                chosen.push(request.clone());
+                continue;
+            }
+            HostPort::Free => Box::new(std::iter::once(0)),
+            HostPort::FreeIn(first, last) => Box::new(first..=last),
+        };
+        let socket = candidates.into_iter().find_map(|port| bind(request, port).ok());
+        let socket = socket.ok_or_else(|| {
+            let container = format!("{}/{}", request.container, request.protocol);
+            Error::user(format!("no free host port for container port {container}"))
+                .hint("choose another range, or leave the host port out")
+        })?;
+        chosen.push(Publish { host: HostPort::Exact(netns::port(&socket)?), ..request.clone() });
+        // two requests of one command get two ports
+        held.push(socket);
+    }
+    Ok(chosen)
+}
+
+fn bind(request: &Publish, port: u16) -> Result<std::os::fd::OwnedFd> {
+    let any = match request.ip {
+        Some(IpAddr::V6(_)) => Ipv6Addr::UNSPECIFIED.into(),
+        Some(IpAddr::V4(_)) | None => IpAddr::from([0; 4]),
+    };
+    let transport = match request.protocol {
+        Protocol::Tcp => Transport::Stream,
+        Protocol::Udp => Transport::Datagram,
+    };
+    Ok(netns::bind(transport, SocketAddr::new(request.ip.unwrap_or(any), port))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chain(
+        family: libc::c_int,
+        table: &str,
+        name: &str,
+        hook: Option<libc::c_int>,
+        policy: libc::c_int,
+    ) -> BaseChain {
+        let (hook, policy) = (hook.map(|hook| hook as u32), hook.map(|_| policy as u32));
+        BaseChain { family: family as u8, table: table.into(), name: name.into(), hook, policy }
+    }
+
+    #[test]
+    fn packets_are_let_through_where_somebody_drops_them() {
+        let forward = Some(libc::NF_INET_FORWARD);
+        let (v4, inet, drop, accept) = (libc::NFPROTO_IPV4, libc::NFPROTO_INET, libc::NF_DROP, libc::NF_ACCEPT);
+        let text =
+            |chains: &[BaseChain]| dropping(chains, "minirun").iter().map(ForeignChain::text).collect::<Vec<_>>();
+        let docker = [chain(v4, "filter", "FORWARD", forward, drop), chain(v4, "filter", "DOCKER-USER", None, 0)];
+        assert_eq!(text(&docker), ["ip filter DOCKER-USER"]);
+        assert_eq!(text(&docker[..1]), ["ip filter FORWARD"]);
+        assert_eq!(text(&[chain(inet, "fw", "fwd", forward, drop)]), ["inet fw fwd"]);
+        for other in [
+            chain(v4, "filter", "FORWARD", forward, accept),
+            chain(v4, "filter", "INPUT", Some(libc::NF_INET_LOCAL_IN), drop),
+            chain(libc::NFPROTO_BRIDGE, "filter", "FORWARD", forward, drop),
+            chain(inet, "minirun", "forward", forward, drop),
+        ] {
+            assert!(text(&[other]).is_empty());
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! The networks' records: one file each under STATE/networks, one lock for all, for a subnet is chosen against all.
+//! What no single network owns (sysctls that were set) is in a record of its own. Touches nothing but these files.
+
+use super::network::Network;
+use super::plan::NetPlan;
+use super::step::{Netns, Step};
+use crate::error::{During as _, Errno, Error, Result};
+use crate::id::{HostPath, Name};
+use crate::sys::fs;
+use crate::sys::record::{self, Durability, Lock};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use std::os::fd::OwnedFd;
+
+/// Version of the records. Ours and the one before are read.
+const VERSION: u32 = 1;
+
+/// The directory of the records, locked: nobody else lends, creates or removes meanwhile.
+#[derive(Debug)]
+pub struct Networks {
+    pub state: HostPath,
+    lock: Lock,
+}
+
+/// What was set on the host for all networks, and how it was before.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Base {
+    /// Path below /proc/sys and its former value.
+    pub sysctls: Vec<(String, String)>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Versioned<T> {
+    version: u32,
+    #[serde(flatten)]
+    content: T,
+}
+
+impl Networks {
+    /// Waits until nobody else has the networks.
+    pub fn lock(state: &HostPath) -> Result<Networks> {
+        let dir = directory(state);
+        fs::mkdir_all(dir.as_path(), 0o700)?;
+        let lock = Lock::exclusive(dir.child(".lock").as_path())?;
+        Ok(Networks { state: state.clone(), lock })
+    }
+
+    /// The lock alone, to be handed to the process that goes on.
+    pub fn into_lock(self) -> OwnedFd {
+        self.lock.into()
+    }
+
+    pub fn save(&self, network: &Network) -> Result<()> {
+        write(&file(&self.state, network.name.as_str()), network)
+    }
+
+    pub fn remove(&self, name: &Name) -> Result<()> {
+        Ok(fs::unlink(file(&self.state, name.as_str()).as_path())?)
+    }
+
+    /// Notes what the plan is about to change for all networks. To be called before the first of its steps.
+    pub fn intend(&self, plan: &NetPlan) -> Result<()> {
+        let mut base = base(&self.state)?;
+        let known = base.sysctls.len();
+        for step in &plan.prepare {
+            if let Step::SetSysctl { netns: Netns::Host, key, .. } = step
+                && outlives_bridge(key)
+                && !base.sysctls.iter().any(|(noted, _)| noted == key)
+            {
+                let before = fs::read_text(&std::path::Path::new("/proc/sys").join(key))?;
+                base.sysctls.push((key.clone(), before.trim().to_owned()));
+            }
+        }
+        if base.sysctls.len() == known { Ok(()) } else { self.save_base(&base) }
+    }
+
+    pub fn save_base(&self, base: &Base) -> Result<()> {
+        write(&file(&self.state, BASE), base)
+    }
+
+    pub fn remove_base(&self) -> Result<()> {
+        Ok(fs::unlink(file(&self.state, BASE).as_path())?)
+    }
+}
+
+/// No network's name begins with a dot.
+const BASE: &str = ".base";
+
+/// Those of a bridge itself go with it.
+fn outlives_bridge(key: &str) -> bool {
+    !key.contains("/conf/mr-")
+}
+
+/// One network's record; readable without the lock, for a record is replaced whole.
+pub fn load(state: &HostPath, name: &Name) -> Result<Option<Network>> {
+    read(&file(state, name.as_str()))
+}
+
+/// All records that can be read, and the errors of those that cannot.
+pub fn all(state: &HostPath) -> Result<(Vec<Network>, Vec<Error>)> {
+    let (mut networks, mut broken) = (Vec::new(), Vec::new());
+    for entry in fs::list(directory(state).as_path())? {
+        let Some(name) = entry.strip_suffix(".json").and_then(|name| Name::parse(name).ok()) else { continue };
+        match load(state, &name) {
+            Ok(network) => networks.extend(network),
+            Err(error) => broken.push(error),
+        }
+    }
+    Ok((networks, broken))
+}
+
+pub fn base(state: &HostPath) -> Result<Base> {
+    Ok(read(&file(state, BASE))?.unwrap_or_default())
+}
+
+fn directory(state: &HostPath) -> HostPath {
+    state.child("networks")
+}
+
+fn file(state: &HostPath, name: &str) -> HostPath {
+    directory(state).child(&format!("{name}.json"))
+}
+
+fn write(path: &HostPath, content: &impl Serialize) -> Result<()> {
+    let record = Versioned { version: VERSION, content };
+    let bytes = serde_json::to_vec(&record).map_err(|e| Error::internal(format!("record {path}: {e}")))?;
+    Ok(record::write(path.as_path(), &bytes, Durability::Memory)?)
+}
+
+fn read<T: DeserializeOwned>(path: &HostPath) -> Result<Option<T>> {
+    let bytes = match fs::read(path.as_path()) {
+        // a normal user cannot look into /run/minirun, and sees a plan as for the first run
+        Err(e) if [Errno::ENOENT, Errno::EACCES].contains(&e.errno) => return Ok(None),
+        bytes => bytes?,
+    };
+    let broken = |e: serde_json::Error| {
+        Error::host(format!("record {path} cannot be read: {e}")).hint("`minirun network rm` removes it")
+    };
+    #[derive(Deserialize)]
+    struct Only {
+        version: u32,
+    }
+    let version = serde_json::from_slice::<Only>(&bytes).map_err(broken).during(|| "reading a network")?.version;
+    if version > VERSION {
+        return Err(Error::host(format!("record {path} is of version {version}, this minirun reads {VERSION}"))
+            .hint("use the newer minirun that wrote it"));
+    }
+    serde_json::from_slice::<Versioned<T>>(&bytes).map(|record| Some(record.content)).map_err(broken)
+}

@@ -1,0 +1,123 @@
+//! The end of a network: its links, its rules in our table and in other people's chains, its record; with the last one
+//! the table and the sysctls that were set. Each object is removed only where it carries our mark. Everything is tried,
+//! and what failed comes back as a list.
+
+use super::apply::{alias, delete_link, undo};
+use super::link;
+use super::names::{self, Realm};
+use super::network::{Holder, Network};
+use super::plan::entries;
+use super::record::{self, Networks};
+use super::ruleset::{self, Change, Entry};
+use super::step::Undo;
+use crate::error::{Errno, Error, Result};
+use crate::sys::fs;
+use crate::sys::netlink::{self, Batch, Socket};
+use crate::sys::nftables::{self, Table, Transaction};
+use rtnetlink::packet_route::link::LinkMessage;
+use std::path::Path;
+
+/// Refuses while a living container has a lease of this network.
+pub fn check_unused(network: &Network, alive: &dyn Fn(&Holder) -> bool) -> Result<()> {
+    let users: Vec<&str> =
+        network.loans.iter().map(|l| &l.holder).filter(|h| alive(h)).map(|h| h.container.short()).collect();
+    if users.is_empty() {
+        return Ok(());
+    }
+    Err(Error::user(format!("network {} is in use by {}", network.name, users.join(", ")))
+        .hint(format!("`minirun rm -f {}` first", users.join(" "))))
+}
+
+/// Removes a network and all that belongs to it.
+pub fn remove_network(networks: &Networks, network: &Network) -> Vec<Error> {
+    let realm = Realm { state: networks.state.clone() };
+    let mut errors = Vec::new();
+    let mut note = |result: Result<()>| errors.extend(result.err());
+    for loan in network.loans.iter().filter(|loan| !loan.published.is_empty()) {
+        let (owner, ports) = (names::owner(&loan.holder.container), loan.published.clone());
+        note(undo(&Undo::Unpublish { table: realm.table(), owner, ports }));
+    }
+    note(remove_ports(&realm, network));
+    note(delete_link(&network.bridge, &network.mark));
+    note(remove_foreign_rules(&network.mark));
+    for entry in entries(network) {
+        note(remove_entry(&realm.table(), entry));
+    }
+    note(networks.remove(&network.name));
+    match record::all(&networks.state) {
+        Ok((left, broken)) if left.is_empty() && broken.is_empty() => errors.extend(remove_base(networks)),
+        Ok(_) => {}
+        Err(error) => errors.push(error),
+    }
+    errors
+}
+
+/// Removes what no network owns alone: our table, and the sysctls go back to what they were.
+pub fn remove_base(networks: &Networks) -> Vec<Error> {
+    let realm = Realm { state: networks.state.clone() };
+    let mut errors = Vec::new();
+    errors.extend(remove_table(&realm.table()).err());
+    match record::base(&networks.state) {
+        Ok(base) => {
+            for (key, before) in &base.sysctls {
+                let written = fs::write_existing(&Path::new("/proc/sys").join(key), before);
+                errors.extend(written.err().map(Error::from));
+            }
+        }
+        Err(error) => errors.push(error),
+    }
+    if errors.is_empty() {
+        errors.extend(networks.remove_base().err());
+    }
+    errors
+}
+
+/// Links that outlived their containers: on the network's group, and with a mark of this state root.
+fn remove_ports(realm: &Realm, network: &Network) -> Result<()> {
+    let ours = |link: &&LinkMessage| {
+        use rtnetlink::packet_route::link::LinkAttribute;
+        let grouped = link.attributes.contains(&LinkAttribute::Group(network.group));
+        grouped && alias(link).is_some_and(|alias| realm.is_container_mark(alias))
+    };
+    let mut batch = Batch::default();
+    for link in netlink::links()?.iter().filter(ours) {
+        batch.push_route(link::delete(link.header.index), 0);
+    }
+    if batch.is_empty() {
+        return Ok(());
+    }
+    batch.acknowledge();
+    let sent = Socket::route()?.send(&batch, |_, errno| errno == Errno::ENODEV);
+    Ok(sent.map_err(|refused| refused.named(format!("RTM_DELLINK(group {})", network.group)))?)
+}
+
+fn remove_foreign_rules(mark: &str) -> Result<()> {
+    let mut socket = Socket::netfilter()?;
+    let everywhere = Table { family: libc::NFPROTO_UNSPEC as u8, name: "" };
+    for rule in nftables::rules(&mut socket, &everywhere, "")? {
+        if rule.comment.as_deref() == Some(mark) {
+            let mut transaction = Transaction::default();
+            transaction.delete_rule(&rule);
+            gone_is_fine(transaction, &mut socket, "NFT_MSG_DELRULE")?;
+        }
+    }
+    Ok(())
+}
+
+fn remove_entry(table: &str, entry: Entry) -> Result<()> {
+    let removal = ruleset::change(table, &[entry], Change::Remove);
+    gone_is_fine(removal, &mut Socket::netfilter()?, "NFT_MSG_DELSETELEM")
+}
+
+fn remove_table(name: &str) -> Result<()> {
+    let mut transaction = Transaction::default();
+    transaction.delete_table(&ruleset::table(name));
+    gone_is_fine(transaction, &mut Socket::netfilter()?, "NFT_MSG_DELTABLE")
+}
+
+fn gone_is_fine(transaction: Transaction, socket: &mut Socket, call: &str) -> Result<()> {
+    match transaction.commit(socket) {
+        Err(refused) if refused.errno != Errno::ENOENT => Err(refused.named(call).into()),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,56 @@
+//! `exec`: one more process in a container that runs, through a monitor of its own.
+
+use super::run::size_of_terminal;
+use super::{Progress, attach, container};
+use crate::error::{Error, Result};
+use crate::facts;
+use crate::monitor::protocol::{Order, Task};
+use crate::monitor::spawn::Inherited;
+use crate::mount::probe;
+use crate::plan;
+use crate::spec::exec::{self, ExecRequest};
+use crate::state::{Roots, Status};
+use crate::sys::fs::Root;
+use crate::sys::{host, socket};
+use oci_spec::runtime::Spec;
+use std::path::PathBuf;
+
+/// Runs a command in a container to its end; gives its exit code.
+pub fn exec(roots: &Roots, request: &ExecRequest, progress: &dyn Progress) -> Result<u8> {
+    if host::uid() != 0 {
+        return Err(Error::user("entering a container needs root").hint("sudo minirun exec …"));
+    }
+    let found = container::find(roots, &request.container)?;
+    let (Status::Running, Some(config), Some(life)) = (&found.status, &found.config, &found.life) else {
+        return Err(Error::user(format!("container {} is not running", request.container))
+            .hint("`minirun ps -a` shows how it ended"));
+    };
+    let init = life.init.clone().ok_or_else(|| Error::internal("a running container without an init"))?;
+    // held while its root is looked at, so that the pid stays its own
+    let _pidfd = init.open()?;
+    let root = Root::open(&PathBuf::from(format!("/proc/{}/root", init.pid)))?;
+    let (passwd, group) = (probe::text(&root, "/etc/passwd")?, probe::text(&root, "/etc/group")?);
+    let broken = |e| Error::host(format!("the record of container {} is broken: {e}", config.name));
+    let spec: Spec = serde_json::from_value(config.spec.clone()).map_err(broken)?;
+    let security = serde_json::from_value(config.security.clone()).map_err(broken)?;
+    let process = exec::process(&spec, &config.name, request, passwd.as_deref(), group.as_deref())?;
+    let facts = facts::for_exec(&facts::cgroup_path(roots, &found.id))?;
+    let console = request.tty.then(size_of_terminal);
+    let planned = plan::build_exec(&spec, &process, &init, &security, console, &facts)?;
+    let pair = request.tty.then(socket::pair).transpose()?;
+    let (ours, theirs) = pair.map_or((None, None), |(ours, theirs)| (Some(ours), Some(theirs)));
+    let order = Order {
+        roots: roots.clone(),
+        task: Task::Exec(found.id.clone()),
+        plan: planned.plan,
+        undo: Vec::new(),
+        trace: false,
+        input: request.interactive,
+        control: -1,
+        console: None,
+        output: None,
+        locks: Vec::new(),
+    };
+    let monitor = super::spawn_monitor(roots, order, Inherited { console: theirs, ..Inherited::default() }, &facts.cgroup)?;
+    Ok(attach::attach(&monitor, ours.as_ref(), progress)?.exit.code())
+}
