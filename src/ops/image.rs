@@ -15,6 +15,12 @@ pub(super) struct Found {
     pub(super) id: Option<Digest>,
 }
 pub(super) fn find(_roots: &Roots, request: &RunRequest, _pull: bool, _screen: &mut dyn Screen) -> Result<Found> {
-    let (d, layers) = match &request.source { Source::Rootfs(d) => (d.clone(), vec![]), Source::Image(i) => { let d = HostPath::parse(i)?; (d.clone(), vec![d]) } };
+    let (d, layers) = match &request.source {
+        Source::Rootfs(d) => (d.clone(), vec![]),
+        Source::Image(i) => {
+            let d = HostPath::parse(i)?;
+            (d.clone(), vec![d])
+        }
+    };
     Ok(Found { root: Some(Root::open(d.as_path())?), config: None, layers, id: None })
 }

@@ -3,22 +3,22 @@
 #![allow(unsafe_code, clippy::disallowed_methods)]
 
 pub mod cgroup;
-pub mod event;
+pub mod conntrack;
 pub mod credentials;
+pub mod event;
 pub mod fs;
 pub mod host;
 pub mod mount;
-pub mod process;
-pub mod conntrack;
 pub mod netlink;
 pub mod netns;
 pub mod nftables;
+pub mod process;
 pub mod record;
+pub mod rlimit;
+pub mod screen;
+pub mod seccomp;
 pub mod socket;
 pub mod tty;
-pub mod screen;
-pub mod rlimit;
-pub mod seccomp;
 
 use crate::error::{Errno, SysError, SysResult};
 use std::ffi::CStr;

@@ -85,7 +85,8 @@ fn a_broken_archive_is_refused_whole() {
     let before = Snapshot::of(&sandbox);
     let layout = sandbox.path("layout");
     let copy = |then: &str| {
-        let script = format!("rm -rf {0}; cp -r {1} {0}; cd {0}; {then}", layout.display(), image_layout("busybox").display());
+        let script =
+            format!("rm -rf {0}; cp -r {1} {0}; cd {0}; {then}", layout.display(), image_layout("busybox").display());
         sandbox.sh(&script).expect_code(0);
     };
     for (damage, word) in [

@@ -3,6 +3,10 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::print_stderr)]
 #![allow(unreachable_pub)] // a binary exports nothing; here `pub` says what other test files use
 
+mod errors;
 mod layering;
+mod limits;
+mod network;
+mod run;
 mod style;
 mod support;

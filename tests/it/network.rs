@@ -154,7 +154,9 @@ fn our_ruleset_is_one_that_nft_can_read_again() {
     requires![root, tool("nft"), tool("curl")];
     let sandbox = Sandbox::with_images(&["busybox"]);
     let running = serve(&sandbox, &["-p", "8080:80"], "http://127.0.0.1:8080");
-    sandbox.in_network("nft list ruleset >/tmp/$$ && nft flush ruleset && nft -f /tmp/$$; s=$?; rm /tmp/$$; exit $s").expect_code(0);
+    sandbox
+        .in_network("nft list ruleset >/tmp/$$ && nft flush ruleset && nft -f /tmp/$$; s=$?; rm /tmp/$$; exit $s")
+        .expect_code(0);
     sandbox.in_network(&fetch("http://127.0.0.1:8080")).expect_code(0); // and it does what it did
     stop(&sandbox, running);
 }

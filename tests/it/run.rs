@@ -112,7 +112,10 @@ fn the_terminals_modes_are_restored() {
     requires![root];
     let sandbox = Sandbox::with_images(&["busybox"]);
     let binary = crate::support::sandbox::minirun_binary();
-    let script = format!("before=$(stty -g); {} run --rm -it --network none busybox true; [ \"$(stty -g)\" = \"$before\" ] && echo restored", binary.display());
+    let script = format!(
+        "before=$(stty -g); {} run --rm -it --network none busybox true; [ \"$(stty -g)\" = \"$before\" ] && echo restored",
+        binary.display()
+    );
     let mut command = sandbox.command("bash");
     command.args(["-c", &script]);
     Terminal::start(&command).expect("restored");
@@ -198,7 +201,9 @@ fn nothing_is_left_of_a_run_without_network() {
     let warm = ["run", "--rm", "--network", "none", "busybox", "true"];
     sandbox.minirun(&warm).expect_code(0); // groups and directories that all containers share stay
     let before = Snapshot::of(&sandbox);
-    for script in ["exit 0", "exit 3", "mkdir -p /a/b/c; dd if=/dev/zero of=/big bs=1M count=5 2>/dev/null; sleep 1000 & exit 0"] {
+    for script in
+        ["exit 0", "exit 3", "mkdir -p /a/b/c; dd if=/dev/zero of=/big bs=1M count=5 2>/dev/null; sleep 1000 & exit 0"]
+    {
         sandbox.minirun(&["run", "--rm", "--network", "none", "busybox", "sh", "-c", script]);
         before.assert_same(&Snapshot::of(&sandbox));
     }

@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 /// A thing that machines lack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(non_camel_case_types)] // they are read as words in `requires![…]`
-pub enum Need {
+pub enum Need<'a> {
     /// Root, with the right to make every namespace.
     root,
     /// A file system of type overlay can be mounted on the temporary directory's.
@@ -19,13 +19,13 @@ pub enum Need {
     /// Controllers on v1 hierarchies.
     cgroup_v1,
     /// A v1 or v2 controller of this name.
-    cgroup(&'static str),
+    cgroup(&'a str),
     /// Bridges that filter VLANs.
     vlan,
     /// A link of this kind: `dummy`, `ipvlan`, `vxlan`.
-    link(&'static str),
+    link(&'a str),
     /// A program of this name.
-    tool(&'static str),
+    tool(&'a str),
 }
 
 /// Ends the test here, and says why, unless the machine has all that is listed.
@@ -50,7 +50,7 @@ pub fn test_name<F: Fn()>(_inside_it: F) -> &'static str {
 }
 
 /// Whether the test cannot run here; if so, this has been recorded.
-pub fn missing(test: &str, needs: &[Need]) -> bool {
+pub fn missing(test: &str, needs: &[Need<'_>]) -> bool {
     let Some(need) = needs.iter().find(|need| !need.is_met()) else { return false };
     assert!(std::env::var_os("MINIRUN_STRICT").is_none_or(|v| v != "1"), "skipped: {}", need.reason());
     eprintln!("skipped: {}", need.reason());
@@ -61,7 +61,7 @@ pub fn missing(test: &str, needs: &[Need]) -> bool {
     true
 }
 
-impl Need {
+impl Need<'_> {
     /// The word by which tests/skips.txt knows it.
     fn reason(self) -> String {
         match self {
@@ -125,4 +125,21 @@ fn a_missing_thing_is_seen_and_a_present_one_too() {
     assert!(!Need::tool("no-such-tool").is_met());
     assert!(Need::tool("bash").is_met());
     assert!(!Need::cgroup("no-such-controller").is_met());
+}
+
+#[test]
+fn the_list_of_skips_knows_only_places_and_needs_that_are() {
+    let plain = [Need::root, Need::overlay, Need::cgroup_v2, Need::cgroup_v1, Need::vlan].map(Need::reason);
+    for line in super::source::read("tests/skips.txt").lines().filter(|line| !line.starts_with('#')) {
+        let (entry, why) = line.split_once(" # ").unwrap_or_else(|| panic!("{line}: say why"));
+        let words: Vec<&str> = entry.split_whitespace().collect();
+        let need = words[2..].join(" ");
+        let known = match words[2] {
+            "cgroup" => need == Need::cgroup(words[3]).reason(),
+            "link" => need == Need::link(words[3]).reason(),
+            "tool" => need == Need::tool(words[3]).reason(),
+            _ => plain.contains(&need),
+        };
+        assert!(known && matches!(words[0], "here" | "guest" | "nowhere") && !why.trim().is_empty(), "{line}");
+    }
 }
