@@ -53,8 +53,7 @@ struct Explained<'a> {
 
 /// The plan for a program: a JSON array of steps.
 pub fn json(plan: &Plan) -> String {
-    let phases =
-        [("prepare", &plan.prepare), ("host", &plan.host), ("inside", &plan.inside), ("start", &plan.start)];
+    let phases = [("prepare", &plan.prepare), ("host", &plan.host), ("inside", &plan.inside), ("start", &plan.start)];
     let all: Vec<_> = phases
         .into_iter()
         .flat_map(|(phase, steps)| {

@@ -4,14 +4,14 @@
 use crate::error::{Error, Result};
 use crate::id::{ContainerId, HostPath};
 use crate::mount::probe;
-use crate::{cgroup, mount, plan, security};
-use oci_spec::runtime::Spec;
 use crate::spec::device::{DeviceKind, DeviceNode};
 use crate::spec::{Caller, GeneratedFiles, IdRange, JoinedNamespaces, Lsm, RunRequest, SpecFacts};
 use crate::state::Roots;
 use crate::state::roots::DEFAULT_STATE;
 use crate::sys::fs::{self, Root};
 use crate::sys::host;
+use crate::{cgroup, mount, plan, security};
+use oci_spec::runtime::Spec;
 use sha2::Digest as _;
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 /// Opens a pty in the container's devpts, sends its ptmx side away, and makes the other side the terminal of this
 /// session and its standard streams; /dev/console is that same terminal.
 pub(super) fn console(slots: &mut Slots, size: Size) -> Result<()> {
-    let socket = slots.console.take().ok_or_else(|| Error::internal("a console without anyone who takes its other end"))?;
+    let socket =
+        slots.console.take().ok_or_else(|| Error::internal("a console without anyone who takes its other end"))?;
     // `exec` has no root of its own: it is in the container already
     let host_root;
     let root = match &slots.root {
@@ -72,7 +73,10 @@ fn candidates(name: &str, env: &[String]) -> Vec<PathBuf> {
         return vec![PathBuf::from(name)];
     }
     let path = env.iter().rev().find_map(|entry| entry.strip_prefix("PATH=")).unwrap_or_default();
-    path.split(':').filter(|_| !name.is_empty()).map(|dir| Path::new(if dir.is_empty() { "." } else { dir }).join(name)).collect()
+    path.split(':')
+        .filter(|_| !name.is_empty())
+        .map(|dir| Path::new(if dir.is_empty() { "." } else { dir }).join(name))
+        .collect()
 }
 
 fn not_found(name: &str) -> Error {
@@ -98,8 +102,10 @@ fn explain(name: &str, file: &Path, e: &SysError) -> Error {
         Errno::EACCES => no(Kind::CommandNotExecutable, format!("permission denied ({shown})"))
             .hint("is the file executable for this user, and not on a noexec mount?"),
         Errno::ENOENT => match interpreter(file) {
-            Some(missing) => no(Kind::CommandNotFound, format!("its interpreter {missing} is missing in the container"))
-                .hint("a dynamically linked program needs an image with its libc; a script needs its shell"),
+            Some(missing) => {
+                no(Kind::CommandNotFound, format!("its interpreter {missing} is missing in the container"))
+                    .hint("a dynamically linked program needs an image with its libc; a script needs its shell")
+            }
             None => no(Kind::CommandNotFound, format!("no such file ({shown})")),
         },
         Errno::ENOEXEC => no(Kind::CommandNotExecutable, wrong_format(file)),

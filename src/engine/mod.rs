@@ -41,10 +41,17 @@ struct Slots {
 #[derive(Debug, Serialize, Deserialize)]
 enum FromInit {
     /// About to do this step; goes on when it is answered. Sent only where somebody watches.
-    Before { phase: Phase, index: usize },
+    Before {
+        phase: Phase,
+        index: usize,
+    },
     /// At the barrier.
     Ready,
-    Failed { phase: Phase, index: usize, error: Error },
+    Failed {
+        phase: Phase,
+        index: usize,
+        error: Error,
+    },
 }
 
 /// Says which step failed, unless the error already explains itself to the user (a command that is not there).
@@ -82,7 +89,9 @@ fn apply(step: &Step, slots: &mut Slots, init: Option<Pid>) -> Result<()> {
         }
         Step::WorkingDirectory { path } => exec::working_directory(path),
         Step::Exec { args, env } => exec::exec(args, env),
-        Step::Clone { .. } | Step::Wait(_) => Err(Error::internal("a clone or a wait outside of its place in the plan")),
+        Step::Clone { .. } | Step::Wait(_) => {
+            Err(Error::internal("a clone or a wait outside of its place in the plan"))
+        }
     }
 }
 

@@ -95,7 +95,8 @@ fn host(plan: &Plan, slots: &mut Slots, init: Pid, observer: &mut dyn Observer) 
     let mut done = 0;
     while done < plan.host.len() {
         let rest = &plan.host[done..];
-        let row: Vec<_> = rest.iter().map_while(net_step).take(if observer.watches() { 1 } else { rest.len() }).collect();
+        let row: Vec<_> =
+            rest.iter().map_while(net_step).take(if observer.watches() { 1 } else { rest.len() }).collect();
         observer.before(&rest[0])?;
         match row.len() {
             0 => apply(&rest[0], slots, Some(init)).map_err(|error| (0, error)),

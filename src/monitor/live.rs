@@ -45,7 +45,8 @@ fn run(order: &Order, config: &Config, control: &OwnedFd, inherited: Inherited) 
     let version = container::VERSION;
     let mut life = Life { version, id: config.id.clone(), monitor, init: None, undo: order.undo.clone() };
     // intent before deed: from here on whoever finds these records can remove everything that comes
-    let begun = container::begin(&order.roots, config, &life).and_then(|()| names::claim(&order.roots, &config.name, &config.id));
+    let begun = container::begin(&order.roots, config, &life)
+        .and_then(|()| names::claim(&order.roots, &config.name, &config.id));
     let born = begun.and_then(|()| birth(order, &mut life, control, inherited));
     let exit = match born.and_then(|running| watch(&running, control)) {
         Ok(exit) => exit,
@@ -59,7 +60,12 @@ fn run(order: &Order, config: &Config, control: &OwnedFd, inherited: Inherited) 
     Ok((exit, left))
 }
 
-fn birth(order: &Order, life: &mut Life<crate::plan::step::Undo>, control: &OwnedFd, inherited: Inherited) -> Result<Running> {
+fn birth(
+    order: &Order,
+    life: &mut Life<crate::plan::step::Undo>,
+    control: &OwnedFd,
+    inherited: Inherited,
+) -> Result<Running> {
     let mut observer = Trace { watches: order.trace, control };
     let unstarted = engine::create(&order.plan, inherited.console, &mut observer)?;
     life.init = Some(Identity::of(unstarted.pid)?);

@@ -40,11 +40,19 @@ pub enum Task {
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Event {
     /// This step comes next; it is done when [`Request::Next`] says so.
-    Step { line: String, why: String },
-    Started { pid: Pid },
+    Step {
+        line: String,
+        why: String,
+    },
+    Started {
+        pid: Pid,
+    },
     Failed(Error),
     /// The program ended, and all that it held is gone but for what the errors name.
-    Exited { exit: Exit, left: Vec<Error> },
+    Exited {
+        exit: Exit,
+        left: Vec<Error>,
+    },
 }
 
 /// From the command to the monitor.

@@ -1,8 +1,8 @@
 //! Starting a monitor: fork, and execute this program again from a file that nobody can write through.
 
 use super::protocol::{Event, Order};
-use crate::error::{During as _, Error, Result};
 use crate::cgroup::step::Step;
+use crate::error::{During as _, Error, Result};
 use crate::sys::process::{self, Side};
 use crate::sys::{self, fs, socket};
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
@@ -53,7 +53,9 @@ fn become_monitor(memory: &OwnedFd, control: &OwnedFd, inherited: &Inherited, jo
         for step in join {
             crate::cgroup::apply::apply(step)?;
         }
-        for fd in [memory, control].into_iter().chain(&inherited.console).chain(&inherited.output).chain(&inherited.locks) {
+        for fd in
+            [memory, control].into_iter().chain(&inherited.console).chain(&inherited.output).chain(&inherited.locks)
+        {
             sys::keep_on_exec(fd)?;
         }
         let args = [ARGV0.to_owned(), memory.as_raw_fd().to_string()];
@@ -70,7 +72,8 @@ pub(super) fn receive(number: &str) -> Result<(Order, OwnedFd, Inherited)> {
     let bad = |_| Error::user("minirun-monitor is not a command").hint("minirun starts it for each container");
     let memory = sys::inherited(number.parse().map_err(bad)?)?;
     let bytes = fs::read(&fs::proc_path(&memory))?;
-    let order: Order = serde_json::from_slice(&bytes).map_err(|e| Error::internal(format!("the monitor's order: {e}")))?;
+    let order: Order =
+        serde_json::from_slice(&bytes).map_err(|e| Error::internal(format!("the monitor's order: {e}")))?;
     let control = sys::inherited(order.control)?;
     let console = order.console.map(sys::inherited).transpose()?;
     let output = order.output.map(sys::inherited).transpose()?;

@@ -6,8 +6,8 @@ use crate::monitor::protocol::{Event, Request};
 use crate::monitor::spawn::Monitor;
 use crate::sys::event::{self, Signals};
 use crate::sys::process::Exit;
-use crate::sys::tty::{self, RawMode};
 use crate::sys::socket;
+use crate::sys::tty::{self, RawMode};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 /// How it went: the program's end, and what could not be removed after it.

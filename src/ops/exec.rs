@@ -51,6 +51,7 @@ pub fn exec(roots: &Roots, request: &ExecRequest, progress: &dyn Progress) -> Re
         output: None,
         locks: Vec::new(),
     };
-    let monitor = super::spawn_monitor(roots, order, Inherited { console: theirs, ..Inherited::default() }, &facts.cgroup)?;
+    let monitor =
+        super::spawn_monitor(roots, order, Inherited { console: theirs, ..Inherited::default() }, &facts.cgroup)?;
     Ok(attach::attach(&monitor, ours.as_ref(), progress)?.exit.code())
 }

@@ -61,7 +61,9 @@ fn seconds_since(moment: &str) -> u64 {
 /// What only root may do yet; the error says what exactly could not be done.
 fn refuse_without_root(request: &RunRequest) -> Result<()> {
     if host::is_set_id() {
-        return Err(Error::user("minirun refuses to run setuid: it would give root to everybody").hint("sudo minirun …"));
+        return Err(
+            Error::user("minirun refuses to run setuid: it would give root to everybody").hint("sudo minirun …")
+        );
     }
     let what = match request.network.mode.as_deref() {
         None | Some("bridge" | "default") => "creating the bridge needs root",
@@ -94,7 +96,9 @@ fn seccomp(choice: &SeccompChoice) -> Result<security::plan::Request> {
         SeccompChoice::Unconfined => Filter::Unconfined,
         SeccompChoice::File(path) => {
             let text = fs::read_text(path.as_path());
-            Filter::DockerProfile(text.map_err(|e| Error::from(e).during(format!("seccomp profile {path}")).kind(Kind::User))?)
+            Filter::DockerProfile(
+                text.map_err(|e| Error::from(e).during(format!("seccomp profile {path}")).kind(Kind::User))?,
+            )
         }
     };
     Ok(security::plan::Request { seccomp, preserve_fds: 0 })

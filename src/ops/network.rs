@@ -50,8 +50,7 @@ pub(super) fn lend(
 ) -> Result<Lent> {
     let request = request(words, image, spec)?;
     let me = Identity::of_self()?;
-    let holder =
-        Holder { container: id.clone(), pid: me.pid.0, start_time: me.start_time, boot_id: me.boot_id };
+    let holder = Holder { container: id.clone(), pid: me.pid.0, start_time: me.start_time, boot_id: me.boot_id };
     let alive = |holder: &Holder| is_alive(roots, holder);
     let tag = id.tag(roots.state.as_str());
     match how {
@@ -117,7 +116,8 @@ fn mode(words: &NetworkWords) -> Result<Mode> {
         Some(name) => Name::parse(name)?,
     };
     let address = words.ip.as_deref().map(|ip| {
-        ip.parse::<IpAddr>().map_err(|_| Error::user(format!("invalid address {ip:?}")).hint("--ip takes one like 172.18.0.9"))
+        ip.parse::<IpAddr>()
+            .map_err(|_| Error::user(format!("invalid address {ip:?}")).hint("--ip takes one like 172.18.0.9"))
     });
     let mac = words.mac.as_deref().map(names::Mac::parse).transpose()?;
     Ok(Mode::Networks(vec![Attachment { network: name, addresses: address.transpose()?.into_iter().collect(), mac }]))
@@ -136,8 +136,7 @@ fn take_net_sysctls(spec: &mut Spec) -> Vec<(String, String)> {
 
 /// A holder is the command that asked, or the container whose records stand.
 fn is_alive(roots: &Roots, holder: &Holder) -> bool {
-    let process =
-        Identity { pid: Pid(holder.pid), start_time: holder.start_time, boot_id: holder.boot_id.clone() };
+    let process = Identity { pid: Pid(holder.pid), start_time: holder.start_time, boot_id: holder.boot_id.clone() };
     let running = || {
         let container = container::load::<Undo>(roots, &holder.container);
         matches!(container.status, Status::Running | Status::Starting)
@@ -146,7 +145,12 @@ fn is_alive(roots: &Roots, holder: &Holder) -> bool {
 }
 
 /// /etc/hosts, /etc/hostname and /etc/resolv.conf of a container, by their place on the host.
-pub(super) fn files(life: &HostPath, request: &RunRequest, lent: &Lent, hostname: &str) -> Result<Vec<(HostPath, String)>> {
+pub(super) fn files(
+    life: &HostPath,
+    request: &RunRequest,
+    lent: &Lent,
+    hostname: &str,
+) -> Result<Vec<(HostPath, String)>> {
     let words = &request.network;
     let servers = words.dns.iter().map(|server| {
         let wrong = |_| Error::user(format!("invalid resolver {server:?}")).hint("--dns takes an address like 9.9.9.9");

@@ -2,11 +2,10 @@
 //! in front of it. All deeds are the monitor's.
 
 use super::attach::{self, Outcome};
+pub use super::exec::exec;
 use super::image::{self, Found};
 use super::network::{self, Lent};
-pub use super::exec::exec;
 use super::{Progress, container as containers, names};
-pub use crate::spec::exec::ExecRequest;
 use crate::error::{Error, Result};
 use crate::facts;
 use crate::id::{ContainerId, Name};
@@ -15,6 +14,7 @@ use crate::monitor::spawn::{Inherited, Monitor};
 use crate::mount::plan::{Kind, RootSource};
 use crate::plan::{self, Birth, Planned};
 use crate::security;
+pub use crate::spec::exec::ExecRequest;
 use crate::spec::request::{Explain, RunRequest, Source};
 use crate::spec::{self, SpecFacts};
 use crate::state::{Config, Roots, container};
@@ -214,7 +214,9 @@ fn refuse_impossible(request: &RunRequest) -> Result<()> {
             .hint("leave out -t, as in `printf 'date\\n' | minirun run -i IMAGE sh`"));
     }
     if request.detach {
-        return Err(Error::user("-d is not supported yet").hint("run in the foreground, or in the shell's background with `&`"));
+        return Err(
+            Error::user("-d is not supported yet").hint("run in the foreground, or in the shell's background with `&`")
+        );
     }
     Ok(())
 }

@@ -170,7 +170,9 @@ fn wrap<T>(steps: Vec<T>, into: impl Fn(T) -> Step) -> Vec<Step> {
 }
 
 fn process_of(spec: &Spec) -> Result<&Process> {
-    spec.process().as_ref().ok_or_else(|| Error::user("the configuration has no process").hint("add `process` with `args`"))
+    spec.process()
+        .as_ref()
+        .ok_or_else(|| Error::user("the configuration has no process").hint("add `process` with `args`"))
 }
 
 fn directories(birth: &Birth, rootfs: &HostPath) -> Vec<Step> {

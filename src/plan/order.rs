@@ -17,16 +17,16 @@ pub(super) fn birth(parts: Parts) -> Plan {
         parts.network, // names init's network namespace, so after the clone; overlaps with the mounts inside
     ];
     let inside = [
-        parts.join,         // other containers' namespaces, before anything that shows them is mounted
-        parts.join_cgroup,  // v1: by writing "0" oneself; then the cgroup namespace, whose root is where we stand
-        parts.session,      // before a terminal can become the controlling one
-        parts.early,        // rlimits and oom score through the host's /proc, which is gone after the pivot
-        parts.mounts,       // private propagation, root, volumes (sources are host paths), proc, sys, dev, masks
-        parts.names,        // hostname, sysctls: the namespaces exist, /proc of the host is still there
-        parts.console,      // in the container's devpts, by descriptor
+        parts.join,        // other containers' namespaces, before anything that shows them is mounted
+        parts.join_cgroup, // v1: by writing "0" oneself; then the cgroup namespace, whose root is where we stand
+        parts.session,     // before a terminal can become the controlling one
+        parts.early,       // rlimits and oom score through the host's /proc, which is gone after the pivot
+        parts.mounts,      // private propagation, root, volumes (sources are host paths), proc, sys, dev, masks
+        parts.names,       // hostname, sysctls: the namespaces exist, /proc of the host is still there
+        parts.console,     // in the container's devpts, by descriptor
         vec![Step::Mount(MountStep::Pivot)], // after it no host tool exists: nothing below needs one
-        parts.workdir,      // as root, for a directory may be closed to the user; checked against the root
-        parts.identity,     // no_new_privs set: identity, then seccomp; unset: seccomp first, it needs SYS_ADMIN
+        parts.workdir,     // as root, for a directory may be closed to the user; checked against the root
+        parts.identity,    // no_new_privs set: identity, then seccomp; unset: seccomp first, it needs SYS_ADMIN
     ];
     let start = [
         vec![Step::Wait(Wait::Start)], // `create` ends here

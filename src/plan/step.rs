@@ -207,8 +207,13 @@ pub enum Undo {
     Security(security::step::Undo),
     Net(net::step::Undo),
     /// What the networks lent to a container.
-    ReturnLeases { state: HostPath, container: ContainerId },
-    RemoveTree { path: HostPath },
+    ReturnLeases {
+        state: HostPath,
+        container: ContainerId,
+    },
+    RemoveTree {
+        path: HostPath,
+    },
 }
 
 /// `$'…'`, for content with line breaks.

@@ -20,6 +20,7 @@ pub mod seccomp;
 pub mod socket;
 pub mod tty;
 pub mod tree;
+pub mod screen;
 
 use crate::error::{Errno, SysError, SysResult};
 use std::ffi::CStr;

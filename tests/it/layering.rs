@@ -140,10 +140,10 @@ fn violations(file: &Source) -> Vec<String> {
             }
         } else if pure && IMPURE.iter().any(|i| within(&name.path, i)) {
             report(name.line, format!("{} is pure and names {}", file.module, name.path));
-        } else if let Some((_, homes)) = HOMES.iter().find(|(krate, _)| first(&name.path) == *krate) {
-            if !homes.contains(&first(&file.module)) {
-                report(name.line, format!("{} belongs into {homes:?}, not into {}", name.path, file.module));
-            }
+        } else if let Some((_, homes)) = HOMES.iter().find(|(krate, _)| first(&name.path) == *krate)
+            && !homes.contains(&first(&file.module))
+        {
+            report(name.line, format!("{} belongs into {homes:?}, not into {}", name.path, file.module));
         }
     }
     wrong

@@ -1,7 +1,12 @@
 //! The one integration binary. Tests drive the minirun binary and look at the system with other tools; none of them
 //! unshares, forks or sets a namespace in its own process.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::print_stderr)]
+#![allow(unreachable_pub)] // a binary exports nothing; here `pub` says what other test files use
 
+mod errors;
 mod layering;
+mod limits;
+mod network;
+mod run;
 mod style;
 mod support;

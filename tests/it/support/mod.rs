@@ -1,3 +1,8 @@
 //! What the tests share. It uses no module of minirun: what it says of the system it has from other tools.
 
+pub mod command;
+pub mod requires;
+pub mod sandbox;
+pub mod snapshot;
 pub mod source;
+pub mod terminal;

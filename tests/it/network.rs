@@ -1,0 +1,173 @@
+//! The default network: published ports from everywhere, nothing reachable that was not published, nothing left.
+
+use crate::support::command::{Running, eventually, seconds};
+use crate::support::requires::requires;
+use crate::support::sandbox::{HOST, OUTSIDE, Sandbox};
+use crate::support::snapshot::Snapshot;
+use std::process::Command;
+
+const SERVER: [&str; 6] = ["httpd", "-f", "-p", "80", "-h", "/etc"];
+
+/// Starts a web server with these flags of `run`, and waits until `url` answers on the host.
+fn serve(sandbox: &Sandbox, flags: &[&str], url: &str) -> Running {
+    let running = sandbox.start(&[&["run", "--rm"], flags, &["busybox"], &SERVER].concat());
+    eventually(&format!("{url} answers"), seconds(20), || sandbox.in_network(&fetch(url)).code() == 0);
+    running
+}
+
+/// A line of shell that succeeds where the page is there.
+fn fetch(url: &str) -> String {
+    format!("curl --silent --fail --output /dev/null --max-time 10 {url}/passwd")
+}
+
+/// The same for the busybox inside.
+fn fetch_inside(url: &str) -> String {
+    format!("wget -q -O /dev/null {url}/passwd")
+}
+
+fn stop(sandbox: &Sandbox, running: Running) {
+    Command::new("kill").args(["-TERM", &sandbox.inner_pid(&running).to_string()]).status().unwrap();
+    running.output();
+}
+
+/// The container's address: that of its one process, asked from outside.
+fn address(sandbox: &Sandbox) -> String {
+    let pid = sandbox.in_pids("httpd -f -p 80 -h /etc").pop().unwrap();
+    let mut nsenter = Command::new("nsenter");
+    nsenter.args(["-t", &pid, "-n", "ip", "-4", "-o", "address", "show", "dev", "eth0"]);
+    let said = crate::support::command::output(&mut nsenter).text();
+    said.split_whitespace().nth(3).unwrap().split('/').next().unwrap().to_owned()
+}
+
+#[test]
+fn a_published_port_answers_from_everywhere_and_leaves_nothing() {
+    requires![root, tool("nft"), tool("curl")];
+    let sandbox = Sandbox::with_images(&["busybox"]);
+    sandbox.add_outside_host();
+    let before = Snapshot::of(&sandbox);
+    let running = serve(&sandbox, &["-p", "8080:80"], "http://127.0.0.1:8080");
+
+    sandbox.in_network(&fetch(&format!("http://{HOST}:8080"))).expect_code(0);
+    sandbox.outside(&fetch(&format!("http://{HOST}:8080"))).expect_code(0);
+    let sibling = ["run", "--rm", "busybox", "sh", "-c", &fetch_inside(&format!("http://{HOST}:8080"))];
+    sandbox.minirun(&sibling).expect_code(0);
+    let pid = sandbox.in_pids("httpd -f -p 80 -h /etc").pop().unwrap();
+    let itself = format!("nsenter -t {pid} -n -m busybox {}", fetch_inside(&format!("http://{HOST}:8080")));
+    crate::support::command::output(Command::new("bash").args(["-c", &itself])).expect_code(0);
+
+    let processes = crate::support::snapshot::processes(sandbox.pid);
+    let extra = processes.iter().filter(|line| line.contains("proxy")).count();
+    assert_eq!(extra, 0, "{processes:?}");
+    stop(&sandbox, running);
+    sandbox.minirun(&["system", "reset", "--yes"]).expect_code(0);
+    // the store was made before; everything else is as it was
+    before.assert_only(&Snapshot::of(&sandbox), |line| line.contains(" minirun root: "));
+}
+
+#[test]
+fn after_the_last_container_only_the_documented_stays() {
+    requires![root, tool("nft"), tool("curl")];
+    let sandbox = Sandbox::with_images(&["busybox"]);
+    stop(&sandbox, serve(&sandbox, &["-p", "8080:80"], "http://127.0.0.1:8080"));
+    let once = Snapshot::of(&sandbox);
+    stop(&sandbox, serve(&sandbox, &["-p", "8080:80"], "http://127.0.0.1:8080"));
+    once.assert_same(&Snapshot::of(&sandbox));
+}
+
+#[test]
+fn what_is_not_published_is_not_reachable() {
+    requires![root, tool("nft"), tool("curl")];
+    let sandbox = Sandbox::with_images(&["busybox"]);
+    sandbox.add_outside_host();
+    let running = serve(&sandbox, &["-p", "8080:80"], "http://127.0.0.1:8080");
+    let inside = address(&sandbox);
+    sandbox.in_network(&fetch(&format!("http://{inside}"))).expect_code(0); // the control: the host itself reaches it
+    sandbox.outside(&format!("timeout 3 {}", fetch(&format!("http://{inside}")))).expect_code(124);
+    stop(&sandbox, running);
+}
+
+#[test]
+fn a_container_reaches_out_with_the_hosts_address() {
+    requires![root, tool("nft")];
+    let sandbox = Sandbox::with_images(&["busybox"]);
+    sandbox.add_outside_host();
+    sandbox.outside("ip route delete default").expect_code(0); // it has no way back but to HOST itself
+    sandbox.minirun(&["run", "--rm", "busybox", "ping", "-c", "1", "-W", "5", OUTSIDE]).expect_code(0);
+}
+
+#[test]
+fn forwarding_is_switched_on_where_it_is_off() {
+    requires![root, tool("nft")];
+    let sandbox = Sandbox::with_images(&["busybox"]);
+    let forwarding = "cat /proc/sys/net/ipv4/ip_forward";
+    assert_eq!(sandbox.in_network(forwarding).text(), "0");
+    sandbox.minirun(&["run", "--rm", "busybox", "true"]).expect_code(0);
+    assert_eq!(sandbox.in_network(forwarding).text(), "1");
+    sandbox.minirun(&["system", "reset", "--yes"]).expect_code(0);
+    assert_eq!(sandbox.in_network(forwarding).text(), "0");
+}
+
+#[test]
+fn second_container_reuses_the_bridge() {
+    requires![root, tool("nft")];
+    let sandbox = Sandbox::with_images(&["busybox"]);
+    let bridges = "ip -o link show type bridge | cut -d: -f2";
+    sandbox.minirun(&["run", "--rm", "busybox", "true"]).expect_code(0);
+    let one = sandbox.in_network(bridges).text();
+    sandbox.minirun(&["run", "--rm", "busybox", "true"]).expect_code(0);
+    assert_eq!(one.lines().count(), 1, "{one}");
+    assert_eq!(sandbox.in_network(bridges).text(), one);
+}
+
+#[test]
+fn network_none_has_lo_alone_and_host_is_the_hosts() {
+    requires![root];
+    let sandbox = Sandbox::with_images(&["busybox"]);
+    let links = ["busybox", "sh", "-c", "ls /sys/class/net; ip route"];
+    let none = sandbox.minirun(&[&["run", "--rm", "--network", "none"], &links[..]].concat()).text();
+    assert_eq!(none, "lo");
+    sandbox.add_outside_host();
+    let host = sandbox.minirun(&[&["run", "--rm", "--network", "host"], &links[..]].concat()).text();
+    assert!(host.contains("out0"), "{host}");
+}
+
+#[test]
+fn a_port_in_use_is_refused_and_its_owner_named() {
+    requires![root, tool("nft"), tool("curl")];
+    let sandbox = Sandbox::with_images(&["busybox"]);
+    let running = serve(&sandbox, &["--name", "first", "-p", "8080:80"], "http://127.0.0.1:8080");
+    let said = sandbox.minirun(&["run", "--rm", "-p", "8080:80", "busybox", "true"]).expect_code(125);
+    assert!(said.stderr.contains("8080") && said.stderr.contains("first"), "{said}");
+    sandbox.in_network(&fetch("http://127.0.0.1:8080")).expect_code(0); // the owner was not disturbed
+    stop(&sandbox, running);
+    let foreign = sandbox.command("busybox").args(["nc", "-l", "-p", "8081"]).spawn().unwrap();
+    eventually("nc listens", seconds(10), || sandbox.in_network("ss -ltn | grep -q :8081").code() == 0);
+    let said = sandbox.minirun(&["run", "--rm", "-p", "8081:80", "busybox", "true"]).expect_code(125);
+    assert!(said.stderr.contains("8081") && said.stderr.contains("hint: "), "{said}");
+    drop(sandbox);
+    let mut foreign = foreign;
+    foreign.wait().unwrap();
+}
+
+#[test]
+fn our_ruleset_is_one_that_nft_can_read_again() {
+    requires![root, tool("nft"), tool("curl")];
+    let sandbox = Sandbox::with_images(&["busybox"]);
+    let running = serve(&sandbox, &["-p", "8080:80"], "http://127.0.0.1:8080");
+    sandbox
+        .in_network("nft list ruleset >/tmp/$$ && nft flush ruleset && nft -f /tmp/$$; s=$?; rm /tmp/$$; exit $s")
+        .expect_code(0);
+    sandbox.in_network(&fetch("http://127.0.0.1:8080")).expect_code(0); // and it does what it did
+    stop(&sandbox, running);
+}
+
+#[test]
+fn udp_is_published_too() {
+    requires![root, tool("nft")];
+    let sandbox = Sandbox::with_images(&["busybox"]);
+    let echo = ["run", "--rm", "-p", "5353:53/udp", "busybox", "nc", "-u", "-l", "-p", "53", "-e", "cat"];
+    let running = sandbox.start(&echo);
+    let ask = "echo hello | busybox timeout 2 busybox nc -u -w 1 127.0.0.1 5353 | grep -q hello";
+    eventually("the echo comes back", seconds(20), || sandbox.in_network(ask).code() == 0);
+    stop(&sandbox, running);
+}

@@ -1,0 +1,142 @@
+//! Programs as the tests run them: with a deadline, with what they said in the message when something is wrong.
+
+use std::io::{Read, Write};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// How long a program of a test may take on an idle machine, in seconds: a bound against hanging, not a measurement.
+pub const PATIENCE: u64 = 60;
+
+/// Seconds as the machine at hand needs them: a guest without hardware help is up to 25 times slower, and its runner
+/// says so in MINIRUN_SLOWNESS.
+pub fn seconds(seconds: u64) -> Duration {
+    let slowness = std::env::var("MINIRUN_SLOWNESS").map_or(1, |text| text.parse().unwrap());
+    Duration::from_secs(seconds * slowness)
+}
+
+/// Asks until the answer is yes, or panics after the deadline with what was waited for.
+pub fn eventually(what: &str, deadline: Duration, mut condition: impl FnMut() -> bool) {
+    let end = Instant::now() + deadline;
+    while !condition() {
+        assert!(Instant::now() < end, "not within {deadline:?}: {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// What a program said and how it ended.
+#[derive(Debug)]
+pub struct Output {
+    pub command: String,
+    pub status: ExitStatus,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Output {
+    /// The exit code, 128 and the signal's number where one killed it.
+    pub fn code(&self) -> i32 {
+        use std::os::unix::process::ExitStatusExt as _;
+        self.status.code().unwrap_or_else(|| 128 + self.status.signal().unwrap())
+    }
+
+    /// Panics with everything it said unless it ended with `code`.
+    #[track_caller]
+    pub fn expect_code(self, code: i32) -> Output {
+        assert_eq!(self.code(), code, "{self}");
+        self
+    }
+
+    /// Standard output of a program that must have succeeded, without the last newline.
+    #[track_caller]
+    pub fn text(self) -> String {
+        self.expect_code(0).stdout.trim_end_matches('\n').to_owned()
+    }
+}
+
+impl std::fmt::Display for Output {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let command = self.command.rsplit(" \"--\" ").next().unwrap(); // what goes before only leads into a sandbox
+        write!(f, "{command}\nended with {}\nstdout: {}\nstderr: {}", self.status, self.stdout, self.stderr)
+    }
+}
+
+/// Runs to the end; standard input is empty. Panics where it takes more than PATIENCE.
+#[track_caller]
+pub fn output(command: &mut Command) -> Output {
+    Running::start(command.stdin(Stdio::null())).output()
+}
+
+/// A program that runs, its output being collected. Killed when dropped.
+#[derive(Debug)]
+pub struct Running {
+    pub child: Child,
+    command: String,
+    stdout: Option<JoinHandle<String>>,
+    stderr: Option<JoinHandle<String>>,
+}
+
+impl Running {
+    #[track_caller]
+    pub fn start(command: &mut Command) -> Running {
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+        let mut child = child.unwrap_or_else(|e| panic!("{command:?}: {e}"));
+        let stdout = child.stdout.take().map(collect);
+        let stderr = child.stderr.take().map(collect);
+        Running { child, command: format!("{command:?}"), stdout, stderr }
+    }
+
+    /// Writes to its standard input, which must have been a pipe.
+    pub fn write(&mut self, text: &str) {
+        self.child.stdin.as_mut().unwrap().write_all(text.as_bytes()).unwrap();
+    }
+
+    /// Closes its standard input and waits for its end.
+    #[track_caller]
+    pub fn output(mut self) -> Output {
+        drop(self.child.stdin.take());
+        let end = Instant::now() + seconds(PATIENCE);
+        let mut hung = false;
+        let status = loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break status;
+            }
+            if Instant::now() > end && !hung {
+                hung = true;
+                self.child.kill().unwrap();
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        };
+        let text = |side: Option<JoinHandle<String>>| side.unwrap().join().unwrap();
+        let output = Output {
+            command: std::mem::take(&mut self.command),
+            status,
+            stdout: text(self.stdout.take()),
+            stderr: text(self.stderr.take()),
+        };
+        assert!(!hung, "killed, for it did not end: {output}");
+        output
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _gone_already = self.child.kill();
+        let _waited_already = self.child.wait();
+    }
+}
+
+fn collect(mut from: impl Read + Send + 'static) -> JoinHandle<String> {
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        from.read_to_end(&mut bytes).unwrap();
+        String::from_utf8_lossy(&bytes).into_owned()
+    })
+}
+
+#[test]
+fn a_programs_words_and_end_are_seen() {
+    let said = output(Command::new("bash").args(["-c", "echo out; echo err >&2; exit 3"])).expect_code(3);
+    assert_eq!((said.stdout.as_str(), said.stderr.as_str()), ("out\n", "err\n"));
+    assert_eq!(output(Command::new("bash").args(["-c", "kill -9 $$"])).code(), 137);
+}

@@ -1,0 +1,96 @@
+//! A person at a terminal: a program on a pty, typed to and read from with a deadline.
+
+use super::command::{eventually, seconds};
+use nix::pty::{OpenptyResult, Winsize, openpty};
+use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::process::{Child, Command};
+use std::sync::{Arc, Mutex};
+
+#[derive(Debug)]
+pub struct Terminal {
+    pub child: Child,
+    master: File,
+    screen: Arc<Mutex<String>>,
+    /// How much of the screen was matched already.
+    seen: usize,
+}
+
+pub const SIZE: Winsize = Winsize { ws_row: 37, ws_col: 101, ws_xpixel: 0, ws_ypixel: 0 };
+
+impl Terminal {
+    /// Starts the command as leader of a session that has the pty as its controlling terminal.
+    pub fn start(command: &Command) -> Terminal {
+        let OpenptyResult { master, slave } = openpty(&SIZE, None).unwrap();
+        let mut session = Command::new("setsid");
+        session.args(["--ctty", "--wait"]).arg(command.get_program()).args(command.get_args());
+        session.envs(command.get_envs().filter_map(|(key, value)| Some((key, value?)))).env("TERM", "dumb");
+        session.stdin(slave.try_clone().unwrap()).stdout(slave.try_clone().unwrap()).stderr(slave);
+        let child = session.spawn().unwrap();
+        drop(session); // it holds the slave: the screen ends with the last program on it
+        let screen = Arc::new(Mutex::new(String::new()));
+        let mut from = File::from(master.try_clone().unwrap());
+        let to = Arc::clone(&screen);
+        std::thread::spawn(move || {
+            let mut bytes = [0; 4096];
+            while let Ok(length @ 1..) = from.read(&mut bytes) {
+                to.lock().unwrap().push_str(&String::from_utf8_lossy(&bytes[..length]));
+            }
+        });
+        Terminal { child, master: File::from(master), screen, seen: 0 }
+    }
+
+    pub fn write(&mut self, text: &str) {
+        self.master.write_all(text.as_bytes()).unwrap();
+    }
+
+    /// Waits until the text appears after what was expected before.
+    #[track_caller]
+    pub fn expect(&mut self, text: &str) {
+        let mut found = None;
+        let end = std::time::Instant::now() + seconds(20);
+        while found.is_none() {
+            found = self.screen.lock().unwrap()[self.seen..].find(text);
+            assert!(
+                found.is_some() || std::time::Instant::now() < end,
+                "{text:?} did not appear on {:?}",
+                self.screen()
+            );
+            std::thread::sleep(std::time::Duration::from_millis(2));
+        }
+        self.seen += found.unwrap() + text.len();
+    }
+
+    pub fn screen(&self) -> String {
+        self.screen.lock().unwrap().clone()
+    }
+
+    /// Waits for the end and gives the exit code.
+    #[track_caller]
+    pub fn code(&mut self) -> i32 {
+        let mut status = None;
+        eventually("the program on the terminal ends", seconds(20), || {
+            status = self.child.try_wait().unwrap();
+            status.is_some()
+        });
+        status.unwrap().code().unwrap()
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        let _gone_already = self.child.kill();
+        let _waited_already = self.child.wait();
+    }
+}
+
+#[test]
+fn a_program_on_a_terminal_hears_and_is_heard() {
+    let mut command = Command::new("bash");
+    command.args(["-c", "tty -s && stty size && read -r word && echo got $word && exit 5"]);
+    let mut terminal = Terminal::start(&command);
+    terminal.expect("37 101");
+    terminal.write("hello\n");
+    terminal.expect("got hello");
+    assert_eq!(terminal.code(), 5);
+}
