@@ -4,6 +4,7 @@ use super::container::{self, Force};
 use super::{Progress, run};
 use crate::error::{During as _, Error, Result};
 use crate::id::{ContainerPath, Digest, HostPath};
+use crate::image::registry::{self, RegistryConfig};
 use crate::image::{Image, Platform, Reference, Store, archive, builtin, short_link};
 use crate::mount::probe;
 use crate::spec::mount::{BindMount, MountRequest, Propagation, Submounts};
@@ -32,7 +33,9 @@ pub(super) fn find(roots: &Roots, request: &RunRequest, may_pull: bool, progress
     let name = match &request.source {
         Source::Rootfs(dir) => {
             let root = Root::open(dir.as_path());
-            let root = root.map_err(|e| Error::user(format!("cannot use {dir} as root: {e}")).hint("--rootfs takes a directory"))?;
+            let root = root.map_err(|e| {
+                Error::user(format!("cannot use {dir} as root: {e}")).hint("--rootfs takes a directory")
+            })?;
             return Ok(Found { root: Some(root), config: None, layers: Vec::new(), id: None });
         }
         Source::Image(name) => name,
@@ -184,8 +187,17 @@ pub fn pull(roots: &Roots, reference: &str, platform: Option<&str>, progress: &d
     Ok(Pulled { name: Reference::parse(reference)?.to_string(), digest: image.manifest })
 }
 
-fn pull_into(_store: &Store, name: &str, _platform: Option<&str>, _progress: &dyn Progress) -> Result<Image> {
-    Err(Error::image(format!("image {name} is not here")))
+/// The file of mirrors and registries without TLS.
+const REGISTRIES: &str = "/etc/minirun/registries.toml";
+
+fn pull_into(store: &Store, name: &str, platform: Option<&str>, progress: &dyn Progress) -> Result<Image> {
+    let reference = Reference::parse(name)?;
+    let platform = platform.map_or_else(|| Ok(Platform::host()), Platform::parse)?;
+    let config = match fs::read_text(Path::new(REGISTRIES)) {
+        Ok(text) => RegistryConfig::parse(&text).during(|| REGISTRIES)?,
+        Err(_) => RegistryConfig::default(),
+    };
+    registry::pull(store, &reference, &config, &platform, &Bars::new(progress))
 }
 
 /// The image domain's progress, told to the command line: how far each item had come.
