@@ -38,6 +38,14 @@ impl Store {
         Ok(dirs)
     }
 
+    /// Where the layers are or would be, lowest first, and whether all are unpacked; unpacks nothing.
+    pub fn expected_dirs(&self, image: &Image) -> (Vec<HostPath>, bool) {
+        let found: Vec<_> = names(image).into_iter().map(|names| (self.unpacked(&names), names)).collect();
+        let all = found.iter().all(|(dir, _)| dir.is_some());
+        let dirs = found.into_iter().map(|(dir, names)| dir.unwrap_or_else(|| self.layers().child(&names.alone)));
+        (dirs.collect(), all)
+    }
+
     fn layer_dir(&self, layer: &LayerRef, names: &Names, below: &[HostPath]) -> Result<HostPath> {
         if let Some(dir) = self.unpacked(names)
             && fs::exists(short_link(&dir).as_path())

@@ -76,7 +76,7 @@ fn refuse_without_root(request: &RunRequest) -> Result<()> {
 fn spawn_monitor(
     roots: &Roots,
     order: Order,
-    inherited: Inherited,
+    inherited: &Inherited,
     cgroups: &cgroup::facts::Hierarchies,
 ) -> Result<Monitor> {
     let place = cgroup::plan::join_monitors(cgroups, &facts::cgroup_parent(roots))?;
@@ -84,8 +84,7 @@ fn spawn_monitor(
         cgroup::apply::apply(step)?;
     }
     let into = place.into.map(|dir| fs::open_read(dir.as_path())).transpose()?;
-    let join: Vec<_> = place.inside;
-    spawn::spawn(order, inherited, into, &join)
+    spawn::spawn(order, inherited, into.as_ref(), &place.inside)
 }
 
 /// The filter of a request, read where it is a file.

@@ -117,9 +117,8 @@ pub fn processes(pid: u32) -> Vec<String> {
     for entry in fs::read_dir("/proc").unwrap().map(Result::unwrap) {
         let name = entry.file_name().into_string().unwrap();
         let is_number = name.bytes().all(|b| b.is_ascii_digit());
-        let inside = || namespace(&name, "pid") == wanted[0] || namespace(&name, "net") == wanted[1];
-        let descends = || descends_from(&name, pid);
-        if is_number && (inside() || descends()) {
+        let inside = |of: &str| namespace(of, "pid") == wanted[0] || namespace(of, "net") == wanted[1];
+        if is_number && descends(&name, &inside) {
             let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
             found.push(format!("{name} {}", String::from_utf8_lossy(&line).replace('\0', " ")));
         }
@@ -127,13 +126,14 @@ pub fn processes(pid: u32) -> Vec<String> {
     found
 }
 
-fn descends_from(process: &str, ancestor: u32) -> bool {
+/// Whether a process, or one above it, is `inside`: containers have namespaces of their own below the sandbox's.
+fn descends(process: &str, inside: &dyn Fn(&str) -> bool) -> bool {
     let mut at = process.to_owned();
     while let Ok(status) = fs::read_to_string(format!("/proc/{at}/status")) {
-        let Some(parent) = status.lines().find_map(|line| line.strip_prefix("PPid:\t")) else { return false };
-        if parent == ancestor.to_string() {
+        if inside(&at) {
             return true;
         }
+        let Some(parent) = status.lines().find_map(|line| line.strip_prefix("PPid:\t")) else { return false };
         at = parent.to_owned();
     }
     false
