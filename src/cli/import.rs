@@ -2,8 +2,8 @@
 
 use super::{caller, ui};
 use crate::error::{Error, Result};
-use crate::ops::Roots;
 use crate::ops::image::{self, Input};
+use crate::state::Roots;
 
 /// Make an image of one layer from a root file system in a tar archive
 #[derive(Debug, clap::Args)]

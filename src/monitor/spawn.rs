@@ -1,8 +1,9 @@
 //! Starting a monitor: fork, and execute this program again from a file that nobody can write through.
 
 use super::protocol::{Event, Order};
-use crate::cgroup::step::Step;
+use crate::engine;
 use crate::error::{During as _, Error, Result};
+use crate::plan::step::Step;
 use crate::sys::process::{self, Side};
 use crate::sys::{self, fs, socket};
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
@@ -50,9 +51,7 @@ pub fn spawn(mut order: Order, inherited: &Inherited, cgroup: Option<&OwnedFd>, 
 /// Returns only on failure.
 fn become_monitor(memory: &OwnedFd, control: &OwnedFd, inherited: &Inherited, join: &[Step]) -> Error {
     let attempt = || -> Result<std::convert::Infallible> {
-        for step in join {
-            crate::cgroup::apply::apply(step)?;
-        }
+        engine::run(join)?;
         for fd in
             [memory, control].into_iter().chain(&inherited.console).chain(&inherited.output).chain(&inherited.locks)
         {

@@ -14,7 +14,6 @@ use crate::monitor::spawn::{Inherited, Monitor};
 use crate::mount::plan::{Kind, RootSource};
 use crate::plan::{self, Birth, Planned};
 use crate::security;
-pub use crate::spec::exec::ExecRequest;
 use crate::spec::request::{Explain, RunRequest, Source};
 use crate::spec::{self, SpecFacts};
 use crate::state::{Config, Roots, container};

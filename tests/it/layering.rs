@@ -24,11 +24,14 @@ const ARROWS: &[(&str, &[&str])] = &[
             "mount::step",
             "cgroup::plan",
             "cgroup::step",
+            "cgroup::facts",
             "security::plan",
             "security::step",
             "net::plan",
             "net::step",
             "spec",
+            "sys::process::Identity",
+            "sys::tty::Size",
         ],
     ),
     (
@@ -54,17 +57,54 @@ const ARROWS: &[(&str, &[&str])] = &[
             "net", "sys",
         ],
     ),
-    ("cli", &["ops", "explain"]),
-    ("main", &["cli"]),
+    // a request is typed data of `spec`: the command line makes it and reads no further
+    ("cli", &["ops", "explain", "spec", "state::Roots"]),
+    ("main", &["cli", "monitor"]),
     // the pure half of a domain names nothing that touches the system, its own other half included
-    ("mount::plan", &["mount::step"]),
-    ("mount::step", &["mount::plan"]),
-    ("cgroup::plan", &["cgroup::step"]),
-    ("cgroup::step", &["cgroup::plan"]),
-    ("security::plan", &["security::step"]),
-    ("security::step", &["security::plan"]),
-    ("net::plan", &["net::step"]),
-    ("net::step", &["net::plan"]),
+    ("mount::plan", MOUNT),
+    ("mount::step", MOUNT),
+    ("mount::options", MOUNT),
+    ("cgroup::plan", CGROUP),
+    ("cgroup::step", CGROUP),
+    ("cgroup::facts", CGROUP),
+    ("cgroup::table", CGROUP),
+    ("cgroup::devices", CGROUP),
+    ("security::plan", SECURITY),
+    ("security::step", SECURITY),
+    ("security::capabilities", SECURITY),
+    ("security::rlimits", SECURITY),
+    ("security::paths", SECURITY),
+    ("security::seccomp", SECURITY),
+    ("net::plan", NET),
+    ("net::step", NET),
+    ("net::names", NET),
+    ("net::network", NET),
+    ("net::publish", NET),
+    ("net::subnet", NET),
+    ("net::files", NET),
+];
+
+/// The pure halves of the domains.
+const MOUNT: &[&str] = &["mount::plan", "mount::step", "mount::options"];
+const CGROUP: &[&str] = &["cgroup::plan", "cgroup::step", "cgroup::facts", "cgroup::table", "cgroup::devices"];
+const SECURITY: &[&str] = &[
+    "security::plan",
+    "security::step",
+    "security::capabilities",
+    "security::rlimits",
+    "security::paths",
+    "security::seccomp",
+];
+const NET: &[&str] = &[
+    "net::plan",
+    "net::step",
+    "net::names",
+    "net::network",
+    "net::publish",
+    "net::subnet",
+    "net::entry",
+    "net::ruleset",
+    "net::files",
 ];
 
 /// Layer 0, for everybody.
@@ -108,7 +148,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("clap", &["cli"]),
     ("anstream", &["cli"]),
     ("tokio", &["sys"]),
-    ("rtnetlink", &["sys"]),
+    ("rtnetlink", &["sys", "net"]), // in net its message types alone: one vocabulary for the start path
     ("futures_util", &["sys"]),
     ("ureq", &["image"]),
     ("rustls", &["image"]),
