@@ -32,7 +32,9 @@ pub(super) fn find(roots: &Roots, request: &RunRequest, may_pull: bool, progress
     let name = match &request.source {
         Source::Rootfs(dir) => {
             let root = Root::open(dir.as_path());
-            let root = root.map_err(|e| Error::user(format!("cannot use {dir} as root: {e}")).hint("--rootfs takes a directory"))?;
+            let root = root.map_err(|e| {
+                Error::user(format!("cannot use {dir} as root: {e}")).hint("--rootfs takes a directory")
+            })?;
             return Ok(Found { root: Some(root), config: None, layers: Vec::new(), id: None });
         }
         Source::Image(name) => name,

@@ -125,17 +125,17 @@ fn mounts(text: &str) -> Vec<String> {
     text.lines().map(|line| line.split(' ').enumerate().filter_map(word).collect::<Vec<_>>().join(" ")).collect()
 }
 
-/// Every process that lives in the sandbox's pid namespace or below it, or holds its network namespace.
+/// Every process that lives in the sandbox's pid or network namespace, or descends from one that does.
 pub fn processes(pid: u32) -> Vec<String> {
     let namespace = |pid: &str, kind: &str| fs::read_link(format!("/proc/{pid}/ns/{kind}")).ok();
-    let wanted = [namespace(&pid.to_string(), "pid"), namespace(&pid.to_string(), "net")];
+    let wanted = ["pid", "net"].map(|kind| namespace(&pid.to_string(), kind).unwrap());
+    let lives_inside =
+        |pid: &str| ["pid", "net"].iter().zip(&wanted).any(|(k, w)| namespace(pid, k).as_ref() == Some(w));
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc").unwrap().map(Result::unwrap) {
         let name = entry.file_name().into_string().unwrap();
         let is_number = name.bytes().all(|b| b.is_ascii_digit());
-        let inside = || namespace(&name, "pid") == wanted[0] || namespace(&name, "net") == wanted[1];
-        let descends = || descends_from(&name, pid);
-        if is_number && (inside() || descends()) {
+        if is_number && std::iter::successors(Some(name.clone()), |pid| parent(pid)).any(|pid| lives_inside(&pid)) {
             let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
             found.push(format!("{name} {}", String::from_utf8_lossy(&line).replace('\0', " ")));
         }
@@ -143,16 +143,10 @@ pub fn processes(pid: u32) -> Vec<String> {
     found
 }
 
-fn descends_from(process: &str, ancestor: u32) -> bool {
-    let mut at = process.to_owned();
-    while let Ok(status) = fs::read_to_string(format!("/proc/{at}/status")) {
-        let Some(parent) = status.lines().find_map(|line| line.strip_prefix("PPid:\t")) else { return false };
-        if parent == ancestor.to_string() {
-            return true;
-        }
-        at = parent.to_owned();
-    }
-    false
+fn parent(pid: &str) -> Option<String> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let parent = status.lines().find_map(|line| line.strip_prefix("PPid:\t"))?;
+    (parent != "0").then(|| parent.to_owned())
 }
 
 fn proc(pid: u32, file: &str) -> String {
