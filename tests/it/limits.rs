@@ -112,5 +112,5 @@ fn no_group_outlives_its_container() {
     run().expect_code(0);
     let before = crate::support::snapshot::Snapshot::of(&sandbox);
     run().expect_code(0);
-    before.assert_same(&crate::support::snapshot::Snapshot::of(&sandbox));
+    before.assert_same(&sandbox);
 }

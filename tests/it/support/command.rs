@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -72,17 +73,21 @@ pub fn output(command: &mut Command) -> Output {
 pub struct Running {
     pub child: Child,
     command: String,
-    stdout: Option<JoinHandle<String>>,
-    stderr: Option<JoinHandle<String>>,
+    stdout: Collected,
+    stderr: Collected,
 }
+
+/// What a pipe has brought so far, and the thread that reads it.
+#[derive(Debug)]
+struct Collected(Arc<Mutex<Vec<u8>>>, JoinHandle<()>);
 
 impl Running {
     #[track_caller]
     pub fn start(command: &mut Command) -> Running {
         let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
         let mut child = child.unwrap_or_else(|e| panic!("{command:?}: {e}"));
-        let stdout = child.stdout.take().map(collect);
-        let stderr = child.stderr.take().map(collect);
+        let stdout = Collected::from(child.stdout.take().unwrap());
+        let stderr = Collected::from(child.stderr.take().unwrap());
         Running { child, command: format!("{command:?}"), stdout, stderr }
     }
 
@@ -107,12 +112,14 @@ impl Running {
             }
             std::thread::sleep(Duration::from_millis(2));
         };
-        let text = |side: Option<JoinHandle<String>>| side.unwrap().join().unwrap();
+        // Whoever has inherited a pipe of a killed program may hold it for ever; the others end with their program.
+        let ended = |side: &Collected| hung || side.1.is_finished();
+        eventually("the end of the program's output", seconds(PATIENCE), || ended(&self.stdout) && ended(&self.stderr));
         let output = Output {
             command: std::mem::take(&mut self.command),
             status,
-            stdout: text(self.stdout.take()),
-            stderr: text(self.stderr.take()),
+            stdout: self.stdout.text(),
+            stderr: self.stderr.text(),
         };
         assert!(!hung, "killed, for it did not end: {output}");
         output
@@ -126,12 +133,22 @@ impl Drop for Running {
     }
 }
 
-fn collect(mut from: impl Read + Send + 'static) -> JoinHandle<String> {
-    std::thread::spawn(move || {
-        let mut bytes = Vec::new();
-        from.read_to_end(&mut bytes).unwrap();
-        String::from_utf8_lossy(&bytes).into_owned()
-    })
+impl Collected {
+    fn from(mut pipe: impl Read + Send + 'static) -> Collected {
+        let bytes = Arc::new(Mutex::new(Vec::new()));
+        let to = Arc::clone(&bytes);
+        let thread = std::thread::spawn(move || {
+            let mut some = [0; 4096];
+            while let Ok(length @ 1..) = pipe.read(&mut some) {
+                to.lock().unwrap().extend_from_slice(&some[..length]);
+            }
+        });
+        Collected(bytes, thread)
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned()
+    }
 }
 
 #[test]

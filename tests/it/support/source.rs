@@ -1,6 +1,7 @@
 //! Reads Rust text as far as the tests about our own source need it: comments, strings and unit tests blanked out, and
 //! every path that is named. No parser: what it does not understand it skips.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// A file of src/: `module` is its path without `crate::`, such as `net::plan`, or `lib` and `main`.
@@ -67,7 +68,7 @@ impl Source {
     /// Every path of two segments or more, and every imported name.
     pub fn names(&self) -> Vec<Name> {
         let tokens = tokens(&self.code);
-        let mut names = Vec::new();
+        let (mut names, mut imported) = (Vec::new(), BTreeMap::new());
         let mut at = 0;
         while at < tokens.len() {
             let (token, line) = tokens[at];
@@ -75,22 +76,30 @@ impl Source {
                 let exported = at > 0 && matches!(tokens[at - 1].0, "pub" | ")");
                 let mut paths = Vec::new();
                 at = use_tree(&tokens, at + 1, "", &mut paths);
-                names.extend(paths.into_iter().map(|(path, line)| self.name(&path, line, exported)));
+                for Import { path, alias, line } in paths {
+                    let path = self.resolve(&path);
+                    imported.insert(alias.unwrap_or_else(|| last(&path).to_owned()), path.clone());
+                    names.push(Name { path, line, exported });
+                }
             } else if is_word(token) {
                 let (path, next) = inline_path(&tokens, at);
                 if path.contains("::") {
-                    names.push(self.name(&path, line, false));
+                    names.push(Name { path: self.resolve(&path), line, exported: false });
                 }
                 at = next;
             } else {
                 at += 1;
             }
         }
+        // `mount::apply` after `use crate::mount` is crate::mount::apply; a file may import below its first use
+        for name in names.iter_mut().filter(|name| !name.path.starts_with("crate::")) {
+            if let Some((first, rest)) = name.path.split_once("::")
+                && let Some(whole) = imported.get(first)
+            {
+                name.path = format!("{whole}::{rest}");
+            }
+        }
         names
-    }
-
-    fn name(&self, path: &str, line: usize, exported: bool) -> Name {
-        Name { path: self.resolve(path), line, exported }
     }
 
     fn resolve(&self, path: &str) -> String {
@@ -114,8 +123,9 @@ impl Source {
 }
 
 /// Reads the tree after `use`, up to `;`, `,` or `}`; gives the position after it.
-fn use_tree(tokens: &[(&str, usize)], mut at: usize, prefix: &str, paths: &mut Vec<(String, usize)>) -> usize {
+fn use_tree(tokens: &[(&str, usize)], mut at: usize, prefix: &str, paths: &mut Vec<Import>) -> usize {
     let mut path = prefix.to_owned();
+    let mut alias = None;
     let line = tokens.get(at).map_or(0, |t| t.1);
     while let Some((token, _)) = tokens.get(at) {
         match *token {
@@ -128,15 +138,29 @@ fn use_tree(tokens: &[(&str, usize)], mut at: usize, prefix: &str, paths: &mut V
                 return at + 1;
             }
             ";" | "," | "}" => break,
-            "as" => at += 1, // the new name says nothing
+            "as" => {
+                at += 1;
+                alias = tokens.get(at).map(|t| t.0.to_owned());
+            }
             "::" if path.is_empty() => {}
             "self" if !path.is_empty() => {} // `a::{self}` is `a`
             word => path.push_str(word),
         }
         at += 1;
     }
-    paths.push((path.trim_end_matches("::").to_owned(), line));
+    paths.push(Import { path: path.trim_end_matches("::").to_owned(), alias, line });
     at
+}
+
+/// One name that a `use` brings.
+struct Import {
+    path: String,
+    alias: Option<String>,
+    line: usize,
+}
+
+fn last(path: &str) -> &str {
+    path.rsplit("::").next().unwrap_or(path)
 }
 
 fn inline_path(tokens: &[(&str, usize)], mut at: usize) -> (String, usize) {
