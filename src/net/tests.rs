@@ -1,5 +1,6 @@
 //! The network in the kernel: each test runs in a process of its own with a network namespace of its own (`unshare`),
 //! has an outside, containers that are `sleep`s in further namespaces, and proves with TCP what reaches what.
+#![allow(clippy::disallowed_methods)] // a test builds its hosts with the usual tools
 
 use super::lease::{acquire, release};
 use super::names::Realm;
@@ -33,7 +34,7 @@ fn sandbox(name: &str, inner: fn()) {
     let done = Command::new("unshare")
         .args(["--net", "--mount", "--propagation", "private", "--"])
         .arg(exe)
-        .args(["--exact", &format!("net::live::{name}"), "--nocapture"])
+        .args(["--exact", &format!("net::tests::{name}"), "--nocapture"])
         .env(INSIDE, "1")
         .output()
         .unwrap();

@@ -1,3 +1,5 @@
+//! Archives of every form, whole and damaged, into a store of the test's own.
+
 use super::super::layer::tests::Tar;
 use super::*;
 use crate::id::HostPath;
