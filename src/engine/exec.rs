@@ -98,7 +98,8 @@ fn explain(name: &str, file: &Path, e: &SysError) -> Error {
     let shown = file.display();
     let no = |kind, why: String| Error::new(kind, format!("cannot execute {name}: {why}"));
     match e.errno {
-        Errno::EACCES if file.is_dir() => no(Kind::CommandNotExecutable, format!("{shown} is a directory")),
+        Errno::EACCES if file.is_dir() => no(Kind::CommandNotExecutable, format!("{shown} is a directory"))
+            .hint("name a program in it, or give the directory to a program, as in `ls DIR`"),
         Errno::EACCES => no(Kind::CommandNotExecutable, format!("permission denied ({shown})"))
             .hint("is the file executable for this user, and not on a noexec mount?"),
         Errno::ENOENT => match interpreter(file) {
@@ -106,10 +107,11 @@ fn explain(name: &str, file: &Path, e: &SysError) -> Error {
                 no(Kind::CommandNotFound, format!("its interpreter {missing} is missing in the container"))
                     .hint("a dynamically linked program needs an image with its libc; a script needs its shell")
             }
-            None => no(Kind::CommandNotFound, format!("no such file ({shown})")),
+            None => no(Kind::CommandNotFound, format!("no such file ({shown})")).hint("is the path right?"),
         },
-        Errno::ENOEXEC => no(Kind::CommandNotExecutable, wrong_format(file)),
-        _ => no(Kind::CommandNotExecutable, e.to_string()),
+        Errno::ENOEXEC => no(Kind::CommandNotExecutable, wrong_format(file))
+            .hint("use an image for this machine; a script needs `#!` and its interpreter in the first line"),
+        _ => no(Kind::CommandNotExecutable, e.to_string()).hint("execve(2) tells what this error means"),
     }
 }
 

@@ -76,7 +76,10 @@ fn apply(step: &Step, slots: &mut Slots, init: Option<Pid>) -> Result<()> {
         Step::Cgroup(step) => cgroup::apply::apply(step),
         Step::Security(step) => security::apply::apply(step),
         Step::Net(step) => net_batch(std::slice::from_ref(step), slots, init).map_err(|(_, error)| error),
-        Step::MakeDirectory { path } => Ok(fs::mkdir_all(path.as_path(), 0o700)?),
+        Step::MakeDirectory { path, mode } => {
+            fs::mkdir_all(path.as_path(), 0o700)?;
+            Ok(fs::chmod(path.as_path(), *mode)?)
+        }
         Step::WriteFile { path, content } => Ok(fs::write_new(path.as_path(), content.as_bytes(), 0o644)?),
         Step::JoinNamespace { namespace, path } => {
             Ok(process::setns(&fs::open_read(path.as_path())?, namespace.flag())?)

@@ -170,7 +170,6 @@ pub enum Input {
 
 /// The names of what was loaded, or digests where there is no name.
 pub fn load(roots: &Roots, input: &Input, progress: &dyn Progress) -> Result<Vec<String>> {
-    roots.make()?;
     let store = Store::open(&roots.root)?;
     let images = match input {
         Input::Stdin => archive::load_stream(&store, std::io::stdin(), "standard input")?,
@@ -181,7 +180,6 @@ pub fn load(roots: &Roots, input: &Input, progress: &dyn Progress) -> Result<Vec
 
 /// A root file system as a tar becomes an image of one layer with this name.
 pub fn import(roots: &Roots, input: &Input, name: Option<&str>) -> Result<Digest> {
-    roots.make()?;
     let store = Store::open(&roots.root)?;
     let name = name.map_or_else(|| Reference::parse("imported"), Reference::parse)?;
     let image = match input {
@@ -204,7 +202,6 @@ pub struct Pulled {
 }
 
 pub fn pull(roots: &Roots, reference: &str, platform: Option<&str>, progress: &dyn Progress) -> Result<Pulled> {
-    roots.make()?;
     let image = pull_into(&Store::open(&roots.root)?, reference, platform, progress)?;
     Ok(Pulled { name: Reference::parse(reference)?.to_string(), digest: image.manifest })
 }

@@ -1,5 +1,7 @@
 //! A container's network, from the words of the command line to what it is lent and the steps that make it.
 
+use super::Progress;
+use crate::engine;
 use crate::error::{Error, Result};
 use crate::id::{ContainerId, HostPath, Name};
 use crate::net::files::{AddHost, Dns, Hosts};
@@ -194,6 +196,16 @@ pub(super) fn files(
         (life.child("hostname"), files::hostname(hostname)),
         (life.child("resolv.conf"), files::resolv_conf(&host, resolved.as_deref(), &dns)),
     ])
+}
+
+/// Gives back what a container was lent that will never be.
+pub(super) fn give_back(roots: &Roots, id: &ContainerId, progress: &dyn Progress) {
+    let undo = Undo::ReturnLeases { state: roots.state.clone(), container: id.clone() };
+    if fs::exists(roots.state.child("networks").as_path()) {
+        for error in engine::undo(&[undo]) {
+            progress.warn(&error.to_string());
+        }
+    }
 }
 
 /// Takes back what dead containers still hold; a line for each.

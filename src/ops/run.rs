@@ -21,6 +21,7 @@ use crate::sys::tty::Size;
 use crate::sys::{host, socket, tty};
 use oci_spec::runtime::Spec;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 
 /// A container as it is to be: everything that was looked up and decided, and nothing done yet.
 struct Design {
@@ -65,13 +66,26 @@ pub(super) fn run_with_output(
         containers::free_name(roots, name)?;
     }
     let id = new_id()?;
-    let design = design(roots, id, request, network::Use::Lend, progress)?;
+    let launched = launch(roots, request, &id, output, progress);
+    // from the launch on all of it is the monitor's; before, only addresses were taken
+    let (monitor, console) = launched.inspect_err(|_| network::give_back(roots, &id, progress))?;
+    if let Some(file) = &request.cidfile {
+        crate::sys::fs::create_new(file.as_path(), id.as_str().as_bytes())?;
+    }
+    attach::attach(&monitor, console.as_ref(), progress)
+}
+
+/// Designs the container and hands it to a monitor; gives that and where the terminal comes from.
+fn launch(
+    roots: &Roots,
+    request: &RunRequest,
+    id: &ContainerId,
+    output: Option<OwnedFd>,
+    progress: &dyn Progress,
+) -> Result<(Monitor, Option<OwnedFd>)> {
+    let design = design(roots, id.clone(), request, network::Use::Lend, progress)?;
     for warning in &design.planned.warnings {
         progress.warn(warning);
-    }
-    if let Some(file) = &request.cidfile {
-        crate::sys::fs::create_new(file.as_path(), design.id.as_str().as_bytes())
-            .map_err(|e| Error::from(e).during(format!("--cidfile {file}")))?;
     }
     let name = match &request.name {
         Some(name) => name.clone(),
@@ -79,8 +93,7 @@ pub(super) fn run_with_output(
     };
     let console = request.tty.then(socket::pair).transpose()?;
     let (ours, theirs) = console.map_or((None, None), |(ours, theirs)| (Some(ours), Some(theirs)));
-    let monitor = start(roots, request, name, design, theirs, output)?;
-    attach::attach(&monitor, ours.as_ref(), progress)
+    Ok((start(roots, request, name, design, theirs, output)?, ours))
 }
 
 /// The plan of a run in the asked form; nothing is done, and nothing is left.
@@ -140,7 +153,8 @@ fn birth(
                 // a crash of the host loses what goes at the container's end anyway
                 volatile: request.remove,
             };
-            (root, vec![upper, work])
+            // the mode of `upper` is that of the container's root
+            (root, vec![(upper, mode_of_root(found)), (work, 0o700)])
         }
     };
     let hostname = spec::process::hostname(request, facts)?;
@@ -153,6 +167,12 @@ fn birth(
         console: request.tty.then(size_of_terminal),
         state_dir: life,
     })
+}
+
+/// The mode of the image's root directory; 755 where it is not known.
+fn mode_of_root(found: &Found) -> u32 {
+    let stat = found.root.as_ref().and_then(|root| root.stat(Path::new("/")).ok());
+    stat.map_or(0o755, |stat| stat.st_mode & 0o7777)
 }
 
 /// 24 x 80 where the caller has no terminal of a known size.
@@ -214,6 +234,9 @@ fn refuse_impossible(request: &RunRequest) -> Result<()> {
     if request.tty && request.interactive && !tty::is_terminal(&std::io::stdin()) {
         return Err(Error::user("cannot attach a terminal: standard input is not one")
             .hint("leave out -t, as in `printf 'date\\n' | minirun run -i IMAGE sh`"));
+    }
+    if let Some(file) = request.cidfile.as_ref().filter(|file| crate::sys::fs::exists(file.as_path())) {
+        return Err(Error::user(format!("--cidfile {file} exists already")).hint("remove it, or name another file"));
     }
     if request.detach {
         return Err(

@@ -67,8 +67,8 @@ pub struct Birth {
     pub state_dir: HostPath,
     pub root: RootSource,
     pub security: security::plan::Request,
-    /// Directories to make and files to write for it (hosts, hostname, resolv.conf).
-    pub directories: Vec<HostPath>,
+    /// Directories to make, with their modes, and files to write for it (hosts, hostname, resolv.conf).
+    pub directories: Vec<(HostPath, u32)>,
     pub files: Vec<(HostPath, String)>,
     pub network: net::plan::NetPlan,
     /// The terminal's size, where one was asked for.
@@ -176,7 +176,9 @@ fn process_of(spec: &Spec) -> Result<&Process> {
 }
 
 fn directories(birth: &Birth, rootfs: &HostPath) -> Vec<Step> {
-    let directories = birth.directories.iter().chain([rootfs]).map(|path| Step::MakeDirectory { path: path.clone() });
+    let rootfs = (rootfs.clone(), 0o700);
+    let directories = birth.directories.iter().chain([&rootfs]);
+    let directories = directories.map(|(path, mode)| Step::MakeDirectory { path: path.clone(), mode: *mode });
     let files =
         birth.files.iter().map(|(path, content)| Step::WriteFile { path: path.clone(), content: content.clone() });
     directories.chain(files).collect()

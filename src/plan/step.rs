@@ -17,6 +17,7 @@ pub enum Step {
     /// A directory of our own on the host, which goes with the container.
     MakeDirectory {
         path: HostPath,
+        mode: u32,
     },
     /// A file of our own in such a directory.
     WriteFile {
@@ -122,7 +123,7 @@ impl Step {
             Step::Cgroup(step) => step.shell(),
             Step::Security(step) => step.shell(),
             Step::Net(step) => step.shell(),
-            Step::MakeDirectory { path } => Shell::line(format!("mkdir -p {}", quote(path.as_str()))),
+            Step::MakeDirectory { path, mode } => Shell::line(format!("mkdir -p -m {mode:o} {}", quote(path.as_str()))),
             Step::WriteFile { path, content } => {
                 Shell::line(format!("printf %s {} > {}", ansi_quote(content), quote(path.as_str())))
             }
@@ -182,7 +183,7 @@ impl Step {
             Step::Cgroup(step) => step.undo().map(Undo::Cgroup),
             Step::Security(step) => step.undo().map(Undo::Security),
             Step::Net(step) => step.undo().map(Undo::Net),
-            Step::MakeDirectory { path } => Some(Undo::RemoveTree { path: path.clone() }),
+            Step::MakeDirectory { path, .. } => Some(Undo::RemoveTree { path: path.clone() }),
             Step::WriteFile { .. }
             | Step::Clone { .. }
             | Step::JoinNamespace { .. }

@@ -302,7 +302,10 @@ fn limits_stop_at_the_hosts_with_a_warning() {
     };
     let mut host = facts();
     assert_eq!(limits(&host, &request()), [(PosixRlimitType::RlimitNofile, 1024, 4096)]);
-    assert_eq!(warnings(&request(), &host).len(), 1);
+    assert_eq!(warnings(&request(), &host), [""; 0], "the default is nobody's wish");
+    let mut wish = request();
+    wish.ulimits = vec![ulimit::parse("nofile=1024:524288").unwrap()];
+    assert_eq!(warnings(&wish, &host).len(), 1);
     host.sys_resource = true;
     let mut asked = request();
     asked.ulimits = vec![ulimit::parse("nofile=5:6").unwrap(), ulimit::parse("nofile=7").unwrap()];

@@ -242,6 +242,13 @@ pub fn mkdir_all(path: &Path, mode: u32) -> SysResult<()> {
     })
 }
 
+/// Sets the mode, whatever the umask.
+pub fn chmod(path: &Path, mode: u32) -> SysResult<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let permissions = std::fs::Permissions::from_mode(mode);
+    named_io(std::fs::set_permissions(path, permissions), || format!("chmod({path:?}, {mode:o})"))
+}
+
 /// Gives a file or directory of our own another name in one step.
 pub fn rename(from: &Path, to: &Path) -> SysResult<()> {
     named_io(std::fs::rename(from, to), || format!("rename({from:?}, {to:?})"))
