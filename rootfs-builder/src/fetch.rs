@@ -93,13 +93,16 @@ fn fetch_locked(apt: &Apt, package: &Locked, recipe: &str, shelf: &Shelf) -> Res
 
 fn gone(e: Error, package: &Locked, recipe: &str) -> Error {
     let Locked { name, version, .. } = package;
-    // apt's words: "Version '1' for 'x' was not found", "Unable to locate package x", "404  Not Found"
-    let vanished = ["not found", "Not Found", "Unable to locate"].iter().any(|words| e.message.contains(words));
-    if !vanished {
+    if !vanished(&e) {
         return e.hint("is the network there? .deb files can be given with --from-dir");
     }
     Error::host(format!("package {name} {version} is locked, and the sources no longer have it: {}", e.message))
         .hint(format!("`rootfs-builder lock {recipe}` takes the version they have now"))
+}
+
+/// apt's words: "Version '1' for 'x' was not found", "Unable to locate package x", "404  Not Found".
+fn vanished(e: &Error) -> bool {
+    ["not found", "Not Found", "Unable to locate"].iter().any(|words| e.message.contains(words))
 }
 
 /// Fetches into a directory of its own inside the cache, then renames: the cache never holds half a file.

@@ -1,7 +1,8 @@
 //! The recipes of images/, built by the program as a person runs it: the content that stands beside each of them, and
 //! the same digest wherever and by whomever it is built.
 
-#![allow(clippy::unwrap_used, clippy::disallowed_methods)] // a test drives the program, and stops at what is not as it should be
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)] // a test runs programs, and stops at what is not as it should be
+#![allow(clippy::print_stderr)] // why a test was skipped
 
 use minirun::id::HostPath;
 use std::fs::Permissions;
@@ -52,7 +53,7 @@ fn build_all() -> Result<(PathBuf, Vec<String>), String> {
 fn skip(reason: &str) {
     use std::io::Write as _;
     assert!(std::env::var_os("MINIRUN_STRICT").is_none_or(|value| value != "1"), "skipped: {reason}");
-    writeln!(std::io::stderr(), "skipped: {reason}").unwrap();
+    eprintln!("skipped: {reason}");
     if let Some(path) = std::env::var_os("MINIRUN_SKIPS") {
         let name = std::thread::current().name().unwrap_or("images").to_owned();
         let mut file = std::fs::OpenOptions::new().append(true).create(true).open(path).unwrap();

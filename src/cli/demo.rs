@@ -2,8 +2,8 @@
 
 use super::ui;
 use crate::error::Result;
-use crate::ops::Roots;
 use crate::ops::image;
+use crate::state::Roots;
 use clap::Subcommand;
 
 /// Show by experiment how containers work

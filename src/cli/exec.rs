@@ -2,8 +2,9 @@
 
 use super::{caller, ui};
 use crate::error::{Error, Kind, Result};
-use crate::ops::Roots;
-use crate::ops::run::{self, ExecRequest};
+use crate::ops::run;
+use crate::spec::exec::ExecRequest;
+use crate::state::Roots;
 
 /// Run a command in a running container, as confined as the container is
 #[derive(Debug, clap::Args)]

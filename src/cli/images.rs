@@ -2,8 +2,8 @@
 
 use super::ui;
 use crate::error::Result;
-use crate::ops::Roots;
 use crate::ops::image::{self, ImageRow};
+use crate::state::Roots;
 
 /// List images
 #[derive(Debug, clap::Args)]

@@ -2,8 +2,8 @@
 
 use super::{caller, ui};
 use crate::error::{Error, Result};
-use crate::ops::Roots;
 use crate::ops::image::{self, Input};
+use crate::state::Roots;
 
 /// Make an image of one layer from a root file system in a tar archive
 #[derive(Debug, clap::Args)]
@@ -15,9 +15,6 @@ pub(super) struct Args {
     /// What the image shall be called
     #[arg(value_name = "NAME")]
     name: Option<String>,
-    /// The id alone, no progress
-    #[arg(short, long)]
-    quiet: bool,
 }
 
 pub(super) fn main(args: &Args, roots: &Roots) -> Result<u8> {
@@ -28,8 +25,7 @@ pub(super) fn main(args: &Args, roots: &Roots) -> Result<u8> {
         "-" => Input::Stdin,
         path => Input::Path(caller::path(path)?),
     };
-    let show = if args.quiet { ui::Show::Nothing } else { ui::Show::Bars };
-    let digest = image::import(roots, &input, args.name.as_deref(), &ui::Bars::new(show))?;
+    let digest = image::import(roots, &input, args.name.as_deref())?;
     ui::line(digest.as_str())?;
     Ok(0)
 }

@@ -2,7 +2,8 @@
 
 use super::ui;
 use crate::error::Result;
-use crate::ops::{Roots, system};
+use crate::ops::system;
+use crate::state::Roots;
 
 /// Show what this host offers and where minirun keeps its things
 #[derive(Debug, clap::Args)]

@@ -2,8 +2,8 @@
 
 use super::{each, ui};
 use crate::error::{Error, Result};
-use crate::ops::Roots;
 use crate::ops::container;
+use crate::state::Roots;
 
 /// Show all that is known of containers or images, as JSON
 #[derive(Debug, clap::Args)]

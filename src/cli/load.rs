@@ -2,8 +2,8 @@
 
 use super::{caller, ui};
 use crate::error::{Error, Result};
-use crate::ops::Roots;
 use crate::ops::image::{self, Input};
+use crate::state::Roots;
 
 /// Load images from a docker archive, an OCI archive or the directory of an OCI layout
 #[derive(Debug, clap::Args)]

@@ -22,7 +22,8 @@ mod version;
 mod words;
 
 use crate::error::{Error, Kind, Result};
-use crate::ops::{self, Roots};
+use crate::ops;
+use crate::state::Roots;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use std::process::ExitCode;
 

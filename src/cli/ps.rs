@@ -2,8 +2,8 @@
 
 use super::ui;
 use crate::error::Result;
-use crate::ops::Roots;
 use crate::ops::container::{self, ContainerRow};
+use crate::state::Roots;
 
 /// List containers
 #[derive(Debug, clap::Args)]

@@ -2,8 +2,8 @@
 
 use super::{each, ui};
 use crate::error::Result;
-use crate::ops::Roots;
 use crate::ops::image;
+use crate::state::Roots;
 
 /// Get images from a registry
 #[derive(Debug, clap::Args)]

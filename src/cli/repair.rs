@@ -2,7 +2,8 @@
 
 use super::ui;
 use crate::error::Result;
-use crate::ops::{Roots, system};
+use crate::ops::system;
+use crate::state::Roots;
 
 /// Undo what killed commands left behind
 #[derive(Debug, clap::Args)]

@@ -2,8 +2,8 @@
 
 use super::{each, ui};
 use crate::error::Result;
-use crate::ops::Roots;
 use crate::ops::container::{self, Force};
+use crate::state::Roots;
 
 /// Remove containers
 #[derive(Debug, clap::Args)]

@@ -2,9 +2,9 @@
 
 use super::{each, ui};
 use crate::error::Result;
-use crate::ops::Roots;
 use crate::ops::container::Force;
 use crate::ops::image::{self, Removed};
+use crate::state::Roots;
 
 /// Remove images
 #[derive(Debug, clap::Args)]

@@ -2,7 +2,8 @@
 
 use super::ui;
 use crate::error::Result;
-use crate::ops::{self, Roots};
+use crate::ops;
+use crate::state::Roots;
 use clap::Subcommand;
 
 /// Look after everything at once

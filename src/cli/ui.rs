@@ -31,6 +31,7 @@ pub fn help(text: &impl std::fmt::Display) -> Result<()> {
     written(write!(stdout, "{text}").and_then(|()| stdout.flush()))
 }
 
+#[allow(clippy::disallowed_methods)] // nothing is held here that a destructor would have to restore
 fn written(result: std::io::Result<()>) -> Result<()> {
     match result {
         // `minirun ps | head -1`: who reads no further has what they wanted

@@ -63,6 +63,12 @@ fn in_step(plan: &Plan, phase: Phase, index: usize, error: Error) -> Error {
     }
 }
 
+/// Steps that belong to no birth: a monitor's way into its own cgroup.
+pub fn run(steps: &[Step]) -> Result<()> {
+    let mut slots = Slots::default();
+    steps.iter().try_for_each(|step| apply(step, &mut slots, None))
+}
+
 /// One step that is neither a clone nor a barrier; `init` is known in the host phase.
 fn apply(step: &Step, slots: &mut Slots, init: Option<Pid>) -> Result<()> {
     match step {

@@ -4,7 +4,7 @@
 use super::assemble::{self, Blob, Compression, Content, Entry, EntryKind, Image, Time};
 use crate::error::{Error, Result};
 use crate::id::HostPath;
-use oci_spec::image::{Arch, ConfigBuilder, HistoryBuilder, ImageConfigurationBuilder, Os};
+use oci_spec::image::{Arch, ConfigBuilder, HistoryBuilder, ImageConfiguration, ImageConfigurationBuilder, Os};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -20,21 +20,25 @@ const EPOCH: i64 = 1_793_491_200;
 pub fn hello_layout(dir: &HostPath) -> Result<Blob> {
     assemble::create_layout(dir)?;
     let layer = assemble::add_layer(dir, vec![hello_entry()], Some(EPOCH), Compression::Gzip)?;
+    assemble::add_image(dir, Image { name: HELLO_NAME, config: hello_config()?, layers: &[layer] })
+}
+
+/// The image's configuration, for who only wants to know how it would be run.
+pub fn hello_config() -> Result<ImageConfiguration> {
     let invalid = |e: oci_spec::OciSpecError| Error::internal(format!("configuration of {HELLO_NAME}: {e}"));
     // a command and not an entry point: `run hello sh` is to fail for want of a shell, as the lesson has it
     let process = ConfigBuilder::default().cmd(vec!["/hello".to_owned()]).build().map_err(invalid)?;
     let created = assemble::rfc3339(EPOCH)?;
     let by = "rootfs-builder build hello"; // what makes the same image from its recipe
     let history = HistoryBuilder::default().created(created.clone()).created_by(by).build().map_err(invalid)?;
-    let config = ImageConfigurationBuilder::default()
+    ImageConfigurationBuilder::default()
         .created(created)
         .architecture(Arch::default())
         .os(Os::Linux)
         .config(process)
         .history(vec![history])
         .build()
-        .map_err(invalid)?;
-    assemble::add_image(dir, Image { name: HELLO_NAME, config, layers: &[layer] })
+        .map_err(invalid)
 }
 
 fn hello_entry() -> Entry {

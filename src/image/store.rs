@@ -90,6 +90,11 @@ impl Store {
         Ok(store)
     }
 
+    /// The store as it is, or is not, for looking only: nothing is made.
+    pub fn look(root: &HostPath) -> Store {
+        Store { root: root.clone() }
+    }
+
     /// All images, in the order they came. A broken one is given as its error, and can be removed by its digest.
     pub fn list(&self) -> Result<Vec<Result<Image>>> {
         Ok(self.index()?.images().into_iter().map(|(entry, names)| self.image(entry, names)).collect())

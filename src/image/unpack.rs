@@ -7,7 +7,7 @@ use super::store::{Image, LayerRef, Store};
 use crate::error::{During as _, Error, Result};
 use crate::id::{Digest, HostPath};
 use crate::sys::record::Lock;
-use crate::sys::{at, fs};
+use crate::sys::{at, fs, tree};
 use std::collections::BTreeSet;
 use std::fs::File;
 
@@ -36,6 +36,14 @@ impl Store {
             }
         }
         Ok(dirs)
+    }
+
+    /// Where the layers are or would be, lowest first, and whether all are unpacked; unpacks nothing.
+    pub fn expected_dirs(&self, image: &Image) -> (Vec<HostPath>, bool) {
+        let found: Vec<_> = names(image).into_iter().map(|names| (self.unpacked(&names), names)).collect();
+        let all = found.iter().all(|(dir, _)| dir.is_some());
+        let dirs = found.into_iter().map(|(dir, names)| dir.unwrap_or_else(|| self.layers().child(&names.alone)));
+        (dirs.collect(), all)
     }
 
     fn layer_dir(&self, layer: &LayerRef, names: &Names, below: &[HostPath]) -> Result<HostPath> {
@@ -67,8 +75,7 @@ impl Store {
         let unpacked = self.unpack_into(layer, &unfinished, below).and_then(|looked_below| {
             let dir = self.layers().child(if looked_below { &names.over } else { &names.alone });
             at::syncfs(&at::open_root(unfinished.as_path())?)?;
-            std::fs::rename(unfinished.as_path(), dir.as_path())
-                .map_err(|e| Error::host(format!("rename {unfinished} to {dir}: {e}")))?;
+            tree::rename(unfinished.as_path(), dir.as_path())?;
             Ok(dir)
         });
         if unpacked.is_err() {
@@ -113,8 +120,7 @@ impl Store {
             let gone = self.layers().child(&format!("{UNFINISHED}{}", name.trim_start_matches(UNFINISHED)));
             if gone != path {
                 fs::remove_tree(gone.as_path())?;
-                std::fs::rename(path.as_path(), gone.as_path())
-                    .map_err(|e| Error::host(format!("rename {path}: {e}")))?;
+                tree::rename(path.as_path(), gone.as_path())?;
             }
             fs::remove_tree(gone.as_path())?;
             removed.push(path);
@@ -156,10 +162,10 @@ fn name_of(dir: &HostPath) -> &str {
 /// A short name for the directory, for many of them must fit into mount(2)'s page.
 fn link(dir: &HostPath) -> Result<()> {
     let link = short_link(dir);
-    let target = format!("../{}", name_of(dir));
     fs::unlink(link.as_path())?;
-    std::os::unix::fs::symlink(&target, link.as_path())
-        .map_err(|e| Error::host(format!("symlink {link} to {target}: {e}")))
+    let short = at::open_root(link.as_path().parent().unwrap_or(link.as_path()))?;
+    at::symlink(format!("../{}", name_of(dir)).as_ref(), &short, name_of(&link).as_ref())?;
+    Ok(())
 }
 
 /// The short path of a directory that [`Store::layer_dirs`] gave: `<root>/layers/l/<12 hex>`, a link to it.

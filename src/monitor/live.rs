@@ -17,7 +17,7 @@ pub fn main(number: &str) -> u8 {
         Ok(received) => received,
         Err(error) => return error.exit_code(),
     };
-    let streams = spawn::set_streams(order.input, inherited.output.take());
+    let streams = spawn::set_streams(order.input, inherited.output.take().as_ref());
     let outcome = streams.and_then(|()| detach()).and_then(|()| match &order.task {
         Task::Run(config) => run(&order, config, &control, inherited),
         Task::Exec(_) => exec(&order, &control, inherited),

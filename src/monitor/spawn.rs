@@ -1,8 +1,9 @@
 //! Starting a monitor: fork, and execute this program again from a file that nobody can write through.
 
 use super::protocol::{Event, Order};
-use crate::cgroup::step::Step;
+use crate::engine;
 use crate::error::{During as _, Error, Result};
+use crate::plan::step::Step;
 use crate::sys::process::{self, Side};
 use crate::sys::{self, fs, socket};
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
@@ -27,7 +28,7 @@ pub struct Inherited {
 
 /// Starts the monitor in its own cgroup: on cgroup v2 it is born there, for moving costs milliseconds; on v1 it moves
 /// itself by `join`.
-pub fn spawn(mut order: Order, inherited: Inherited, cgroup: Option<OwnedFd>, join: &[Step]) -> Result<Monitor> {
+pub fn spawn(mut order: Order, inherited: &Inherited, cgroup: Option<&OwnedFd>, join: &[Step]) -> Result<Monitor> {
     let (ours, monitors) = socket::pair()?;
     order.control = monitors.as_raw_fd();
     order.console = inherited.console.as_ref().map(|fd| fd.as_raw_fd());
@@ -35,11 +36,11 @@ pub fn spawn(mut order: Order, inherited: Inherited, cgroup: Option<OwnedFd>, jo
     order.locks = inherited.locks.iter().map(|fd| fd.as_raw_fd()).collect();
     let bytes = serde_json::to_vec(&order).map_err(|e| Error::internal(format!("the monitor's order: {e}")))?;
     let memory = sys::memory_file(c"minirun-order", &bytes)?;
-    match process::clone3(0, cgroup.as_ref().map(|fd| fd.as_fd())).during(|| "starting the monitor")? {
+    match process::clone3(0, cgroup.map(|fd| fd.as_fd())).during(|| "starting the monitor")? {
         Side::Parent { pidfd, .. } => Ok(Monitor { control: ours, pidfd }),
         Side::Child => {
             drop(ours);
-            let error = become_monitor(&memory, &monitors, &inherited, join);
+            let error = become_monitor(&memory, &monitors, inherited, join);
             // where the command is gone too there is nobody to tell
             let _ = socket::send_json(&monitors, &Event::Failed(error));
             process::exit_now(125)
@@ -50,9 +51,7 @@ pub fn spawn(mut order: Order, inherited: Inherited, cgroup: Option<OwnedFd>, jo
 /// Returns only on failure.
 fn become_monitor(memory: &OwnedFd, control: &OwnedFd, inherited: &Inherited, join: &[Step]) -> Error {
     let attempt = || -> Result<std::convert::Infallible> {
-        for step in join {
-            crate::cgroup::apply::apply(step)?;
-        }
+        engine::run(join)?;
         for fd in
             [memory, control].into_iter().chain(&inherited.console).chain(&inherited.output).chain(&inherited.locks)
         {
@@ -82,11 +81,11 @@ pub(super) fn receive(number: &str) -> Result<(Order, OwnedFd, Inherited)> {
 }
 
 /// The streams that the program will have: without -i it reads nothing, and its output may go elsewhere.
-pub(super) fn set_streams(input: bool, output: Option<OwnedFd>) -> Result<()> {
+pub(super) fn set_streams(input: bool, output: Option<&OwnedFd>) -> Result<()> {
     let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
     let null = fs::open_device_null()?;
     let input = if input { stdin.as_fd() } else { null.as_fd() };
-    let output = output.as_ref().map_or(stdout.as_fd(), |fd| fd.as_fd());
+    let output = output.map_or(stdout.as_fd(), |fd| fd.as_fd());
     Ok(sys::redirect_stdio(&[input, output, stderr.as_fd()])?)
 }
 

@@ -61,6 +61,7 @@ pub fn plan(spec: &Spec, root: &RootSource, at: &HostPath, view: &CgroupView, fa
             device_steps(spec, &mut steps)?;
         }
     }
+    steps.extend(working_directory(spec, facts, &covered)?);
     steps.extend(hidden(spec, facts)?);
     if spec.root().as_ref().and_then(oci_spec::runtime::Root::readonly).unwrap_or(false) {
         steps.push(Step::Remount { path: container_path(std::path::Path::new("/"))?, attributes: vec![Attribute::Ro] });
@@ -155,6 +156,16 @@ fn mount_point(target: &ContainerPath, kind: Kind, facts: &Facts, covered: &[Str
             Err(Error::user(format!("cannot mount a directory over the file {path} of the image"))
                 .hint("choose another path inside the container"))
         }
+    }
+}
+
+/// docker makes a working directory that the image lacks; a file in its place is for chdir to refuse.
+fn working_directory(spec: &Spec, facts: &Facts, covered: &[String]) -> Result<Option<Step>> {
+    let Some(process) = spec.process() else { return Ok(None) };
+    let path = container_path(process.cwd())?;
+    match facts.targets.get(path.as_str()) {
+        Some(Kind::File) => Ok(None),
+        _ => mount_point(&path, Kind::Directory, facts, covered),
     }
 }
 

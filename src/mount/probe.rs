@@ -27,6 +27,7 @@ pub fn facts(spec: &Spec, image: Option<&Root>) -> Facts {
     let masked = hidden(linux.and_then(|l| l.masked_paths().as_ref()));
     let read_only = hidden(linux.and_then(|l| l.readonly_paths().as_ref()));
     let targets = mounts.iter().map(|m| m.destination().to_string_lossy().into_owned()).chain(masked.iter().cloned());
+    let targets = targets.chain(spec.process().iter().map(|p| p.cwd().to_string_lossy().into_owned()));
     let sources = mounts.iter().filter_map(|m| m.source().as_ref()).filter(|source| source.is_absolute());
     let kernel = masked.iter().chain(&read_only).filter(|p| p.starts_with("/proc/") || p.starts_with("/sys/"));
     Facts {

@@ -21,4 +21,4 @@ mod link;
 mod undo;
 
 #[cfg(test)]
-mod live;
+mod tests;

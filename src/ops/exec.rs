@@ -51,7 +51,7 @@ pub fn exec(roots: &Roots, request: &ExecRequest, progress: &dyn Progress) -> Re
         output: None,
         locks: Vec::new(),
     };
-    let monitor =
-        super::spawn_monitor(roots, order, Inherited { console: theirs, ..Inherited::default() }, &facts.cgroup)?;
+    let inherited = Inherited { console: theirs, ..Inherited::default() };
+    let monitor = super::spawn_monitor(roots, order, &inherited, &facts.cgroup)?;
     Ok(attach::attach(&monitor, ours.as_ref(), progress)?.exit.code())
 }

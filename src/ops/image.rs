@@ -4,6 +4,7 @@ use super::container::{self, Force};
 use super::{Progress, run};
 use crate::error::{During as _, Error, Result};
 use crate::id::{ContainerPath, Digest, HostPath};
+use crate::image::registry::{self, RegistryConfig};
 use crate::image::{Image, Platform, Reference, Store, archive, builtin, short_link};
 use crate::mount::probe;
 use crate::spec::mount::{BindMount, MountRequest, Propagation, Submounts};
@@ -28,28 +29,50 @@ pub(super) struct Found {
 }
 
 /// Finds the image of a request, pulls it where it is missing and may be pulled, and unpacks it.
-pub(super) fn find(roots: &Roots, request: &RunRequest, may_pull: bool, progress: &dyn Progress) -> Result<Found> {
+pub(super) fn find(roots: &Roots, request: &RunRequest, progress: &dyn Progress) -> Result<Found> {
     let name = match &request.source {
-        Source::Rootfs(dir) => {
-            let root = Root::open(dir.as_path());
-            let root = root.map_err(|e| {
-                Error::user(format!("cannot use {dir} as root: {e}")).hint("--rootfs takes a directory")
-            })?;
-            return Ok(Found { root: Some(root), config: None, layers: Vec::new(), id: None });
-        }
+        Source::Rootfs(dir) => return rootfs(dir),
         Source::Image(name) => name,
     };
     let store = Store::open(&roots.root)?;
     let image = match (request.pull, store.find(name)) {
-        (Pull::Always, _) if may_pull => pull_into(&store, name, request.platform.as_deref(), progress)?,
+        (Pull::Always, _) => pull_into(&store, name, request.platform.as_deref(), progress)?,
         (_, Ok(image)) => image,
         (_, Err(_)) if is_hello(name) => load_hello(&store, roots)?,
-        (Pull::Missing, Err(_)) if may_pull => pull_into(&store, name, request.platform.as_deref(), progress)?,
+        (Pull::Missing, Err(_)) => pull_into(&store, name, request.platform.as_deref(), progress)?,
         (_, Err(error)) => return Err(error),
     };
     let layers: Vec<HostPath> = store.layer_dirs(&image)?.iter().map(short_link).collect();
     let root = probe::open_layers(&layers)?;
     Ok(Found { root: Some(root), id: Some(image.manifest.clone()), layers, config: Some(image.config) })
+}
+
+fn rootfs(dir: &HostPath) -> Result<Found> {
+    let root = Root::open(dir.as_path())
+        .map_err(|e| Error::user(format!("cannot use {dir} as root: {e}")).hint("--rootfs takes a directory"))?;
+    Ok(Found { root: Some(root), config: None, layers: Vec::new(), id: None })
+}
+
+/// The same for `--explain`: nothing is pulled, unpacked or made. Layers that were never unpacked cannot be looked into.
+pub(super) fn look(roots: &Roots, request: &RunRequest) -> Result<Found> {
+    let name = match &request.source {
+        Source::Rootfs(dir) => return rootfs(dir),
+        Source::Image(name) => name,
+    };
+    let store = Store::look(&roots.root);
+    match store.find(name) {
+        Ok(image) => {
+            let (dirs, unpacked) = store.expected_dirs(&image);
+            let layers: Vec<HostPath> = dirs.iter().map(short_link).collect();
+            let root = if unpacked { probe::open_layers(&layers).ok() } else { None };
+            Ok(Found { root, id: Some(image.manifest), layers, config: Some(image.config) })
+        }
+        Err(_) if is_hello(name) => {
+            let layers = vec![roots.root.child("layers/l/hello")];
+            Ok(Found { root: None, id: None, layers, config: Some(builtin::hello_config()?) })
+        }
+        Err(error) => Err(error.hint(format!("minirun pull {name}"))),
+    }
 }
 
 fn is_hello(name: &str) -> bool {
@@ -157,7 +180,7 @@ pub fn load(roots: &Roots, input: &Input, progress: &dyn Progress) -> Result<Vec
 }
 
 /// A root file system as a tar becomes an image of one layer with this name.
-pub fn import(roots: &Roots, input: &Input, name: Option<&str>, progress: &dyn Progress) -> Result<Digest> {
+pub fn import(roots: &Roots, input: &Input, name: Option<&str>) -> Result<Digest> {
     roots.make()?;
     let store = Store::open(&roots.root)?;
     let name = name.map_or_else(|| Reference::parse("imported"), Reference::parse)?;
@@ -186,8 +209,17 @@ pub fn pull(roots: &Roots, reference: &str, platform: Option<&str>, progress: &d
     Ok(Pulled { name: Reference::parse(reference)?.to_string(), digest: image.manifest })
 }
 
-fn pull_into(_store: &Store, name: &str, _platform: Option<&str>, _progress: &dyn Progress) -> Result<Image> {
-    Err(Error::image(format!("image {name} is not here")))
+/// The file of mirrors and registries without TLS.
+const REGISTRIES: &str = "/etc/minirun/registries.toml";
+
+fn pull_into(store: &Store, name: &str, platform: Option<&str>, progress: &dyn Progress) -> Result<Image> {
+    let reference = Reference::parse(name)?;
+    let platform = platform.map_or_else(|| Ok(Platform::host()), Platform::parse)?;
+    let config = match fs::read_text(Path::new(REGISTRIES)) {
+        Ok(text) => RegistryConfig::parse(&text).during(|| REGISTRIES)?,
+        Err(_) => RegistryConfig::default(),
+    };
+    registry::pull(store, &reference, &config, &platform, &Bars::new(progress))
 }
 
 /// The image domain's progress, told to the command line: how far each item had come.
@@ -258,7 +290,7 @@ fn kernel_of(roots: &Roots, image: &str, tool: &HostPath, progress: &dyn Progres
     request.entrypoint = Some(vec![PLACE.to_owned()]);
     request.command = vec!["--kernel".to_owned()];
     request.mounts = vec![MountRequest::Bind(tool_mount(tool, PLACE)?)];
-    let root = find(roots, &request, true, progress)?.root;
+    let root = find(roots, &request, progress)?.root;
     let release = root.as_ref().map(|root| probe::text(root, "/etc/os-release")).transpose()?.flatten();
     let (reader, writer) = event::pipe()?;
     let outcome = run::run_with_output(roots, &request, Some(writer), progress)?;

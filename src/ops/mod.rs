@@ -10,17 +10,18 @@ mod network;
 pub mod run;
 pub mod system;
 
-pub use crate::state::Roots;
-
 use crate::cgroup;
+use crate::engine;
 use crate::error::{Error, Kind, Result};
 use crate::facts;
 use crate::id::HostPath;
 use crate::monitor::protocol::Order;
 use crate::monitor::spawn::{self, Inherited, Monitor};
+use crate::plan::step::Step;
 use crate::security;
 use crate::spec::SeccompChoice;
 use crate::spec::request::RunRequest;
+use crate::state::Roots;
 use crate::state::roots::{DEFAULT_ROOT, DEFAULT_STATE};
 use crate::sys::{fs, host, tty};
 
@@ -76,16 +77,14 @@ fn refuse_without_root(request: &RunRequest) -> Result<()> {
 fn spawn_monitor(
     roots: &Roots,
     order: Order,
-    inherited: Inherited,
+    inherited: &Inherited,
     cgroups: &cgroup::facts::Hierarchies,
 ) -> Result<Monitor> {
     let place = cgroup::plan::join_monitors(cgroups, &facts::cgroup_parent(roots))?;
-    for step in &place.prepare {
-        cgroup::apply::apply(step)?;
-    }
+    let steps = |steps: Vec<_>| steps.into_iter().map(Step::Cgroup).collect::<Vec<_>>();
+    engine::run(&steps(place.prepare))?;
     let into = place.into.map(|dir| fs::open_read(dir.as_path())).transpose()?;
-    let join: Vec<_> = place.inside;
-    spawn::spawn(order, inherited, into, &join)
+    spawn::spawn(order, inherited, into.as_ref(), &steps(place.inside))
 }
 
 /// The filter of a request, read where it is a file.

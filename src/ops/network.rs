@@ -5,7 +5,7 @@ use crate::id::{ContainerId, HostPath, Name};
 use crate::net::files::{AddHost, Dns, Hosts};
 use crate::net::network::{Attachment, Holder, Lease, Network};
 use crate::net::plan::{DEFAULT_NETWORK, Mode, NetPlan, NetRequest};
-use crate::net::publish::Publish;
+use crate::net::publish::{Publish, Published};
 use crate::net::record::{self, Networks};
 use crate::net::{files, lease, names, plan, probe, remove};
 use crate::plan::step::Undo;
@@ -71,11 +71,28 @@ pub(super) fn lend(
             let records = leases.iter().filter_map(|lease| record::load(&roots.state, &lease.network).transpose());
             let facts = probe::facts(&roots.state, &records.collect::<Result<Vec<_>>>()?, &alive)?;
             let plan = plan::plan(&request, &leases, &facts, id, &tag)?;
+            refuse_taken_ports(roots, id, &plan::published(&request, &leases)?)?;
             networks.intend(&plan)?;
             let undo = vec![Undo::ReturnLeases { state: roots.state.clone(), container: id.clone() }];
             Ok(Lent { plan, leases, undo, locks: vec![networks.into_lock()] })
         }
     }
+}
+
+/// Names the container that has a port already; the kernel's own refusal comes too late to know names.
+fn refuse_taken_ports(roots: &Roots, id: &ContainerId, ports: &[Published]) -> Result<()> {
+    let (all, _) = record::all(&roots.state)?;
+    let others = all.iter().flat_map(|network| &network.loans).filter(|loan| loan.holder.container != *id);
+    for loan in others.filter(|loan| is_alive(roots, &loan.holder)) {
+        if let Some(port) = ports.iter().find(|port| loan.published.iter().any(|taken| taken.clashes(port))) {
+            let holder = container::load::<Undo>(roots, &loan.holder.container).config;
+            let name =
+                holder.map_or_else(|| loan.holder.container.short().to_owned(), |config| config.name.to_string());
+            return Err(Error::user(format!("cannot publish port {port}: container {name} has it"))
+                .hint(format!("choose another host port, or `minirun rm -f {name}`")));
+        }
+    }
+    Ok(())
 }
 
 fn request(words: &NetworkWords, image: Option<&ImageConfiguration>, spec: &mut Spec) -> Result<NetRequest> {

@@ -14,7 +14,6 @@ use crate::monitor::spawn::{Inherited, Monitor};
 use crate::mount::plan::{Kind, RootSource};
 use crate::plan::{self, Birth, Planned};
 use crate::security;
-pub use crate::spec::exec::ExecRequest;
 use crate::spec::request::{Explain, RunRequest, Source};
 use crate::spec::{self, SpecFacts};
 use crate::state::{Config, Roots, container};
@@ -102,7 +101,10 @@ fn design(
     network: network::Use,
     progress: &dyn Progress,
 ) -> Result<Design> {
-    let found = image::find(roots, request, network == network::Use::Lend, progress)?;
+    let found = match network {
+        network::Use::Lend => image::find(roots, request, progress)?,
+        network::Use::Peek => image::look(roots, request)?,
+    };
     let spec_facts = facts::for_spec(roots, &id, request, found.root.as_ref())?;
     let mut spec = spec::build(request, found.config.as_ref(), &spec_facts)?;
     let lent = network::lend(roots, &id, &request.network, found.config.as_ref(), &mut spec, network)?;
@@ -197,7 +199,7 @@ fn start(
         locks: Vec::new(),
     };
     let inherited = Inherited { console, output, locks: design.lent.locks };
-    super::spawn_monitor(roots, order, inherited, &design.cgroups)
+    super::spawn_monitor(roots, order, &inherited, &design.cgroups)
 }
 
 fn value(of: &impl serde::Serialize) -> Result<serde_json::Value> {

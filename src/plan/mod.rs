@@ -150,12 +150,12 @@ pub fn build_exec(
     let all = [Namespace::Ipc, Namespace::Uts, Namespace::Net, Namespace::Pid, Namespace::Cgroup, Namespace::Mount];
     let prepare = [
         wrap(join.collect(), Step::Cgroup), // through the host's paths, so before its mounts are left
+        wrap(security.inside_early, Step::Security), // through the host's /proc; inherited by the clone
         vec![Step::Enter { init: init.clone(), namespaces: all.to_vec() }],
         vec![Step::Clone { namespaces: Vec::new(), cgroup: cgroup.into }], // only a child is in the pid namespace
     ];
     let inside = [
         vec![Step::NewSession],
-        wrap(security.inside_early, Step::Security),
         console.map(|size| Step::Console { size }).into_iter().collect(),
         vec![Step::WorkingDirectory { path: process.cwd().to_string_lossy().into_owned() }],
         wrap(security.inside_late, Step::Security),

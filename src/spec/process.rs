@@ -172,7 +172,8 @@ fn capped(wanted: &Ulimit, facts: &SpecFacts) -> Ulimit {
     Ulimit { kind: wanted.kind, soft: wanted.soft.min(most), hard: wanted.hard.min(most) }
 }
 
-/// Limits that come out lower than they should: a warning each, for a container with less room is still a container.
+/// Limits that come out lower than asked for: a warning each, for a container with less room is still a container.
+/// The defaults are lowered in silence: on a machine without CAP_SYS_RESOURCE every run would say the same.
 pub(super) fn limit_warnings(request: &RunRequest, facts: &SpecFacts) -> Vec<String> {
     let lowered = |wanted: &Ulimit| {
         let got = capped(wanted, facts);
@@ -187,7 +188,7 @@ pub(super) fn limit_warnings(request: &RunRequest, facts: &SpecFacts) -> Vec<Str
             )
         })
     };
-    let mut warnings: Vec<String> = wanted_limits(request).iter().filter_map(lowered).collect();
+    let mut warnings: Vec<String> = request.ulimits.iter().filter_map(lowered).collect();
     if let Some(wanted) =
         request.resources.oom_score_adj.filter(|adj| *adj < facts.oom_score_adj && !facts.sys_resource)
     {

@@ -2,11 +2,11 @@
 //! Every failure is a [`SysError`](crate::error::SysError) that shows the call.
 #![allow(unsafe_code, clippy::disallowed_methods)]
 
+pub mod at;
 pub mod cgroup;
 pub mod conntrack;
 pub mod credentials;
 pub mod event;
-pub mod at;
 pub mod fs;
 pub mod host;
 pub mod mount;
@@ -18,9 +18,8 @@ pub mod record;
 pub mod rlimit;
 pub mod seccomp;
 pub mod socket;
-pub mod tty;
 pub mod tree;
-pub mod screen;
+pub mod tty;
 
 use crate::error::{Errno, SysError, SysResult};
 use std::ffi::CStr;

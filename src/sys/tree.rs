@@ -1,4 +1,4 @@
-//! Whole trees: removal that neither follows a link, nor crosses a mount point, nor runs out of descriptors or
+//! Whole trees: renaming, and removal that neither follows a link, nor crosses a mount point, nor runs out of descriptors or
 //! stack on a tree thousands of directories deep (the standard library keeps one descriptor for each level).
 
 use super::at;
@@ -19,6 +19,11 @@ pub fn remove(path: &Path) -> SysResult<()> {
         Err(e) => Err(e),
         Ok(parent) => remove_at(&parent, name),
     }
+}
+
+/// Gives a file or tree another name, in one stroke.
+pub fn rename(from: &Path, to: &Path) -> SysResult<()> {
+    super::named_io(std::fs::rename(from, to), || format!("rename({from:?}, {to:?})"))
 }
 
 /// A directory that is being emptied: its name in its parent, what must be its inode when we come back up to it,

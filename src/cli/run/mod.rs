@@ -9,10 +9,10 @@ pub(super) use unsupported::unsupported;
 
 use super::ui;
 use crate::error::{Error, Result};
-use crate::ops::Roots;
 use crate::ops::run::{self, Ran};
 use crate::spec::RunRequest;
 use crate::spec::request::Trace;
+use crate::state::Roots;
 
 pub(super) fn main(args: &Args, roots: &Roots) -> Result<u8> {
     let request = request::from_args(args)?;

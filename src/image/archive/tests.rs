@@ -1,9 +1,13 @@
+//! Archives of every form, whole and damaged, into a store of the test's own.
+
 use super::super::layer::tests::Tar;
 use super::*;
 use crate::id::HostPath;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write as _;
+
+type NamedBytes = (String, Vec<u8>);
 
 struct Place {
     dir: tempfile::TempDir,
@@ -165,7 +169,7 @@ fn a_docker_archive_comes_in_with_its_tags() {
 #[test]
 fn broken_archives_leave_nothing() {
     let good = with_index(image(&[layer("1")]), "x");
-    let damaged = |at: usize, change: &dyn Fn(&mut (String, Vec<u8>))| {
+    let damaged = |at: usize, change: &dyn Fn(&mut NamedBytes)| {
         let mut files = good.clone();
         change(&mut files[at]);
         tar(&files)
@@ -214,7 +218,8 @@ fn digests_and_files_of_a_layout_directory_are_not_trusted() {
     let cases: &[(&str, Change)] = &[
         ("blob is a link", |dir, blob| {
             fs::rename(dir.join(blob), dir.join("real")).unwrap();
-            std::os::unix::fs::symlink("../../real", dir.join(blob)).unwrap();
+            let blobs = at::open_root(&dir.join("blobs/sha256")).unwrap();
+            at::symlink("../../real".as_ref(), &blobs, blob.rsplit('/').next().unwrap().as_ref()).unwrap();
         }),
         ("blob is a FIFO", |dir, blob| {
             fs::remove_file(dir.join(blob)).unwrap();
@@ -278,4 +283,40 @@ fn a_damaged_store_is_noticed_and_the_rest_goes_on() {
     assert!(list[0].is_err() && list[1].is_ok());
     place.store.remove("a", &BTreeSet::new()).unwrap();
     assert_eq!(place.store.find("b").unwrap().id, b.id);
+}
+
+#[test]
+fn one_layer_is_unpacked_once_by_many() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("skipped: unpacking layers needs root");
+        return;
+    }
+    let place = place();
+    load_stream(&place.store, &tar(&with_index(image(&[layer("1"), layer("2")]), "x"))[..], "x").unwrap();
+    let image = place.store.find("x").unwrap();
+    // what one who was killed left behind
+    let left = place.store.layers().child(&format!(".unpack-{}", image.layers[0].diff_id.hex()));
+    fs::create_dir(left.as_path()).unwrap();
+    fs::write(left.child("half").as_path(), "").unwrap();
+    let all: Vec<_> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..8).map(|_| scope.spawn(|| place.store.layer_dirs(&image).unwrap())).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    assert!(all.windows(2).all(|pair| pair[0] == pair[1]));
+    assert!(!all[0][0].child("half").as_path().exists() && !left.as_path().exists());
+}
+
+#[test]
+fn what_a_killed_load_left_goes_and_a_running_one_is_let_be() {
+    let place = place();
+    let stale = place.store.images().child(".staging-old");
+    fs::create_dir(stale.as_path()).unwrap();
+    fs::write(stale.child("1").as_path(), "x").unwrap();
+    let orphan = place.store.blob_path(&Digest::of(b"orphan"));
+    fs::write(orphan.as_path(), "orphan").unwrap();
+    let running = Ingest::begin(&place.store).unwrap();
+    assert!(place.store.sweep(&BTreeSet::new()).unwrap().is_empty());
+    drop(running);
+    assert_eq!(place.store.sweep(&BTreeSet::new()).unwrap(), [orphan.clone(), stale.clone()]);
+    assert!(!orphan.as_path().exists() && !stale.as_path().exists());
 }

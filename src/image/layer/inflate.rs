@@ -6,12 +6,17 @@ use crate::id::Digest;
 use oci_spec::image::MediaType;
 use sha2::{Digest as _, Sha256};
 use std::io::{self, BufRead, BufReader, Read};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 
 /// 128 MiB: what `zstd -19` and every registry's layers need; `--long=31` would take 2 GiB of memory to read.
 const ZSTD_WINDOW_LOG_MAX: u32 = 27;
 /// Inflated bytes of one layer: larger than any image in the wild, small enough that a bomb ends.
-const MAX_INFLATED: u64 = 128 << 30;
+const MAX_INFLATED: u64 = 64 << 30;
+/// From here on a stream must not inflate to more than deflate could make of it (1032:1): zstd packs 10^5 and more
+/// zeros into a byte.
+const MAX_FREE: u64 = 1 << 30;
+const MAX_RATIO: u64 = 1100;
 /// One piece on its way from the producer to the consumer.
 const PIECE: usize = 256 << 10;
 /// Pieces under way: enough that neither side waits for the other's hiccups.
@@ -137,16 +142,15 @@ fn produce(blob: impl Read + Send, full: &SyncSender<Piece>, used: &Receiver<Vec
 }
 
 fn produce_all(blob: impl Read + Send, full: &SyncSender<Piece>, used: &Receiver<Vec<u8>>) -> io::Result<Option<Sums>> {
-    let mut stored = BufReader::with_capacity(PIECE, Hashed::new(blob));
+    let taken = AtomicU64::new(0);
+    let mut stored = BufReader::with_capacity(PIECE, Hashed::new(Taken { inner: blob, taken: &taken }));
     let diff_id = {
         let mut plain = Hashed::new(inflated(&mut stored)?.0);
         loop {
             let mut piece = used.try_recv().unwrap_or_default();
             piece.resize(PIECE, 0);
             let length = fill(&mut plain, &mut piece)?;
-            if plain.count > MAX_INFLATED {
-                return Err(io::Error::other(format!("inflates to more than {} GiB", MAX_INFLATED >> 30)));
-            }
+            check_bomb(taken.load(Ordering::Relaxed), plain.count)?;
             piece.truncate(length);
             if length == 0 {
                 break;
@@ -159,6 +163,30 @@ fn produce_all(blob: impl Read + Send, full: &SyncSender<Piece>, used: &Receiver
     };
     io::copy(&mut stored, &mut io::sink())?;
     Ok(Some(Sums { digest: stored.into_inner().digest(), diff_id }))
+}
+
+fn check_bomb(stored: u64, plain: u64) -> io::Result<()> {
+    if plain > MAX_INFLATED {
+        return Err(io::Error::other(format!("inflates to more than {} GiB", MAX_INFLATED >> 30)));
+    }
+    if plain > MAX_FREE && plain / MAX_RATIO > stored {
+        return Err(io::Error::other(format!("{stored} bytes inflate to more than {plain}: a compression bomb")));
+    }
+    Ok(())
+}
+
+/// Counts what was taken from the blob, for one who does not own the reader.
+struct Taken<'a, R> {
+    inner: R,
+    taken: &'a AtomicU64,
+}
+
+impl<R: Read> Read for Taken<'_, R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let n = self.inner.read(into)?;
+        self.taken.fetch_add(n as u64, Ordering::Relaxed);
+        Ok(n)
+    }
 }
 
 fn fill(reader: &mut impl Read, into: &mut [u8]) -> io::Result<usize> {
@@ -251,6 +279,25 @@ mod tests {
         for blob in [&good[..good.len() - 5], &trailing, b"\xfd7zXZ\0\0", b"\x1f\x8b\x08", b"\x28\xb5\x2f\xfd\0"] {
             assert!(read(blob).is_err(), "{blob:?}");
         }
+    }
+
+    #[test]
+    fn a_bomb_is_cut() {
+        for (stored, plain, good) in [
+            (1000, 1 << 30, true),
+            (1 << 20, (1 << 30) + 1, true),
+            (1 << 10, (1 << 30) + 1, false),
+            (u64::MAX, 65 << 30, false),
+        ] {
+            assert_eq!(check_bomb(stored, plain).is_ok(), good, "{stored} {plain}");
+        }
+        // 1.5 GiB of zeros in some 50 KiB
+        let mut encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();
+        let zeros = vec![0; 1 << 20];
+        (0..1536).for_each(|_| encoder.write_all(&zeros).unwrap());
+        let bomb = encoder.finish().unwrap();
+        let error = in_parallel(&bomb[..], |_| Ok(())).unwrap_err();
+        assert!(error.message.contains("compression bomb"), "{error}");
     }
 
     #[test]

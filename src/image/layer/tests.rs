@@ -501,3 +501,33 @@ fn both_digests_cover_what_follows_the_archive() {
     let unpacked = unpack(&bytes[..], &place.host("l"), &[]).unwrap();
     assert_eq!(unpacked.sums, Sums { digest: Digest::of(&bytes), diff_id: Digest::of(&bytes) });
 }
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(150))]
+    /// Members of every kind under a few colliding names: whatever they do to each other, it stays inside.
+    #[test]
+    fn any_sequence_of_members_stays_inside(
+        members in proptest::collection::vec((0..7u8, 0..12usize, 0..12usize), 1..25)
+    ) {
+        if root() {
+            let names = [
+                "a", "a/b", "a/b/c", "l", "l/x", "../canary", "/a", "a/../l", ".wh.a", "l/.wh..wh..opq", "a/.wh.b", "l/../../outside",
+            ];
+            let place = Place::new();
+            let tar = members.iter().fold(Tar::default(), |tar, (kind, name, other)| {
+                let (name, other) = (names[*name], names[*other]);
+                match kind {
+                    0 | 1 => tar.file(name, "evil"),
+                    2 | 3 => tar.dir(name),
+                    4 => tar.symlink(name, other),
+                    5 => tar.symlink(name, place.0.path().to_str().unwrap()),
+                    _ => tar.link(name, other),
+                }
+            });
+            fs::create_dir(place.layer("base")).unwrap();
+            let _ = place.unpack("l", tar, &["base"]);
+            place.check();
+            assert_eq!(fs::read_dir(place.0.path()).unwrap().count(), 4);
+        }
+    }
+}

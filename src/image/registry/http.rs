@@ -247,6 +247,7 @@ fn reason(e: &ureq::Error) -> String {
         ureq::Error::ConnectionFailed => "connection failed".into(),
         ureq::Error::Io(e) => match e.raw_os_error() {
             Some(errno) => crate::error::Errno::from_raw(errno).desc().to_lowercase(),
+            None if e.to_string().starts_with("failed to lookup") => "name not found".into(),
             None => e.to_string().to_lowercase(),
         },
         e => e.to_string(),

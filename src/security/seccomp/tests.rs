@@ -84,7 +84,9 @@ fn the_program_decides_as_the_profile_reads() {
                 let name = names.get(&nr).copied();
                 let all = profile.syscalls().iter().flatten();
                 let rules: Vec<&LinuxSyscall> = all.filter(|r| r.names().iter().any(|n| Some(&**n) == name)).collect();
-                for args in &interesting {
+                // without conditions one look is as good as many
+                let conditional = rules.iter().any(|rule| rule.args().is_some());
+                for args in if conditional { &interesting[..] } else { &interesting[..1] } {
                     let (want, have) = (naive(&rules, name, *args), run(&program, arch.audit(), nr, *args));
                     assert_eq!(have, want, "{arch:?} {caps} call {nr} with {:#x}", args[0]);
                 }

@@ -1,5 +1,6 @@
 //! The network in the kernel: each test runs in a process of its own with a network namespace of its own (`unshare`),
 //! has an outside, containers that are `sleep`s in further namespaces, and proves with TCP what reaches what.
+#![allow(clippy::disallowed_methods)] // a test builds its hosts with the usual tools
 
 use super::lease::{acquire, release};
 use super::names::Realm;
@@ -33,7 +34,7 @@ fn sandbox(name: &str, inner: fn()) {
     let done = Command::new("unshare")
         .args(["--net", "--mount", "--propagation", "private", "--"])
         .arg(exe)
-        .args(["--exact", &format!("net::live::{name}"), "--nocapture"])
+        .args(["--exact", &format!("net::tests::{name}"), "--nocapture"])
         .env(INSIDE, "1")
         .output()
         .unwrap();
@@ -142,6 +143,9 @@ impl Host {
             "ip link set lo up; echo 0 > /proc/sys/net/ipv4/ip_forward; echo 0 > /proc/sys/net/ipv6/conf/all/forwarding",
         );
         sh(&format!("ip link add up0 type veth peer name eth0 netns {}", outside.pid()));
+        // no duplicate address detection of link-local addresses between two looks at the links
+        sh("echo 1 > /proc/sys/net/ipv6/conf/up0/disable_ipv6");
+        outside.sh("echo 1 > /proc/sys/net/ipv6/conf/eth0/disable_ipv6");
         sh(&format!("ip address add {HOST}/24 dev up0; ip link set up0 up; ip route add default via {OUTSIDE}"));
         outside.sh(&format!("ip link set lo up; ip link set eth0 up; ip address add {OUTSIDE}/24 dev eth0"));
         Host { dir: tempfile::tempdir().unwrap(), outside }
@@ -461,8 +465,10 @@ fn the_shell_lines_do_the_same() {
             sh(&format!("INIT_PID={}; {}", space.pid(), step.shell()));
         }
         let theirs = dump(&space, &host);
-        let differences: Vec<_> = ours.split(',').zip(theirs.split(',')).filter(|(a, b)| a != b).collect();
-        assert!(differences.is_empty() && ours.len() == theirs.len(), "{differences:#?}");
+        let only_in =
+            |a: &str, b: &str| a.split(',').filter(|part| !b.contains(part)).map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!((only_in(&ours, &theirs), only_in(&theirs, &ours)), (vec![], vec![]));
+        assert_eq!(ours.len(), theirs.len(), "{ours}\n\n{theirs}");
         for undo in plan.host.iter().filter_map(Step::undo) {
             sh(&format!("INIT_PID={}; {}", space.pid(), undo.shell()));
         }
