@@ -112,12 +112,15 @@ pub fn build(spec: &Spec, birth: &Birth, facts: &Facts) -> Result<Planned> {
     let path = linux.and_then(|l| l.cgroups_path().as_ref()).and_then(|p| p.to_str()).unwrap_or("minirun").to_owned();
     let resources = linux.and_then(|l| l.resources().as_ref());
     let mut cgroup = cgroup::plan::plan(resources, &path, &facts.cgroup)?;
-    let security = security::plan::plan(process, &birth.security, &facts.security)?;
+    let mut security = security::plan::plan(process, &birth.security, &facts.security)?;
     let rootfs = birth.state_dir.child("rootfs");
     let view = cgroup_view(&facts.cgroup);
     let mounts = mount::plan::plan(spec, &birth.root, &rootfs, &view, &facts.mount)?;
     let (clone, join) = namespaces(spec, cgroup.into.clone())?;
     let id_maps = if makes_user_namespace(&clone) { id_maps(spec, facts.uid)? } else { Vec::new() };
+    if id_maps.contains(&Step::DenySetgroups) {
+        security.inside_late.retain(|step| !matches!(step, security::step::Step::Groups { .. }));
+    }
     if facts.uid != 0 {
         // bpf(2) is not ours to call, and no device node can be made in a user namespace (user_namespaces(7))
         cgroup.prepare.retain(|step| !matches!(step, cgroup::step::Step::AttachDeviceFilter { .. }));
