@@ -1,40 +1,91 @@
-//! A plan as text: every step as the shell line that does the same, with the reason. Pure.
+//! A plan as a script: every step as the shell line that does the same, with the reason, in an order that bash can
+//! follow up to the pivot. Pure.
 
 use crate::plan::Plan;
 use crate::plan::step::Step;
-use crate::shell::Shell;
+use crate::shell::{Shell, quote};
 use serde::Serialize;
 use std::fmt::Write as _;
 
-/// The plan for a reader: four headed lists of shell lines. `root` is what `$R` stands for.
+/// Where the script stops being one that works: the line before it is the last that finds a tool of the host's.
+pub const PIVOT: &str = "# ---- the pivot: from here on there is no tool of the host's, only what the image has";
+
+/// The plan for a reader and for bash: what the host does, and within it, as a here-document, what the new process does
+/// meanwhile. `root` is what `$R` stands for.
 pub fn text(plan: &Plan, root: &str) -> String {
     let mut out = String::new();
-    let _ = writeln!(out, "R={root}");
-    for (title, steps) in [
-        ("prepare: before the process exists", &plan.prepare),
-        ("host: $INIT_PID is the new process, seen from the host", &plan.host),
-        ("inside: the new process sets itself up, at the same time", &plan.inside),
-        ("start: once both are done", &plan.start),
-    ] {
-        if !steps.is_empty() {
-            let _ = writeln!(out, "\n# {title}");
-        }
-        let mut why_before = "";
-        for step in steps {
-            let why = if step.why() == why_before { "" } else { step.why() };
-            let _ = writeln!(out, "{}", line(step, why));
-            why_before = step.why();
-        }
+    let _ = writeln!(out, "#!/bin/bash");
+    let _ = writeln!(out, "# What `minirun run` does, each step as a line of shell, and why.");
+    let _ = writeln!(out, "set -eu");
+    let _ = writeln!(out, "{}", explained(&format!("export R={}", quote(root)), "the container's root"));
+    let (clone, prepare) = match plan.prepare.split_last() {
+        Some((clone @ Step::Clone { .. }, before)) => (Some(clone), before),
+        _ => (None, &plan.prepare[..]),
+    };
+    section(&mut out, "prepare: before the new process exists", prepare);
+    if let Some(clone) = clone {
+        birth(&mut out, clone, plan);
+    }
+    let title = "host: what only the host can do for it; $INIT_PID is the new process as the host sees it";
+    section(&mut out, title, &plan.host);
+    if clone.is_some() {
+        let _ = writeln!(out, "\n# start: both sides are done");
+        let _ = writeln!(out, "{}", explained("echo go >&4", "the new process reads it and becomes the program"));
+        let _ = writeln!(out, "{}", explained("wait $!", "its exit code is this script's"));
     }
     out
 }
 
+/// The new process with all that it does itself. Two pipes lie between it and the host, as a socket does in a real run.
+fn birth(out: &mut String, clone: &Step, plan: &Plan) {
+    let _ =
+        writeln!(out, "\n# birth: two pipes, 3 from the new process and 4 to it; they need no name once they are open");
+    let _ =
+        writeln!(out, "P=$(mktemp -d) && mkfifo \"$P/3\" \"$P/4\" && exec 3<> \"$P/3\" 4<> \"$P/4\" && rm -r \"$P\"");
+    let _ = writeln!(out, "# {}; it reads the lines up to INSIDE while the host goes on below:", clone.why());
+    let _ = writeln!(out, "{} <<'INSIDE' &", clone.shell());
+    let _ = writeln!(out, "# inside: the new process sets itself up");
+    if let Step::Clone { cgroup: Some(dir), .. } = clone {
+        let line = format!("echo 0 > {}", quote(dir.child("cgroup.procs").as_str()));
+        let _ = writeln!(out, "{}", explained(&line, "a real run is born in it (CLONE_INTO_CGROUP)"));
+    }
+    let tell = "read -r PID _ < /proc/self/stat && echo $PID >&3";
+    let _ = writeln!(out, "{}", explained(tell, "the host's number of it: this is still the host's /proc"));
+    let pivot = plan.inside.iter().position(|step| *step == Step::Mount(crate::mount::step::Step::Pivot));
+    let (before, after) = plan.inside.split_at(pivot.unwrap_or(plan.inside.len()));
+    steps(out, before);
+    if !after.is_empty() {
+        let _ = writeln!(out, "{PIVOT}");
+    }
+    steps(out, after);
+    let _ = writeln!(out, "# start: the barrier, and the program");
+    steps(out, &plan.start);
+    let _ = writeln!(out, "INSIDE");
+    let _ = writeln!(out, "read -r INIT_PID <&3");
+}
+
+fn section(out: &mut String, title: &str, list: &[Step]) {
+    if !list.is_empty() {
+        let _ = writeln!(out, "\n# {title}");
+        steps(out, list);
+    }
+}
+
+/// One line each; a reason that several have in common is given once.
+fn steps(out: &mut String, list: &[Step]) {
+    let mut why_before = "";
+    for step in list {
+        let why = if step.why() == why_before { "" } else { step.why() };
+        let _ = writeln!(out, "{}", explained(&step.shell().to_string(), why));
+        why_before = step.why();
+    }
+}
+
 /// A short line carries its reason behind it, a long one above it.
-fn line(step: &Step, why: &str) -> String {
+fn explained(shell: &str, why: &str) -> String {
     const COLUMN: usize = 60;
-    let shell = step.shell().to_string();
     match why {
-        "" => shell,
+        "" => shell.to_owned(),
         why if shell.chars().count() <= COLUMN => format!("{shell:<COLUMN$}  # {why}"),
         why => format!("# {why}:\n{shell}"),
     }

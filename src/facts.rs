@@ -63,6 +63,7 @@ pub fn for_spec(roots: &Roots, id: &ContainerId, request: &RunRequest, image: Op
 /// What `plan::build` must know.
 pub fn for_plan(spec: &Spec, image: Option<&Root>, cgroup: &str) -> Result<plan::Facts> {
     Ok(plan::Facts {
+        uid: host::uid(),
         mount: probe::facts(spec, image),
         cgroup: cgroup::probe::probe(cgroup)?,
         security: security::probe::probe()?,
@@ -72,6 +73,7 @@ pub fn for_plan(spec: &Spec, image: Option<&Root>, cgroup: &str) -> Result<plan:
 /// What `plan::build_exec` must know: nothing is mounted.
 pub fn for_exec(cgroup: &str) -> Result<plan::Facts> {
     Ok(plan::Facts {
+        uid: host::uid(),
         mount: mount::plan::Facts::default(),
         cgroup: cgroup::probe::probe(cgroup)?,
         security: security::probe::probe()?,

@@ -472,7 +472,7 @@ mod tests {
         let joins = lines(&plan.inside);
         assert_eq!(joins.len(), 6);
         assert_eq!(joins[0], "echo 0 > /cg/memory/m/a/tasks");
-        assert_eq!(joins[5], "exec unshare --cgroup bash -s");
+        assert_eq!(joins[5], "exec unshare --cgroup bash -eus");
         assert_eq!(plan.into, None);
         assert_eq!(plan.place.dir("pids").unwrap().1.as_str(), "/cg/pids/m/a");
     }

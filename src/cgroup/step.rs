@@ -53,7 +53,7 @@ impl Step {
                 q(dir)
             )),
             Step::Join { file } => line(format!("echo 0 > {}", q(file))),
-            Step::UnshareCgroupNamespace => line("exec unshare --cgroup bash -s".to_owned()),
+            Step::UnshareCgroupNamespace => line("exec unshare --cgroup bash -eus".to_owned()),
         }
     }
 

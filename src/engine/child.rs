@@ -34,6 +34,7 @@ fn one(phase: Phase, index: usize, step: &Step, slots: &mut Slots, link: &OwnedF
         await_go(link)?;
     }
     match step {
+        Step::Wait(Wait::IdMaps) => await_go(link),
         Step::Wait(Wait::Start) => {
             socket::send_json(link, &FromInit::Ready)?;
             await_go(link)

@@ -8,9 +8,10 @@ mod parent;
 pub use parent::{Running, Unstarted, create};
 
 use crate::error::{Error, Result};
-use crate::plan::step::{Step, Undo};
+use crate::plan::step::{IdMapFile, IdMapWriter, IdRange, Step, Undo};
 use crate::plan::{Phase, Plan};
 use crate::sys::fs::{self, Root};
+use crate::sys::idmap;
 use crate::sys::process::{self, Pid};
 use crate::{cgroup, mount, net, security};
 use serde::{Deserialize, Serialize};
@@ -98,9 +99,25 @@ fn apply(step: &Step, slots: &mut Slots, init: Option<Pid>) -> Result<()> {
         }
         Step::WorkingDirectory { path } => exec::working_directory(path),
         Step::Exec { args, env } => exec::exec(args, env),
-        Step::Clone { .. } | Step::Wait(_) => {
-            Err(Error::internal("a clone or a wait outside of its place in the plan"))
+        Step::DenySetgroups => Ok(idmap::deny_setgroups(known(init)?)?),
+        Step::IdMap { file, ranges, writer } => id_map(known(init)?, *file, ranges, *writer),
+        Step::Clone { .. } | Step::Wait(_) | Step::Release(_) => {
+            Err(Error::internal("a clone, a wait or its end outside of its place in the plan"))
         }
+    }
+}
+
+fn known(init: Option<Pid>) -> Result<Pid> {
+    init.ok_or_else(|| Error::internal("a step that needs init before there is one"))
+}
+
+fn id_map(init: Pid, file: IdMapFile, ranges: &[IdRange], writer: IdMapWriter) -> Result<()> {
+    let lines: Vec<String> = ranges.iter().map(IdRange::text).collect();
+    match writer {
+        IdMapWriter::Monitor => Ok(idmap::write(init, file.name(), &lines.join("\n"))?),
+        IdMapWriter::Newidmap => idmap::run(file.program(), init, &lines).map_err(|e| {
+            Error::from(e).hint("the package uidmap has it; /etc/subuid and /etc/subgid must list these ids")
+        }),
     }
 }
 

@@ -34,7 +34,7 @@ pub fn create(plan: &Plan, console: Option<OwnedFd>, observer: &mut dyn Observer
     let mut unstarted = prepare(plan, &mut slots, observer)?;
     // init has the other end of the console by now; ours would keep the terminal open
     drop(slots.console.take());
-    let set_up = host(plan, &mut slots, unstarted.pid, observer).and_then(|()| await_ready(plan, &unstarted, observer));
+    let set_up = host(plan, &mut slots, &unstarted, observer).and_then(|()| await_ready(plan, &unstarted, observer));
     match set_up {
         Ok(()) => {
             unstarted.held = slots.held;
@@ -91,16 +91,19 @@ fn clone(plan: &Plan, slots: &mut Slots, namespaces: &[Namespace], watched: bool
     }
 }
 
-fn host(plan: &Plan, slots: &mut Slots, init: Pid, observer: &mut dyn Observer) -> Result<()> {
+/// A wait of init's ends where its `Release` stands. Where somebody watches, init asks before the wait as well and
+/// goes on only when both were answered, in whichever order.
+fn host(plan: &Plan, slots: &mut Slots, init: &Unstarted, observer: &mut dyn Observer) -> Result<()> {
     let mut done = 0;
     while done < plan.host.len() {
         let rest = &plan.host[done..];
         let row: Vec<_> =
             rest.iter().map_while(net_step).take(if observer.watches() { 1 } else { rest.len() }).collect();
         observer.before(&rest[0])?;
-        match row.len() {
-            0 => apply(&rest[0], slots, Some(init)).map_err(|error| (0, error)),
-            _ => net_batch(&row, slots, Some(init)),
+        match (row.len(), &rest[0]) {
+            (0, Step::Release(_)) => socket::send(&init.link, child::GO, None).map_err(|error| (0, error.into())),
+            (0, step) => apply(step, slots, Some(init.pid)).map_err(|error| (0, error)),
+            _ => net_batch(&row, slots, Some(init.pid)),
         }
         .map_err(|(index, error)| in_step(plan, Phase::Host, done + index, error))?;
         done += row.len().max(1);

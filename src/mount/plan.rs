@@ -219,8 +219,13 @@ const DEFAULT_DEVICES: [(&str, u64, u64); 6] = [
 ];
 
 fn device_steps(spec: &Spec, steps: &mut Vec<Step>) -> Result<()> {
+    let bound = !spec.linux().as_ref().and_then(|linux| linux.uid_mappings().as_ref()).is_none_or(Vec::is_empty);
     for (path, major, minor) in DEFAULT_DEVICES {
         let (path, kind) = (ContainerPath::parse(path)?, DeviceKind::Char);
+        if bound {
+            steps.extend(host_device(&path)?);
+            continue;
+        }
         steps.push(Step::Device { path, kind, major, minor, mode: 0o666, uid: 0, gid: 0 });
     }
     let asked = spec.linux().as_ref().and_then(|linux| linux.devices().as_deref()).unwrap_or_default();
@@ -229,12 +234,29 @@ fn device_steps(spec: &Spec, steps: &mut Vec<Step>) -> Result<()> {
         if let Some(above) = above {
             steps.push(Step::MakeDirectory { path: container_path(above)? });
         }
-        steps.push(device_step(device)?);
+        if bound {
+            steps.extend(host_device(&container_path(device.path())?)?);
+        } else {
+            steps.push(device_step(device)?);
+        }
     }
     for (path, to) in DEV_LINKS {
         steps.push(Step::Symlink { path: ContainerPath::parse(path)?, to: to.to_owned() });
     }
     Ok(())
+}
+
+/// In a user namespace no device node can be made (mknod(2), EPERM): the host's own is bound.
+fn host_device(path: &ContainerPath) -> Result<[Step; 2]> {
+    let bind = Bind {
+        source: HostPath::parse(path.as_str())?,
+        target: path.clone(),
+        recursive: false,
+        attributes: Vec::new(),
+        recursive_attributes: false,
+        propagation: None,
+    };
+    Ok([Step::MakeFile { path: path.clone() }, Step::Bind(bind)])
 }
 
 fn device_step(device: &LinuxDevice) -> Result<Step> {
@@ -315,12 +337,12 @@ mod tests {
         let want = [
             "mount --make-rprivate /",
             "mount --rbind /bundle/rootfs /run/r",
-            "mount -t proc -o nosuid proc $R/proc",
-            "mkdir -p $R/data",
-            "mount --rbind /src $R/data && mount -o remount,bind,ro $R/data",
-            "mount --bind /hosts $R/etc/hosts",
-            "mkdir -p $R/data/in",
-            "mount -t tmpfs tmpfs $R/data/in",
+            r#"mount -t proc -o nosuid proc "$R/proc""#,
+            r#"mkdir -p "$R/data""#,
+            r#"mount --rbind /src "$R/data" && mount -o remount,bind,ro "$R/data""#,
+            r#"mount --bind /hosts "$R/etc/hosts""#,
+            r#"mkdir -p "$R/data/in""#,
+            r#"mount -t tmpfs tmpfs "$R/data/in""#,
         ];
         assert_eq!(got, want);
     }
@@ -332,9 +354,9 @@ mod tests {
         });
         let got = lines(spec_with(&serde_json::json!([]), &linux), &CgroupView::V2).unwrap();
         let want = [
-            "mount -t tmpfs -o ro,nr_blocks=1,nr_inodes=1 tmpfs $R/proc/acpi",
-            "mount --bind $R/proc/acpi $R/sys/firmware",
-            "mount --bind /dev/null $R/proc/kcore",
+            r#"mount -t tmpfs -o ro,nr_blocks=1,nr_inodes=1 tmpfs "$R/proc/acpi""#,
+            r#"mount --bind "$R/proc/acpi" "$R/sys/firmware""#,
+            r#"mount --bind /dev/null "$R/proc/kcore""#,
         ];
         assert_eq!(got[2..5], want);
     }
@@ -347,13 +369,13 @@ mod tests {
         let view = CgroupView::V1 { hierarchies: vec![("memory".into(), "memory".into())], unified: true };
         let got = lines(spec_with(&mounts, &serde_json::json!({})), &view).unwrap();
         let want = [
-            "mkdir -p $R/sys/fs/cgroup",
-            "mount -t tmpfs -o nosuid,mode=755 tmpfs $R/sys/fs/cgroup",
-            "mkdir -p $R/sys/fs/cgroup/memory",
-            "mount -t cgroup -o ro,nosuid,memory cgroup $R/sys/fs/cgroup/memory",
-            "mkdir -p $R/sys/fs/cgroup/unified",
-            "mount -t cgroup2 -o ro,nosuid cgroup $R/sys/fs/cgroup/unified",
-            "mount -o remount,bind,ro,nosuid $R/sys/fs/cgroup",
+            r#"mkdir -p "$R/sys/fs/cgroup""#,
+            r#"mount -t tmpfs -o nosuid,mode=755 tmpfs "$R/sys/fs/cgroup""#,
+            r#"mkdir -p "$R/sys/fs/cgroup/memory""#,
+            r#"mount -t cgroup -o ro,nosuid,memory cgroup "$R/sys/fs/cgroup/memory""#,
+            r#"mkdir -p "$R/sys/fs/cgroup/unified""#,
+            r#"mount -t cgroup2 -o ro,nosuid cgroup "$R/sys/fs/cgroup/unified""#,
+            r#"mount -o remount,bind,ro,nosuid "$R/sys/fs/cgroup""#,
         ];
         assert_eq!(got[2..9], want);
     }

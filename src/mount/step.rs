@@ -237,13 +237,21 @@ impl Bind {
     }
 }
 
+/// `"$R/dev/null"`: the root's own path may need the quotes.
 fn inside(path: &ContainerPath) -> String {
-    format!("$R{}", quote(path.as_str()))
+    below_root(path.as_str())
 }
 
 fn parent(path: &ContainerPath) -> String {
     let above = path.as_str().rsplit_once('/').map_or("", |(above, _)| above);
-    format!("$R{}", if above.is_empty() { "/".to_owned() } else { quote(above) })
+    below_root(if above.is_empty() { "/" } else { above })
+}
+
+fn below_root(path: &str) -> String {
+    match quote(path) {
+        plain if plain == path => format!("\"$R{plain}\""),
+        quoted => format!("\"$R\"{quoted}"),
+    }
 }
 
 #[cfg(test)]
@@ -275,10 +283,10 @@ mod tests {
                     uid: 0,
                     gid: 0,
                 },
-                "mknod -m 666 $R/dev/null c 1 3",
+                r#"mknod -m 666 "$R/dev/null" c 1 3"#,
             ),
-            (Step::MakeFile { path: at("/f") }, "mkdir -p $R/ && touch $R/f"),
-            (Step::MakeDirectory { path: at("/a b") }, "mkdir -p $R'/a b'"),
+            (Step::MakeFile { path: at("/f") }, r#"mkdir -p "$R/" && touch "$R/f""#),
+            (Step::MakeDirectory { path: at("/a b") }, r#"mkdir -p "$R"'/a b'"#),
             (
                 Step::Bind(Bind {
                     source: host("/src"),
@@ -288,7 +296,7 @@ mod tests {
                     recursive_attributes: false,
                     propagation: None,
                 }),
-                "mount --rbind /src $R/dst && mount -o remount,bind,ro $R/dst",
+                r#"mount --rbind /src "$R/dst" && mount -o remount,bind,ro "$R/dst""#,
             ),
         ] {
             assert_eq!(step.shell().to_string(), want);

@@ -12,12 +12,12 @@ use crate::net::record::{self, Networks};
 use crate::net::{files, lease, names, plan, probe, remove};
 use crate::plan::step::Undo;
 use crate::spec::request::{NetworkWords, RunRequest};
+use crate::spec::sysctl;
 use crate::state::{Roots, Status, container};
 use crate::sys::fs;
 use crate::sys::process::{Identity, Pid};
 use oci_spec::image::ImageConfiguration;
 use oci_spec::runtime::Spec;
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -109,7 +109,7 @@ fn request(words: &NetworkWords, image: Option<&ImageConfiguration>, spec: &mut 
     }
     let mode = mode(words)?;
     let own = !matches!(mode, Mode::Host);
-    let sysctls = if own { take_net_sysctls(spec) } else { Vec::new() };
+    let sysctls = if own { sysctl::take_net(spec) } else { Vec::new() };
     Ok(NetRequest { mode, publish: probe::choose_ports(&publish)?, sysctls })
 }
 
@@ -140,17 +140,6 @@ fn mode(words: &NetworkWords) -> Result<Mode> {
     });
     let mac = words.mac.as_deref().map(names::Mac::parse).transpose()?;
     Ok(Mode::Networks(vec![Attachment { network: name, addresses: address.transpose()?.into_iter().collect(), mac }]))
-}
-
-fn take_net_sysctls(spec: &mut Spec) -> Vec<(String, String)> {
-    let Some(mut linux) = spec.linux().clone() else { return Vec::new() };
-    let all = linux.sysctl().clone().unwrap_or_default();
-    let (net, rest): (HashMap<_, _>, HashMap<_, _>) = all.into_iter().partition(|(key, _)| key.starts_with("net."));
-    linux.set_sysctl(Some(rest));
-    spec.set_linux(Some(linux));
-    let mut net: Vec<_> = net.into_iter().map(|(key, value)| (key.replace('.', "/"), value)).collect();
-    net.sort();
-    net
 }
 
 /// A holder is the command that asked, or the container whose records stand.

@@ -10,9 +10,9 @@ use crate::mount::plan::{CgroupView, RootSource};
 use crate::sys::process::Identity;
 use crate::sys::tty::Size;
 use crate::{cgroup, mount, net, security};
-use oci_spec::runtime::{LinuxNamespaceType, Process, Spec};
+use oci_spec::runtime::{LinuxIdMapping, LinuxNamespaceType, Process, Spec};
 use serde::{Deserialize, Serialize};
-use step::{Namespace, Step, Undo};
+use step::{IdMapFile, IdMapWriter, IdRange, Namespace, Step, Undo};
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
@@ -55,6 +55,8 @@ impl Plan {
 /// What the planner knows of the system; nothing else decides.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Facts {
+    /// Ours; not 0 means that the kernel takes no id map from us but that of our own id.
+    pub uid: u32,
     pub mount: mount::plan::Facts,
     pub cgroup: cgroup::facts::Hierarchies,
     pub security: security::plan::Facts,
@@ -88,6 +90,8 @@ struct Parts {
     shared_network: Vec<Step>,
     cgroup: Vec<Step>,
     clone: Step,
+    id_maps: Vec<Step>,
+    wait_id_maps: Vec<Step>,
     network: Vec<Step>,
     join: Vec<Step>,
     join_cgroup: Vec<Step>,
@@ -107,17 +111,27 @@ pub fn build(spec: &Spec, birth: &Birth, facts: &Facts) -> Result<Planned> {
     let linux = spec.linux().as_ref();
     let path = linux.and_then(|l| l.cgroups_path().as_ref()).and_then(|p| p.to_str()).unwrap_or("minirun").to_owned();
     let resources = linux.and_then(|l| l.resources().as_ref());
-    let cgroup = cgroup::plan::plan(resources, &path, &facts.cgroup)?;
-    let security = security::plan::plan(process, &birth.security, &facts.security)?;
+    let mut cgroup = cgroup::plan::plan(resources, &path, &facts.cgroup)?;
+    let mut security = security::plan::plan(process, &birth.security, &facts.security)?;
     let rootfs = birth.state_dir.child("rootfs");
     let view = cgroup_view(&facts.cgroup);
     let mounts = mount::plan::plan(spec, &birth.root, &rootfs, &view, &facts.mount)?;
     let (clone, join) = namespaces(spec, cgroup.into.clone())?;
+    let id_maps = if makes_user_namespace(&clone) { id_maps(spec, facts.uid)? } else { Vec::new() };
+    if id_maps.contains(&Step::DenySetgroups) {
+        security.inside_late.retain(|step| !matches!(step, security::step::Step::Groups { .. }));
+    }
+    if facts.uid != 0 {
+        // bpf(2) is not ours to call, and no device node can be made in a user namespace (user_namespaces(7))
+        cgroup.prepare.retain(|step| !matches!(step, cgroup::step::Step::AttachDeviceFilter { .. }));
+    }
     let parts = Parts {
         directories: directories(birth, &rootfs),
         shared_network: wrap(birth.network.prepare.clone(), Step::Net),
         cgroup: wrap(cgroup.prepare, Step::Cgroup),
         clone,
+        wait_id_maps: id_maps.first().map(|_| Step::Wait(step::Wait::IdMaps)).into_iter().collect(),
+        id_maps,
         network: wrap(birth.network.host.clone(), Step::Net),
         join,
         join_cgroup: wrap(cgroup.inside, Step::Cgroup),
@@ -201,6 +215,42 @@ fn namespaces(spec: &Spec, cgroup: Option<HostPath>) -> Result<(Step, Vec<Step>)
     }
     new.sort();
     Ok((Step::Clone { namespaces: new, cgroup }, join))
+}
+
+fn makes_user_namespace(clone: &Step) -> bool {
+    matches!(clone, Step::Clone { namespaces, .. } if namespaces.contains(&Namespace::User))
+}
+
+/// The maps of a new user namespace, and the end of init's wait for them.
+fn id_maps(spec: &Spec, caller: u32) -> Result<Vec<Step>> {
+    let linux = spec.linux().as_ref();
+    let ranges = |maps: Option<&Vec<LinuxIdMapping>>| -> Vec<IdRange> {
+        let range =
+            |map: &LinuxIdMapping| IdRange { inside: map.container_id(), outside: map.host_id(), count: map.size() };
+        maps.into_iter().flatten().map(range).collect()
+    };
+    let uids = ranges(linux.and_then(|linux| linux.uid_mappings().as_ref()));
+    let gids = ranges(linux.and_then(|linux| linux.gid_mappings().as_ref()));
+    if uids.is_empty() || gids.is_empty() {
+        return Err(Error::user("a user namespace without id maps").hint("add `uidMappings` and `gidMappings`"));
+    }
+    let own = |ranges: &[IdRange]| matches!(ranges, [IdRange { count: 1, .. }]);
+    let writer = |ranges: &[IdRange]| match caller {
+        0 => IdMapWriter::Monitor,
+        _ if own(ranges) => IdMapWriter::Monitor,
+        _ => IdMapWriter::Newidmap,
+    };
+    let (uid_writer, gid_writer) = (writer(&uids), writer(&gids));
+    // newgidmap(1) does that itself where it must
+    let deny = (caller != 0 && gid_writer == IdMapWriter::Monitor).then_some(Step::DenySetgroups);
+    Ok(deny
+        .into_iter()
+        .chain([
+            Step::IdMap { file: IdMapFile::UidMap, ranges: uids, writer: uid_writer },
+            Step::IdMap { file: IdMapFile::GidMap, ranges: gids, writer: gid_writer },
+            Step::Release(step::Wait::IdMaps),
+        ])
+        .collect())
 }
 
 fn kind(of: LinuxNamespaceType) -> Result<Option<Namespace>> {

@@ -5,7 +5,7 @@ use super::{Parts, Plan};
 use crate::mount::step::Step as MountStep;
 
 /// Four lists. `prepare`, before init exists; `host`, while init sets itself up; `inside`, by init; `start`, by init
-/// after the barrier. An arrow between `host` and `inside` would be a wait: there is one, at the barrier.
+/// after the barrier. An arrow between `host` and `inside` is a wait: at the head for id maps, where there are any, and at the barrier.
 pub(super) fn birth(parts: Parts) -> Plan {
     let prepare = [
         parts.directories,    // places of its own: everything below writes into them
@@ -14,10 +14,12 @@ pub(super) fn birth(parts: Parts) -> Plan {
         vec![parts.clone],    // all namespaces at once; the cgroup namespace later, or its root would be ours
     ];
     let host = [
+        parts.id_maps, // who init is, before it makes anything that has an owner; then its first wait ends
         parts.network, // names init's network namespace, so after the clone; overlaps with the mounts inside
     ];
     let inside = [
-        parts.join,        // other containers' namespaces, before anything that shows them is mounted
+        parts.wait_id_maps,                  // before anything is made: it would belong to nobody
+        parts.join,                          // other containers' namespaces, before anything that shows them is mounted
         parts.join_cgroup, // v1: by writing "0" oneself; then the cgroup namespace, whose root is where we stand
         parts.session,     // before a terminal can become the controlling one
         parts.early,       // rlimits and oom score through the host's /proc, which is gone after the pivot

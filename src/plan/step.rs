@@ -29,6 +29,14 @@ pub enum Step {
         namespaces: Vec<Namespace>,
         cgroup: Option<HostPath>,
     },
+    /// Takes setgroups(2) from init's user namespace: without it nobody may write a group map unprivileged.
+    DenySetgroups,
+    /// Which ids of the host those of init's user namespace are.
+    IdMap {
+        file: IdMapFile,
+        ranges: Vec<IdRange>,
+        writer: IdMapWriter,
+    },
     /// Enters one namespace of another process.
     JoinNamespace {
         namespace: Namespace,
@@ -59,6 +67,8 @@ pub enum Step {
         path: String,
     },
     Wait(Wait),
+    /// Ends init's wait of this name.
+    Release(Wait),
     Exec {
         args: Vec<String>,
         env: Vec<String>,
@@ -68,8 +78,59 @@ pub enum Step {
 /// What init waits for, and whoever waits sees end-of-file if the monitor dies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Wait {
+    /// Init is somebody: until then all its ids are the overflow id, and files belong to nobody.
+    IdMaps,
     /// The network is up and the start was asked for.
     Start,
+}
+
+/// A file of init's directory in /proc (user_namespaces(7)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum IdMapFile {
+    UidMap,
+    GidMap,
+}
+
+/// `count` ids, from `inside` on in the namespace and from `outside` on on the host: a line of the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IdRange {
+    pub inside: u32,
+    pub outside: u32,
+    pub count: u32,
+}
+
+/// Who writes it: the kernel takes a map of one's own id alone from anybody, and any other only with CAP_SETUID and
+/// CAP_SETGID, which newuidmap(1) and newgidmap(1) have and which hold to subuid(5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum IdMapWriter {
+    Monitor,
+    Newidmap,
+}
+
+impl IdMapFile {
+    pub fn name(self) -> &'static str {
+        match self {
+            IdMapFile::UidMap => "uid_map",
+            IdMapFile::GidMap => "gid_map",
+        }
+    }
+
+    /// The program that may write it for a user.
+    pub fn program(self) -> &'static str {
+        match self {
+            IdMapFile::UidMap => "newuidmap",
+            IdMapFile::GidMap => "newgidmap",
+        }
+    }
+}
+
+impl IdRange {
+    /// As the file and newuidmap(1) have it.
+    pub fn text(&self) -> String {
+        format!("{} {} {}", self.inside, self.outside, self.count)
+    }
 }
 
 /// Kinds of namespaces, in the words of namespaces(7).
@@ -129,10 +190,13 @@ impl Step {
             }
             Step::Clone { namespaces, .. } => {
                 let kinds = namespaces.iter().map(|n| format!(" --{}", n.name())).collect::<String>();
-                Shell::line(format!("unshare{kinds} --fork --propagation unchanged bash -eu \"$INSIDE\" & "))
+                Shell::line(format!("unshare{kinds} --fork --propagation unchanged bash -eus"))
             }
+            Step::DenySetgroups => Shell::line("echo deny > /proc/$INIT_PID/setgroups"),
+            Step::IdMap { file, ranges, writer } => Shell::line(id_map(*file, ranges, *writer)),
+            // the rest of the script is read by the bash inside
             Step::JoinNamespace { namespace, path } => {
-                Shell::line(format!("nsenter --{}={}", namespace.name(), quote(path.as_str())))
+                Shell::line(format!("exec nsenter --{}={} bash -eus", namespace.name(), quote(path.as_str())))
             }
             Step::Enter { init, namespaces } => {
                 let kinds = namespaces.iter().map(|n| format!(" --{}", n.name())).collect::<String>();
@@ -149,7 +213,8 @@ impl Step {
                 Shell::line(format!("echo {} > /proc/sys/{}", quote(value), key.replace('.', "/")))
             }
             Step::WorkingDirectory { path } => Shell::line(format!("cd {}", quote(path))),
-            Step::Wait(Wait::Start) => Shell::line("read -r _ < \"$START\""),
+            Step::Wait(Wait::IdMaps | Wait::Start) => Shell::line("read -r _ <&4"),
+            Step::Release(Wait::IdMaps | Wait::Start) => Shell::line("echo go >&4"),
             Step::Exec { args, env } => {
                 let env = words(env.iter().map(String::as_str));
                 Shell::line(format!("exec env -i {env} {}", words(args.iter().map(String::as_str))))
@@ -166,13 +231,19 @@ impl Step {
             Step::MakeDirectory { .. } => "a place of its own, which goes with it",
             Step::WriteFile { .. } => "a file that is bound into the container",
             Step::Clone { .. } => "the container is this process: all that is new about it is what it sees",
+            Step::DenySetgroups => "who may drop a group could open what is closed to it (CVE-2014-8989)",
+            Step::IdMap { file: IdMapFile::UidMap, .. } => "root inside is an ordinary user of the host",
+            Step::IdMap { file: IdMapFile::GidMap, .. } => "the same for groups",
             Step::JoinNamespace { .. } | Step::Enter { .. } => "it sees what the other one sees",
             Step::NewSession => "no terminal of the host's controls it",
             Step::Console { .. } => "a terminal of its own",
             Step::Hostname { .. } | Step::Domainname { .. } => "only in the new uts namespace",
             Step::Sysctl { .. } => "the new namespaces have their own value",
             Step::WorkingDirectory { .. } => "where the program starts",
+            Step::Wait(Wait::IdMaps) => "until it is somebody",
             Step::Wait(Wait::Start) => "until the network is up",
+            Step::Release(Wait::IdMaps) => "it is somebody now",
+            Step::Release(Wait::Start) => "both sides are done",
             Step::Exec { .. } => "from now on it is the container's program",
         }
     }
@@ -186,6 +257,8 @@ impl Step {
             Step::MakeDirectory { path, .. } => Some(Undo::RemoveTree { path: path.clone() }),
             Step::WriteFile { .. }
             | Step::Clone { .. }
+            | Step::DenySetgroups
+            | Step::IdMap { .. }
             | Step::JoinNamespace { .. }
             | Step::Enter { .. }
             | Step::NewSession
@@ -195,6 +268,7 @@ impl Step {
             | Step::Sysctl { .. }
             | Step::WorkingDirectory { .. }
             | Step::Wait(_)
+            | Step::Release(_)
             | Step::Exec { .. } => None,
         }
     }
@@ -217,6 +291,14 @@ pub enum Undo {
     },
 }
 
+fn id_map(file: IdMapFile, ranges: &[IdRange], writer: IdMapWriter) -> String {
+    let lines: Vec<String> = ranges.iter().map(IdRange::text).collect();
+    match writer {
+        IdMapWriter::Monitor => format!("echo {} > /proc/$INIT_PID/{}", ansi_quote(&lines.join("\n")), file.name()),
+        IdMapWriter::Newidmap => format!("{} $INIT_PID {}", file.program(), lines.join(" ")),
+    }
+}
+
 /// `$'…'`, for content with line breaks.
 fn ansi_quote(text: &str) -> String {
     if !text.contains(['\n', '\t']) {
@@ -234,5 +316,23 @@ mod tests {
     fn content_of_several_lines_stays_on_one() {
         assert_eq!(ansi_quote("a\nb'c\\"), r"$'a\nb\'c\\'");
         assert_eq!(ansi_quote("web"), "web");
+    }
+
+    #[test]
+    fn a_map_of_more_than_ones_own_id_is_written_by_the_program_that_may() {
+        let own = IdRange { inside: 0, outside: 1000, count: 1 };
+        let ranges = vec![own, IdRange { inside: 1, outside: 100_000, count: 65536 }];
+        for (file, ranges, writer, want) in [
+            (IdMapFile::UidMap, vec![own], IdMapWriter::Monitor, "echo '0 1000 1' > /proc/$INIT_PID/uid_map"),
+            (
+                IdMapFile::GidMap,
+                ranges.clone(),
+                IdMapWriter::Monitor,
+                r"echo $'0 1000 1\n1 100000 65536' > /proc/$INIT_PID/gid_map",
+            ),
+            (IdMapFile::GidMap, ranges, IdMapWriter::Newidmap, "newgidmap $INIT_PID 0 1000 1 1 100000 65536"),
+        ] {
+            assert_eq!(Step::IdMap { file, ranges, writer }.shell().to_string(), want);
+        }
     }
 }

@@ -2,6 +2,8 @@
 
 use super::request::{NamespaceMode, NetworkNamespace, RunRequest};
 use crate::error::{Error, Result};
+use oci_spec::runtime::Spec;
+use std::collections::HashMap;
 
 /// System V IPC settings live in the ipc namespace (ipc/ipc_sysctl.c).
 const IPC: [&str; 8] = [
@@ -14,6 +16,19 @@ const IPC: [&str; 8] = [
     "kernel.shmmni",
     "kernel.shm_rmid_forced",
 ];
+
+/// Takes the `net.*` settings out of a specification, sorted, as paths below /proc/sys: the network sets them, for some
+/// need its links first.
+pub fn take_net(spec: &mut Spec) -> Vec<(String, String)> {
+    let Some(mut linux) = spec.linux().clone() else { return Vec::new() };
+    let all = linux.sysctl().clone().unwrap_or_default();
+    let (net, rest): (HashMap<_, _>, HashMap<_, _>) = all.into_iter().partition(|(key, _)| key.starts_with("net."));
+    linux.set_sysctl(Some(rest));
+    spec.set_linux(Some(linux));
+    let mut net: Vec<_> = net.into_iter().map(|(key, value)| (key.replace('.', "/"), value)).collect();
+    net.sort();
+    net
+}
 
 /// The key's alphabet keeps it from leaving /proc/sys: a dot is a slash there, so no empty part and no slash.
 pub fn parse(text: &str) -> Result<(String, String)> {

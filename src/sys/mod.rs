@@ -9,6 +9,7 @@ pub mod credentials;
 pub mod event;
 pub mod fs;
 pub mod host;
+pub mod idmap;
 pub mod mount;
 pub mod netlink;
 pub mod netns;
