@@ -100,8 +100,10 @@ fn explain(name: &str, file: &Path, e: &SysError) -> Error {
     match e.errno {
         Errno::EACCES if file.is_dir() => no(Kind::CommandNotExecutable, format!("{shown} is a directory"))
             .hint("name a program in it, or give the directory to a program, as in `ls DIR`"),
+        Errno::EACCES if !has_x_bit(file) => no(Kind::CommandNotExecutable, format!("{shown} is not executable"))
+            .hint(format!("chmod +x {shown}, or give it to its interpreter, as in `sh {shown}`")),
         Errno::EACCES => no(Kind::CommandNotExecutable, format!("permission denied ({shown})"))
-            .hint("is the file executable for this user, and not on a noexec mount?"),
+            .hint("may this user execute it, and is it not on a noexec mount?"),
         Errno::ENOENT => match interpreter(file) {
             Some(missing) => {
                 no(Kind::CommandNotFound, format!("its interpreter {missing} is missing in the container"))
@@ -113,6 +115,11 @@ fn explain(name: &str, file: &Path, e: &SysError) -> Error {
             .hint("use an image for this machine; a script needs `#!` and its interpreter in the first line"),
         _ => no(Kind::CommandNotExecutable, e.to_string()).hint("execve(2) tells what this error means"),
     }
+}
+
+fn has_x_bit(file: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::metadata(file).is_ok_and(|metadata| metadata.permissions().mode() & 0o111 != 0)
 }
 
 /// As much of a file as the kernel looks at first (include/uapi/linux/binfmts.h, BINPRM_BUF_SIZE), and program headers.

@@ -34,9 +34,7 @@ pub fn parse_cpus(text: &str) -> Result<i64> {
     const NANO: u64 = 1_000_000_000;
     let decimals = text.split_once('.').map_or(0, |(_, fraction)| fraction.len());
     let nano = scaled(text, NANO).filter(|_| decimals <= 9).and_then(|nano| i64::try_from(nano).ok());
-    nano.ok_or_else(|| {
-        Error::user(format!("invalid number of CPUs {text:?}")).hint("--cpus takes a number such as 0.5 or 2")
-    })
+    nano.ok_or_else(|| Error::user(format!("invalid --cpus {text:?}")).hint("--cpus takes a number such as 0.5 or 2"))
 }
 
 /// `number` times `unit`, rounded down, exactly: no floating point, so 0.1 CPU is 100000000 and not one less.
