@@ -210,7 +210,7 @@ fn birth(request: &RunRequest, network: NetPlan) -> Birth {
             let (upper, work) = (dir.child("upper"), dir.child("work"));
             let lower =
                 vec![path("/var/lib/minirun/layers/l/aaaaaaaaaaaa"), path("/var/lib/minirun/layers/l/bbbbbbbbbbbb")];
-            let directories = vec![upper.clone(), work.clone()];
+            let directories = vec![(upper.clone(), 0o755), (work.clone(), 0o700)];
             (RootSource::Overlay { lower, upper, work, volatile: request.remove }, directories)
         }
     };

@@ -187,7 +187,7 @@ fn an_empty_entry_point_clears_the_images() {
 fn what_is_wrong_is_named() {
     for (line, part) in [
         (&["--memory", "1x", "b"][..], "--memory: invalid size \"1x\""),
-        (&["--cpus", "many", "b"], "invalid number of CPUs"),
+        (&["--cpus", "many", "b"], "invalid --cpus"),
         (&["-v", "/a:b", "b"], "invalid volume"),
         (&["--mount", "type=bind", "b"], "invalid mount"),
         (&["--tmpfs", "x", "b"], "invalid tmpfs"),
