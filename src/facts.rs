@@ -210,6 +210,8 @@ mod tests {
         let roots = |state: &str| Roots {
             root: HostPath::parse("/var/lib/minirun").unwrap(),
             state: HostPath::parse(state).unwrap(),
+            config: HostPath::parse("/etc/minirun/config.toml").unwrap(),
+            logins: Vec::new(),
         };
         assert_eq!(cgroup_parent(&roots("/run/minirun")), "minirun");
         assert_ne!(cgroup_parent(&roots("/tmp/a")), cgroup_parent(&roots("/tmp/b")));

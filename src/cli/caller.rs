@@ -32,6 +32,14 @@ pub(super) fn path(text: &str) -> Result<HostPath> {
     if text.starts_with('/') { HostPath::parse(text) } else { mount::host_path(text, &directory()?) }
 }
 
+/// Where podman and docker keep the caller's logins to registries, the most exact first.
+pub(super) fn logins() -> Vec<HostPath> {
+    let below = |key: &str, name: &str| variable(key).map(|dir| format!("{dir}/{name}"));
+    let files =
+        [variable("REGISTRY_AUTH_FILE"), below("DOCKER_CONFIG", "config.json"), below("HOME", ".docker/config.json")];
+    files.into_iter().flatten().filter_map(|file| HostPath::parse(&file).ok()).collect()
+}
+
 /// The variables of `--env-file` and then of `-e`, which win.
 pub(super) fn environment(files: &[String], words: &[String]) -> Result<Vec<String>> {
     let mut variables = Vec::new();

@@ -37,6 +37,9 @@ struct Cli {
     /// Keep state, locks and journals in DIR
     #[arg(long, value_name = "DIR", env = "MINIRUN_STATE")]
     state: Option<String>,
+    /// Read settings (mirrors, registries without TLS) from FILE
+    #[arg(long, value_name = "FILE", env = "MINIRUN_CONFIG")]
+    config: Option<String>,
     #[command(subcommand)]
     command: Option<Sub>,
 }
@@ -130,7 +133,7 @@ fn code_of(error: &Error, command: Option<&str>) -> u8 {
 fn dispatch(cli: Cli) -> Result<u8> {
     // a variable that is set to nothing is as good as not set
     let dir = |dir: Option<String>| dir.filter(|dir| !dir.is_empty()).map(|dir| caller::path(&dir)).transpose();
-    let roots: Roots = ops::roots(dir(cli.root)?, dir(cli.state)?)?;
+    let roots: Roots = ops::roots(dir(cli.root)?, dir(cli.state)?, dir(cli.config)?, caller::logins())?;
     match cli.command {
         None => ui::print(usage::INTRODUCTION).map(|()| 0),
         Some(Sub::Run(args)) => run::main(&args, &roots),

@@ -49,6 +49,7 @@ Housekeeping:
 Options:
   --root DIR    Images, volumes and records [env MINIRUN_ROOT, /var/lib/minirun]
   --state DIR   State, locks and journals [env MINIRUN_STATE, /run/minirun]
+  --config FILE Mirrors, registries without TLS [env MINIRUN_CONFIG, /etc/minirun/config.toml]
   -h, --help    minirun COMMAND --help has all flags of one command
   -V, --version
 ";

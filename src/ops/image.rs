@@ -2,7 +2,7 @@
 
 use super::container::{self, Force};
 use super::{Progress, run};
-use crate::error::{During as _, Error, Result};
+use crate::error::{During as _, Errno, Error, Result};
 use crate::id::{ContainerPath, Digest, HostPath};
 use crate::image::registry::{self, RegistryConfig};
 use crate::image::{Image, Platform, Reference, Store, archive, builtin, short_link};
@@ -36,10 +36,10 @@ pub(super) fn find(roots: &Roots, request: &RunRequest, progress: &dyn Progress)
     };
     let store = Store::open(&roots.root)?;
     let image = match (request.pull, store.find(name)) {
-        (Pull::Always, _) => pull_into(&store, name, request.platform.as_deref(), progress)?,
+        (Pull::Always, _) => pull_into(roots, name, request.platform.as_deref(), progress)?,
         (_, Ok(image)) => image,
         (_, Err(_)) if is_hello(name) => load_hello(&store, roots)?,
-        (Pull::Missing, Err(_)) => pull_into(&store, name, request.platform.as_deref(), progress)?,
+        (Pull::Missing, Err(_)) => pull_into(roots, name, request.platform.as_deref(), progress)?,
         (_, Err(error)) => return Err(error),
     };
     let layers: Vec<HostPath> = store.layer_dirs(&image)?.iter().map(short_link).collect();
@@ -202,21 +202,25 @@ pub struct Pulled {
 }
 
 pub fn pull(roots: &Roots, reference: &str, platform: Option<&str>, progress: &dyn Progress) -> Result<Pulled> {
-    let image = pull_into(&Store::open(&roots.root)?, reference, platform, progress)?;
+    let image = pull_into(roots, reference, platform, progress)?;
     Ok(Pulled { name: Reference::parse(reference)?.to_string(), digest: image.manifest })
 }
 
-/// The file of mirrors and registries without TLS.
-const REGISTRIES: &str = "/etc/minirun/registries.toml";
-
-fn pull_into(store: &Store, name: &str, platform: Option<&str>, progress: &dyn Progress) -> Result<Image> {
+fn pull_into(roots: &Roots, name: &str, platform: Option<&str>, progress: &dyn Progress) -> Result<Image> {
     let reference = Reference::parse(name)?;
     let platform = platform.map_or_else(|| Ok(Platform::host()), Platform::parse)?;
-    let config = match fs::read_text(Path::new(REGISTRIES)) {
-        Ok(text) => RegistryConfig::parse(&text).during(|| REGISTRIES)?,
-        Err(_) => RegistryConfig::default(),
+    let mut config = match fs::read_text(roots.config.as_path()) {
+        Ok(text) => RegistryConfig::parse(&text).during(|| &roots.config)?,
+        Err(e) if e.errno == Errno::ENOENT => RegistryConfig::default(),
+        Err(e) => return Err(e.into()),
     };
-    registry::pull(store, &reference, &config, &platform, &Bars::new(progress))
+    for logins in &roots.logins {
+        if let Ok(json) = fs::read_text(logins.as_path()) {
+            config.add_credentials(&json).during(|| logins)?;
+        }
+    }
+    let store = Store::open(&roots.root)?;
+    registry::pull(&store, &reference, &config, &platform, &Bars::new(progress))
 }
 
 /// The image domain's progress, told to the command line: how far each item had come.

@@ -22,13 +22,19 @@ use crate::security;
 use crate::spec::SeccompChoice;
 use crate::spec::request::RunRequest;
 use crate::state::Roots;
-use crate::state::roots::{DEFAULT_ROOT, DEFAULT_STATE};
+use crate::state::roots::{DEFAULT_CONFIG, DEFAULT_ROOT, DEFAULT_STATE};
 use crate::sys::{fs, host, tty};
 
-/// The two directories, by flag or environment, else the system's.
-pub fn roots(root: Option<HostPath>, state: Option<HostPath>) -> Result<Roots> {
+/// Where everything is, by flag or environment, else the system's.
+pub fn roots(
+    root: Option<HostPath>,
+    state: Option<HostPath>,
+    config: Option<HostPath>,
+    logins: Vec<HostPath>,
+) -> Result<Roots> {
     let or = |given: Option<HostPath>, default| given.map_or_else(|| HostPath::parse(default), Ok);
-    Ok(Roots { root: or(root, DEFAULT_ROOT)?, state: or(state, DEFAULT_STATE)? })
+    let (root, state) = (or(root, DEFAULT_ROOT)?, or(state, DEFAULT_STATE)?);
+    Ok(Roots { root, state, config: or(config, DEFAULT_CONFIG)?, logins })
 }
 
 /// To whom long work tells how far it is. Threads may share it.

@@ -204,7 +204,7 @@ mod tests {
 
     fn roots(dir: &tempfile::TempDir) -> Roots {
         let path = |name: &str| HostPath::parse(dir.path().join(name).to_str().unwrap()).unwrap();
-        let roots = Roots { root: path("root"), state: path("state") };
+        let roots = Roots { root: path("root"), state: path("state"), config: path("config"), logins: Vec::new() };
         roots.make().unwrap();
         roots
     }

@@ -1,4 +1,4 @@
-//! The two directories of minirun, and the places in them.
+//! The two directories of minirun, the places in them, and the files that it is told by.
 
 use crate::error::{During as _, Error, Result};
 use crate::id::{ContainerId, HostPath};
@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 pub const DEFAULT_ROOT: &str = "/var/lib/minirun";
 pub const DEFAULT_STATE: &str = "/run/minirun";
+pub const DEFAULT_CONFIG: &str = "/etc/minirun/config.toml";
 
 /// Where everything is kept; both directories are 0700.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,6 +16,10 @@ pub struct Roots {
     pub root: HostPath,
     /// Records of what runs, locks, leases, sockets: gone at reboot.
     pub state: HostPath,
+    /// Settings: mirrors, and registries without TLS. May be missing.
+    pub config: HostPath,
+    /// Where logins to registries may be kept, in the form of docker's config.json. May be missing.
+    pub logins: Vec<HostPath>,
 }
 
 impl Roots {
