@@ -51,7 +51,7 @@ fn birth(out: &mut String, clone: &Step, plan: &Plan) {
     }
     let tell = "read -r PID _ < /proc/self/stat && echo $PID >&3";
     let _ = writeln!(out, "{}", explained(tell, "the host's number of it: this is still the host's /proc"));
-    let pivot = plan.inside.iter().position(|step| *step == Step::Mount(crate::mount::step::Step::Pivot));
+    let pivot = plan.inside.iter().position(Step::is_pivot);
     let (before, after) = plan.inside.split_at(pivot.unwrap_or(plan.inside.len()));
     steps(out, before);
     if !after.is_empty() {

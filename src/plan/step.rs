@@ -178,6 +178,11 @@ impl Namespace {
 }
 
 impl Step {
+    /// Whether the host's files have no name any more once it is done.
+    pub fn is_pivot(&self) -> bool {
+        matches!(self, Step::Mount(mount::step::Step::Pivot))
+    }
+
     pub fn shell(&self) -> Shell {
         match self {
             Step::Mount(step) => step.shell(),
