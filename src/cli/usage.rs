@@ -47,10 +47,10 @@ Housekeeping:
   version    Show the version                       minirun version
 
 Options:
-  --root DIR    Images, volumes and records [env MINIRUN_ROOT, /var/lib/minirun]
-  --state DIR   State, locks and journals [env MINIRUN_STATE, /run/minirun]
-  --config FILE Mirrors, registries without TLS [env MINIRUN_CONFIG, /etc/minirun/config.toml]
-  -h, --help    minirun COMMAND --help has all flags of one command
+  --root DIR     Images, volumes, records [env MINIRUN_ROOT; /var/lib/minirun]
+  --state DIR    State, locks, journals [env MINIRUN_STATE; /run/minirun]
+  --config FILE  Registries [env MINIRUN_CONFIG; /etc/minirun/config.toml]
+  -h, --help     minirun COMMAND --help has all flags of one command
   -V, --version
 ";
 

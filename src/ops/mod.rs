@@ -99,12 +99,10 @@ fn seccomp(choice: &SeccompChoice) -> Result<security::plan::Request> {
     let seccomp = match choice {
         SeccompChoice::Default => Filter::Default,
         SeccompChoice::Unconfined => Filter::Unconfined,
-        SeccompChoice::File(path) => {
-            let text = fs::read_text(path.as_path());
-            Filter::DockerProfile(
-                text.map_err(|e| Error::from(e).during(format!("seccomp profile {path}")).kind(Kind::User))?,
-            )
-        }
+        SeccompChoice::File(path) => Filter::DockerProfile(fs::read_text(path.as_path()).map_err(|e| {
+            let error = Error::from(e).during(format!("seccomp profile {path}")).kind(Kind::User);
+            error.hint("--security-opt seccomp= takes a profile's file or `unconfined`")
+        })?),
     };
     Ok(security::plan::Request { seccomp, preserve_fds: 0 })
 }

@@ -143,7 +143,7 @@ fn the_container_is_where_and_who_it_was_told_to_be() {
         (&["--tmpfs", "/scratch"], "touch /scratch/x && echo written", "written"),
         (&[], "echo $$", "1"),
         (&[], "cd /proc; set -- [0-9]*; echo $#", "1"),
-        (&[], "grep -c . /proc/self/cgroup >/dev/null; cat /proc/1/comm", "sh"),
+        (&[], "grep -c . /proc/self/cgroup >/dev/null; cat /proc/1/comm; :", "sh"),
         (&["--cap-drop", "ALL"], "grep CapEff /proc/self/status | cut -f2", "0000000000000000"),
         (&[], "grep CapEff /proc/self/status | cut -f2", "00000000800405fb"),
         (&[], "grep Seccomp: /proc/self/status | cut -f2", "2"),
