@@ -12,6 +12,7 @@ use crate::plan::step::{IdMapFile, IdMapWriter, IdRange, Step, Undo};
 use crate::plan::{Phase, Plan};
 use crate::sys::fs::{self, Root};
 use crate::sys::idmap;
+use crate::sys::netlink::Socket;
 use crate::sys::process::{self, Pid};
 use crate::{cgroup, mount, net, security};
 use serde::{Deserialize, Serialize};
@@ -127,17 +128,32 @@ fn net_batch(steps: &[net::step::Step], slots: &mut Slots, init: Option<Pid>) ->
     net::apply::apply(steps, init, &mut slots.held).map_err(Into::into)
 }
 
-/// Takes back what a plan left, backwards. What is gone already is no error; what cannot be removed is returned.
-pub fn undo(undos: &[Undo]) -> Vec<Error> {
-    undos.iter().rev().filter_map(|one| undo_one(one).err()).collect()
+/// What came of taking a plan back.
+#[derive(Debug, Default)]
+#[must_use]
+pub struct Undone {
+    /// What could not be removed.
+    pub errors: Vec<Error>,
+    /// Closing them waits until the kernel has destroyed what was removed through them, 4 to 8 ms
+    /// (net/netfilter/nf_tables_api.c, nft_rcv_nl_event): whoever has somebody waiting answers first.
+    pub lingering: Vec<Socket>,
 }
 
-fn undo_one(undo: &Undo) -> Result<()> {
+/// Takes back what a plan left, backwards. What is gone already is no error.
+pub fn undo(undos: &[Undo]) -> Undone {
+    let mut undone = Undone::default();
+    for one in undos.iter().rev() {
+        undone.errors.extend(undo_one(one, &mut undone.lingering).err());
+    }
+    undone
+}
+
+fn undo_one(undo: &Undo, lingering: &mut Vec<Socket>) -> Result<()> {
     match undo {
         Undo::Mount(undo) => match *undo {},
         Undo::Cgroup(undo) => cgroup::apply::undo(undo),
         Undo::Security(undo) => security::apply::undo(undo),
-        Undo::Net(undo) => net::apply::undo(undo),
+        Undo::Net(undo) => net::apply::undo(undo, lingering),
         Undo::ReturnLeases { state, container } => {
             let networks = net::record::Networks::lock(state)?;
             net::lease::release(&networks, container).map(drop)

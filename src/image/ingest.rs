@@ -8,7 +8,7 @@ use super::store::{self, Image, Store};
 use crate::error::{Error, Result};
 use crate::id::{Digest, HostPath};
 use crate::sys::record::Lock;
-use crate::sys::{fs, tree};
+use crate::sys::fs;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{Read, Write as _};
@@ -149,7 +149,7 @@ impl<'a> Ingest<'a> {
         for digest in [&image.manifest, &image.id].into_iter().chain(layers) {
             if let Some((staged, _)) = self.blobs.remove(digest) {
                 let path = self.store.blob_path(digest);
-                tree::rename(staged.as_path(), path.as_path())?;
+                fs::rename(staged.as_path(), path.as_path())?;
             }
         }
         let dir = self.store.images().child("blobs/sha256");

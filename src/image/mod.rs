@@ -2,8 +2,8 @@
 //! rootfs; `registry`: a pull), one way out (`Store::layer_dirs`: directories for overlayfs).
 //!
 //! * `reference`, `index`: pure data. `store`: find, tag, remove. `ingest`: blobs on their way in; the store changes
-//!   only when an image is whole. `unpack`: layer directories. `layer/`: the extractor. `assemble`: making images;
-//!   `builtin`: the one inside this program.
+//!   only when an image is whole. `unpack`: layer directories; `skeleton`: the one below all. `layer/`: the extractor.
+//!   `assemble`: making images; `builtin`: the one inside this program.
 //! * Nothing here prints, knows a container, or trusts a byte that it has not hashed.
 
 pub mod archive;
@@ -16,6 +16,7 @@ mod platform;
 mod progress;
 pub mod reference;
 pub mod registry;
+pub mod skeleton;
 mod store;
 mod unpack;
 

@@ -7,7 +7,7 @@ use super::store::{Image, LayerRef, Store};
 use crate::error::{During as _, Error, Result};
 use crate::id::{Digest, HostPath};
 use crate::sys::record::Lock;
-use crate::sys::{at, fs, tree};
+use crate::sys::{at, fs};
 use std::collections::BTreeSet;
 use std::fs::File;
 
@@ -75,7 +75,7 @@ impl Store {
         let unpacked = self.unpack_into(layer, &unfinished, below).and_then(|looked_below| {
             let dir = self.layers().child(if looked_below { &names.over } else { &names.alone });
             at::syncfs(&at::open_root(unfinished.as_path())?)?;
-            tree::rename(unfinished.as_path(), dir.as_path())?;
+            fs::rename(unfinished.as_path(), dir.as_path())?;
             Ok(dir)
         });
         if unpacked.is_err() {
@@ -120,7 +120,7 @@ impl Store {
             let gone = self.layers().child(&format!("{UNFINISHED}{}", name.trim_start_matches(UNFINISHED)));
             if gone != path {
                 fs::remove_tree(gone.as_path())?;
-                tree::rename(path.as_path(), gone.as_path())?;
+                fs::rename(path.as_path(), gone.as_path())?;
             }
             fs::remove_tree(gone.as_path())?;
             removed.push(path);

@@ -2,9 +2,9 @@
 
 use super::protocol::{Event, Order, Request, Task};
 use super::spawn::{self, Inherited};
-use crate::engine::{self, Observer, Running};
+use crate::engine::{self, Observer, Running, Undone};
 use crate::error::{Error, Result};
-use crate::plan::step::Step;
+use crate::plan::step::{Step, Undo};
 use crate::state::{Config, Life, container, names};
 use crate::sys::process::{self, Exit, Identity};
 use crate::sys::{event, fs, socket};
@@ -22,13 +22,27 @@ pub fn main(number: &str) -> u8 {
         Task::Run(config) => run(&order, config, &control, inherited),
         Task::Exec(_) => exec(&order, &control, inherited),
     });
-    let event = match outcome {
-        Ok((exit, left)) => Event::Exited { exit, left },
-        Err(error) => Event::Failed(error),
+    let (event, rest) = match outcome {
+        Ok(End { exit, undone, rest }) => (Event::Exited { exit, left: undone.errors }, Some((undone.lingering, rest))),
+        Err(error) => (Event::Failed(error), None),
     };
     // the command may be gone, and then nobody wants to know
     let _ = socket::send_json(&control, &event);
+    if let Some((lingering, rest)) = rest {
+        drop(control);
+        drop(lingering);
+        // nobody is left to hear of an error, and the kernel does the same
+        drop(engine::undo(&rest));
+    }
     0
+}
+
+/// How a container's process ended, and what is still to be done when that has been told.
+struct End {
+    exit: Exit,
+    undone: Undone,
+    /// What the kernel does by itself, but for the rare case that somebody else holds on to a namespace.
+    rest: Vec<Undo>,
 }
 
 /// Away from the caller's session, directory, umask and signals.
@@ -40,7 +54,7 @@ fn detach() -> Result<()> {
     Ok(process::chdir(Path::new("/"))?)
 }
 
-fn run(order: &Order, config: &Config, control: &OwnedFd, inherited: Inherited) -> Result<(Exit, Vec<Error>)> {
+fn run(order: &Order, config: &Config, control: &OwnedFd, inherited: Inherited) -> Result<End> {
     let monitor = Identity::of_self()?;
     let version = container::VERSION;
     let mut life = Life { version, id: config.id.clone(), monitor, init: None, undo: order.undo.clone() };
@@ -52,20 +66,16 @@ fn run(order: &Order, config: &Config, control: &OwnedFd, inherited: Inherited) 
         Ok(exit) => exit,
         Err(error) => {
             // a container that never ran leaves nothing; what resists is for `repair`, whose records stay
-            remove(order, config, &life);
+            drop(remove(order, config, &life.undo));
             return Err(error);
         }
     };
-    let left = if config.remove { remove(order, config, &life) } else { end(order, config, &life, exit) };
-    Ok((exit, left))
+    let (rest, now): (Vec<Undo>, Vec<Undo>) = life.undo.into_iter().partition(Undo::follows_init);
+    let undone = if config.remove { remove(order, config, &now) } else { end(order, config, &now, exit) };
+    Ok(End { exit, undone, rest })
 }
 
-fn birth(
-    order: &Order,
-    life: &mut Life<crate::plan::step::Undo>,
-    control: &OwnedFd,
-    inherited: Inherited,
-) -> Result<Running> {
+fn birth(order: &Order, life: &mut Life<Undo>, control: &OwnedFd, inherited: Inherited) -> Result<Running> {
     let mut observer = Trace { watches: order.trace, control };
     let unstarted = engine::create(&order.plan, inherited.console, &mut observer)?;
     life.init = Some(Identity::of(unstarted.pid)?);
@@ -76,11 +86,11 @@ fn birth(
     started(unstarted.start(&order.plan, &mut observer)?, control)
 }
 
-fn exec(order: &Order, control: &OwnedFd, inherited: Inherited) -> Result<(Exit, Vec<Error>)> {
+fn exec(order: &Order, control: &OwnedFd, inherited: Inherited) -> Result<End> {
     let mut observer = Trace { watches: order.trace, control };
     let unstarted = engine::create(&order.plan, inherited.console, &mut observer)?;
     let running = started(unstarted.start(&order.plan, &mut observer)?, control)?;
-    Ok((watch(&running, control)?, Vec::new()))
+    Ok(End { exit: watch(&running, control)?, undone: Undone::default(), rest: Vec::new() })
 }
 
 fn started(running: Running, control: &OwnedFd) -> Result<Running> {
@@ -111,21 +121,21 @@ fn watch(running: &Running, control: &OwnedFd) -> Result<Exit> {
     }
 }
 
-/// Undoes everything and forgets the container; where something resists, its records stay for `repair`.
-fn remove(order: &Order, config: &Config, life: &Life<crate::plan::step::Undo>) -> Vec<Error> {
-    let mut left = engine::undo(&life.undo);
-    if left.is_empty() {
-        left.extend(names::release(&order.roots, &config.name, &config.id).err());
-        left.extend(container::forget(&order.roots, &config.id).err());
+/// Takes back what it holds and forgets the container; where something resists, its records stay for `repair`.
+fn remove(order: &Order, config: &Config, undos: &[Undo]) -> Undone {
+    let mut undone = engine::undo(undos);
+    if undone.errors.is_empty() {
+        undone.errors.extend(names::release(&order.roots, &config.name, &config.id).err());
+        undone.errors.extend(container::forget(&order.roots, &config.id).err());
     }
-    left
+    undone
 }
 
-/// Undoes what the life held; the container stays as an ended one.
-fn end(order: &Order, config: &Config, life: &Life<crate::plan::step::Undo>, exit: Exit) -> Vec<Error> {
-    let mut left = engine::undo(&life.undo);
-    left.extend(container::end(&order.roots, &config.id, Some(exit), &now()).err());
-    left
+/// Takes back what the life held; the container stays as an ended one.
+fn end(order: &Order, config: &Config, undos: &[Undo], exit: Exit) -> Undone {
+    let mut undone = engine::undo(undos);
+    undone.errors.extend(container::end(&order.roots, &config.id, Some(exit), &now()).err());
+    undone
 }
 
 fn now() -> String {

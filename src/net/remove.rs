@@ -36,7 +36,7 @@ pub fn remove_network(networks: &Networks, network: &Network) -> Vec<Error> {
     let mut note = |result: Result<()>| errors.extend(result.err());
     for loan in network.loans.iter().filter(|loan| !loan.published.is_empty()) {
         let (owner, ports) = (names::owner(&loan.holder.container), loan.published.clone());
-        note(undo(&Undo::Unpublish { table: realm.table(), owner, ports }));
+        note(undo(&Undo::Unpublish { table: realm.table(), owner, ports }, &mut Vec::new()));
     }
     note(remove_ports(&realm, network));
     note(delete_link(&network.bridge, &network.mark));

@@ -205,8 +205,8 @@ impl Host {
         drop(space);
         let undos: Vec<Undo> = plan.host.iter().filter_map(Step::undo).collect();
         for undo in undos.iter().rev() {
-            apply::undo(undo).unwrap();
-            apply::undo(undo).unwrap();
+            apply::undo(undo, &mut Vec::new()).unwrap();
+            apply::undo(undo, &mut Vec::new()).unwrap();
         }
         release(&Networks::lock(&self.state()).unwrap(), &id).unwrap();
     }
@@ -481,9 +481,9 @@ fn a_link_without_our_mark_is_not_deleted() {
         sh("ip link add mrv0 type veth peer name mrv1; ip link set mrv0 alias somebody");
         let link = crate::id::IfName::parse("mrv0").unwrap();
         let undo = Undo::DeleteLink { link, mark: "minirun x web".into() };
-        apply::undo(&undo).unwrap();
+        apply::undo(&undo, &mut Vec::new()).unwrap();
         sh("ip link show mrv0; ip link set mrv0 alias 'minirun x web'");
-        apply::undo(&undo).unwrap();
+        apply::undo(&undo, &mut Vec::new()).unwrap();
         sh("! ip link show mrv0 2> /dev/null");
     });
 }

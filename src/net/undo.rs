@@ -30,11 +30,17 @@ pub fn port_owner(socket: &mut Socket, table: &str, port: &Published) -> Result<
     Ok(found.and_then(|found| found.comment).and_then(|comment| ContainerId::parse(&comment).ok()))
 }
 
-/// Takes back what a step did; what is gone already is taken back.
-pub fn undo(undo: &Undo) -> Result<()> {
+/// Takes back what a step did; what is gone already is taken back. A socket whose closing waits for the kernel is left
+/// in `lingering`.
+pub fn undo(undo: &Undo, lingering: &mut Vec<Socket>) -> Result<()> {
     match undo {
         Undo::DeleteLink { link, mark } => delete_link(link, mark),
-        Undo::Unpublish { table, owner, ports } => unpublish(table, owner, ports),
+        Undo::Unpublish { table, owner, ports } => {
+            let mut socket = Socket::netfilter()?;
+            let done = unpublish(&mut socket, table, owner, ports);
+            lingering.push(socket);
+            done
+        }
     }
 }
 
@@ -59,18 +65,17 @@ pub(super) fn alias(link: &LinkMessage) -> Option<&str> {
     })
 }
 
-fn unpublish(table: &str, owner: &str, ports: &[Published]) -> Result<()> {
-    let mut socket = Socket::netfilter()?;
+fn unpublish(socket: &mut Socket, table: &str, owner: &str, ports: &[Published]) -> Result<()> {
     let mut own = Vec::new();
     for port in ports {
         let entry = Entry::Port(port.clone(), owner.to_owned());
-        let found = nftables::element(&mut socket, &ruleset::table(table), entry.set(), &entry::key(port))?;
+        let found = nftables::element(socket, &ruleset::table(table), entry.set(), &entry::key(port))?;
         if found.is_some_and(|found| found.comment.as_deref() == Some(owner)) {
             own.push(entry);
         }
     }
     if !own.is_empty() {
-        match entry::change(table, &own, Change::Remove).commit(&mut socket) {
+        match entry::change(table, &own, Change::Remove).commit(socket) {
             // flushed by somebody in between
             Err(refused) if refused.errno != Errno::ENOENT => {
                 return Err(refused.named(format!("NFT_MSG_DELSETELEM({table})")).into());
@@ -80,7 +85,7 @@ fn unpublish(table: &str, owner: &str, ports: &[Published]) -> Result<()> {
     }
     let udp = udp_ports(ports);
     if !udp.is_empty() {
-        conntrack::forget(&mut socket, Protocol::Udp.number(), &udp)?;
+        conntrack::forget(socket, Protocol::Udp.number(), &udp)?;
     }
     Ok(())
 }

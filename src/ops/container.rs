@@ -167,7 +167,7 @@ fn clear(roots: &Roots, container: &Container) -> Result<()> {
 
 pub(super) fn undo(container: &Container) -> Result<()> {
     let undos = container.life.as_ref().map(|life| life.undo.as_slice()).unwrap_or_default();
-    match engine::undo(undos).into_iter().next() {
+    match engine::undo(undos).errors.into_iter().next() {
         Some(error) => Err(error.during(format!("cleaning up container {}", container.id.short()))),
         None => Ok(()),
     }

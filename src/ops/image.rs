@@ -42,7 +42,8 @@ pub(super) fn find(roots: &Roots, request: &RunRequest, progress: &dyn Progress)
         (Pull::Missing, Err(_)) => pull_into(roots, name, request.platform.as_deref(), progress)?,
         (_, Err(error)) => return Err(error),
     };
-    let layers: Vec<HostPath> = store.layer_dirs(&image)?.iter().map(short_link).collect();
+    let dirs = store.layer_dirs(&image)?;
+    let layers: Vec<HostPath> = [store.skeleton()?].into_iter().chain(dirs.iter().map(short_link)).collect();
     let root = probe::open_layers(&layers)?;
     Ok(Found { root: Some(root), id: Some(image.manifest.clone()), layers, config: Some(image.config) })
 }
@@ -63,7 +64,8 @@ pub(super) fn look(roots: &Roots, request: &RunRequest) -> Result<Found> {
     match store.find(name) {
         Ok(image) => {
             let (dirs, unpacked) = store.expected_dirs(&image);
-            let layers: Vec<HostPath> = dirs.iter().map(short_link).collect();
+            let skeleton = store.expected_skeleton();
+            let layers: Vec<HostPath> = skeleton.into_iter().chain(dirs.iter().map(short_link)).collect();
             let root = if unpacked { probe::open_layers(&layers).ok() } else { None };
             Ok(Found { root, id: Some(image.manifest), layers, config: Some(image.config) })
         }

@@ -191,7 +191,7 @@ pub(super) fn files(
 pub(super) fn give_back(roots: &Roots, id: &ContainerId, progress: &dyn Progress) {
     let undo = Undo::ReturnLeases { state: roots.state.clone(), container: id.clone() };
     if fs::exists(roots.state.child("networks").as_path()) {
-        for error in engine::undo(&[undo]) {
+        for error in engine::undo(&[undo]).errors {
             progress.warn(&error.to_string());
         }
     }

@@ -55,7 +55,7 @@ pub fn reset(roots: &Roots) -> Result<(Vec<String>, Vec<Error>)> {
     }
     errors.extend(super::network::remove_all(roots));
     for (dir, version) in cgroups(roots)? {
-        errors.extend(engine::undo(&[Undo::Cgroup(cgroup::step::Undo::Remove { dir, version })]));
+        errors.extend(engine::undo(&[Undo::Cgroup(cgroup::step::Undo::Remove { dir, version })]).errors);
     }
     if errors.is_empty() {
         for dir in [&roots.root, &roots.state] {

@@ -296,6 +296,18 @@ pub enum Undo {
     },
 }
 
+impl Undo {
+    /// The kernel does it by itself soon after init's end; asking for it only makes sure, and takes long.
+    pub fn follows_init(&self) -> bool {
+        match self {
+            Undo::Net(undo) => undo.follows_init(),
+            Undo::Mount(undo) => match *undo {},
+            Undo::Security(undo) => match *undo {},
+            Undo::Cgroup(_) | Undo::ReturnLeases { .. } | Undo::RemoveTree { .. } => false,
+        }
+    }
+}
+
 fn id_map(file: IdMapFile, ranges: &[IdRange], writer: IdMapWriter) -> String {
     let lines: Vec<String> = ranges.iter().map(IdRange::text).collect();
     match writer {

@@ -21,11 +21,6 @@ pub fn remove(path: &Path) -> SysResult<()> {
     }
 }
 
-/// Gives a file or tree another name, in one stroke.
-pub fn rename(from: &Path, to: &Path) -> SysResult<()> {
-    super::named_io(std::fs::rename(from, to), || format!("rename({from:?}, {to:?})"))
-}
-
 /// A directory that is being emptied: its name in its parent, what must be its inode when we come back up to it,
 /// and the directories in it that are still to be removed.
 struct Level {
