@@ -1,7 +1,7 @@
 //! The planner's only eyes: everything that `spec` and `plan` must know of the host, the image and this container is
 //! read here, before they run. Reads; changes nothing.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::id::{ContainerId, HostPath};
 use crate::mount::probe;
 use crate::spec::device::{DeviceKind, DeviceNode};
@@ -93,7 +93,10 @@ fn devices(request: &RunRequest) -> Result<BTreeMap<String, Vec<DeviceNode>>> {
     let mut found = BTreeMap::new();
     for device in &request.devices {
         let path = device.host.as_path();
-        let stat = fs::stat(path).map_err(|e| Error::from(e).during(format!("device {path:?}")))?;
+        let stat = fs::stat(path).map_err(|e| {
+            let error = Error::from(e).during(format!("device {}", device.host)).kind(Kind::User);
+            error.hint("--device takes a device of the host, or a directory of devices")
+        })?;
         let nodes = match stat.st_mode & libc::S_IFMT {
             libc::S_IFDIR => nodes_below(path),
             _ => node(path).into_iter().collect(),

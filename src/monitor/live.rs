@@ -5,6 +5,7 @@ use super::spawn::{self, Inherited};
 use crate::engine::{self, Observer, Running, Undone};
 use crate::error::{Error, Result};
 use crate::plan::step::{Step, Undo};
+use crate::state::container::Gone;
 use crate::state::{Config, Life, container, names};
 use crate::sys::process::{self, Exit, Identity};
 use crate::sys::{event, fs, socket};
@@ -23,15 +24,18 @@ pub fn main(number: &str) -> u8 {
         Task::Exec(_) => exec(&order, &control, inherited),
     });
     let (event, rest) = match outcome {
-        Ok(End { exit, undone, rest }) => (Event::Exited { exit, left: undone.errors }, Some((undone.lingering, rest))),
+        Ok(End { exit, undone: Undone { errors, lingering }, gone, rest }) => {
+            (Event::Exited { exit, left: errors }, Some((lingering, gone, rest)))
+        }
         Err(error) => (Event::Failed(error), None),
     };
     // the command may be gone, and then nobody wants to know
     let _ = socket::send_json(&control, &event);
-    if let Some((lingering, rest)) = rest {
+    if let Some((lingering, gone, rest)) = rest {
         drop(control);
         drop(lingering);
-        // nobody is left to hear of an error, and the kernel does the same
+        // nobody is left to hear of an error; the kernel and `repair` do the same
+        let _ = gone.remove();
         drop(engine::undo(&rest));
     }
     0
@@ -41,6 +45,7 @@ pub fn main(number: &str) -> u8 {
 struct End {
     exit: Exit,
     undone: Undone,
+    gone: Gone,
     /// What the kernel does by itself, but for the rare case that somebody else holds on to a namespace.
     rest: Vec<Undo>,
 }
@@ -66,13 +71,17 @@ fn run(order: &Order, config: &Config, control: &OwnedFd, inherited: Inherited) 
         Ok(exit) => exit,
         Err(error) => {
             // a container that never ran leaves nothing; what resists is for `repair`, whose records stay
-            drop(remove(order, config, &life.undo));
+            let (_, gone) = remove(order, config, &life.undo);
+            let _ = gone.remove(); // `repair` finds it
             return Err(error);
         }
     };
     let (rest, now): (Vec<Undo>, Vec<Undo>) = life.undo.into_iter().partition(Undo::follows_init);
-    let undone = if config.remove { remove(order, config, &now) } else { end(order, config, &now, exit) };
-    Ok(End { exit, undone, rest })
+    let (undone, gone) = match config.remove {
+        true => remove(order, config, &now),
+        false => (end(order, config, &now, exit), Gone::default()),
+    };
+    Ok(End { exit, undone, gone, rest })
 }
 
 fn birth(order: &Order, life: &mut Life<Undo>, control: &OwnedFd, inherited: Inherited) -> Result<Running> {
@@ -90,7 +99,7 @@ fn exec(order: &Order, control: &OwnedFd, inherited: Inherited) -> Result<End> {
     let mut observer = Trace { watches: order.trace, control };
     let unstarted = engine::create(&order.plan, inherited.console, &mut observer)?;
     let running = started(unstarted.start(&order.plan, &mut observer)?, control)?;
-    Ok(End { exit: watch(&running, control)?, undone: Undone::default(), rest: Vec::new() })
+    Ok(End { exit: watch(&running, control)?, undone: Undone::default(), gone: Gone::default(), rest: Vec::new() })
 }
 
 fn started(running: Running, control: &OwnedFd) -> Result<Running> {
@@ -122,13 +131,21 @@ fn watch(running: &Running, control: &OwnedFd) -> Result<Exit> {
 }
 
 /// Takes back what it holds and forgets the container; where something resists, its records stay for `repair`.
-fn remove(order: &Order, config: &Config, undos: &[Undo]) -> Undone {
-    let mut undone = engine::undo(undos);
-    if undone.errors.is_empty() {
-        undone.errors.extend(names::release(&order.roots, &config.name, &config.id).err());
-        undone.errors.extend(container::forget(&order.roots, &config.id).err());
+fn remove(order: &Order, config: &Config, undos: &[Undo]) -> (Undone, Gone) {
+    // the container's own directories go as a whole
+    let elsewhere: Vec<Undo> = undos.iter().filter(|undo| !matches!(undo, Undo::RemoveTree { .. })).cloned().collect();
+    let mut undone = engine::undo(&elsewhere);
+    if !undone.errors.is_empty() {
+        return (undone, Gone::default());
     }
-    undone
+    let released = names::release(&order.roots, &config.name, &config.id);
+    match released.and_then(|()| container::forget(&order.roots, &config.id)) {
+        Ok(gone) => (undone, gone),
+        Err(error) => {
+            undone.errors.push(error);
+            (undone, Gone::default())
+        }
+    }
 }
 
 /// Takes back what the life held; the container stays as an ended one.

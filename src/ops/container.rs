@@ -162,7 +162,7 @@ fn clear(roots: &Roots, container: &Container) -> Result<()> {
             names::release(roots, &name, &id)?;
         }
     }
-    container::forget(roots, &container.id)
+    container::forget(roots, &container.id)?.remove()
 }
 
 pub(super) fn undo(container: &Container) -> Result<()> {

@@ -14,8 +14,8 @@ use crate::{cgroup, engine};
 /// changes nothing.
 pub fn repair(roots: &Roots) -> Result<Vec<String>> {
     let mut lines = Vec::new();
-    let unborn = records::forget_unborn(roots)?;
-    lines.extend((unborn > 0).then(|| format!("{unborn} records that were being written")));
+    let swept = records::sweep(roots)?;
+    lines.extend((swept > 0).then(|| format!("{swept} records that were being written or removed")));
     for one in container::all(roots)? {
         match container::repair_one(roots, &one) {
             Ok(false) => {}

@@ -102,10 +102,17 @@ fn unborn(writer: &Identity) -> String {
     format!("{UNBORN}{}-{}", writer.pid, writer.start_time)
 }
 
-/// Removes lives whose writer was killed while it wrote them; nothing else of such a container exists.
-pub fn forget_unborn(roots: &Roots) -> Result<usize> {
+/// Removes what no container's name leads to: lives whose writer was killed while it wrote them, and what is left of
+/// forgotten containers. Gives how many there were.
+pub fn sweep(roots: &Roots) -> Result<usize> {
     let dir = roots.state.child("containers");
     let mut forgotten = 0;
+    for dir in [&roots.root, &roots.state].map(|parent| parent.child("containers")) {
+        for name in fs::list(dir.as_path())?.iter().filter(|name| name.starts_with(GONE)) {
+            fs::remove_tree(dir.child(name).as_path())?;
+            forgotten += 1;
+        }
+    }
     for name in fs::list(dir.as_path())? {
         let Some((pid, start)) = name.strip_prefix(UNBORN).and_then(|writer| writer.split_once('-')) else { continue };
         let same = pid.parse().ok().and_then(|pid| Identity::of(Pid(pid)).ok());
@@ -129,10 +136,34 @@ pub fn end(roots: &Roots, id: &ContainerId, exit: Option<Exit>, at: &str) -> Res
     Ok(fs::remove_tree(roots.life(id).as_path())?)
 }
 
-/// Forgets a container altogether. Gone already is success.
-pub fn forget(roots: &Roots, id: &ContainerId) -> Result<()> {
-    fs::remove_tree(roots.container(id).as_path())?;
-    Ok(fs::remove_tree(roots.life(id).as_path())?)
+/// Forgets a container: from here on it does not exist. Its directories have other names and wait to be removed, which
+/// takes longer. Gone already is success.
+pub fn forget(roots: &Roots, id: &ContainerId) -> Result<Gone> {
+    let mut gone = Gone(Vec::new());
+    // the life goes last: while it stands, whoever finds it knows what to undo
+    for (dir, parent) in [(roots.container(id), &roots.root), (roots.life(id), &roots.state)] {
+        let place = parent.child("containers").child(&format!("{GONE}{id}"));
+        match fs::rename(dir.as_path(), place.as_path()) {
+            Err(e) if e.errno == Errno::ENOENT => continue,
+            Err(e) if matches!(e.errno, Errno::ENOTEMPTY | Errno::EEXIST) => fs::remove_tree(dir.as_path())?,
+            renamed => renamed?,
+        }
+        gone.0.push(place);
+    }
+    Ok(gone)
+}
+
+const GONE: &str = ".gone-";
+
+/// What is left of a forgotten container.
+#[derive(Debug, Default)]
+#[must_use]
+pub struct Gone(Vec<HostPath>);
+
+impl Gone {
+    pub fn remove(&self) -> Result<()> {
+        Ok(self.0.iter().try_for_each(|dir| fs::remove_tree(dir.as_path()))?)
+    }
 }
 
 /// The ids of all containers, those with a life alone too.
@@ -141,7 +172,7 @@ pub fn ids(roots: &Roots) -> Result<Vec<ContainerId>> {
     names.extend(fs::list(roots.state.child("containers").as_path())?);
     names.sort();
     names.dedup();
-    Ok(names.iter().filter(|name| !name.starts_with(UNBORN)).filter_map(|name| ContainerId::parse(name).ok()).collect())
+    Ok(names.iter().filter(|name| !name.starts_with('.')).filter_map(|name| ContainerId::parse(name).ok()).collect())
 }
 
 /// A container by its id; never fails, for one broken record must not hide the others.
@@ -242,8 +273,10 @@ mod tests {
         assert_eq!(load::<String>(&roots, &id).status, Status::Dead);
         end(&roots, &id, Some(Exit::Code(7)), "2026-01-01T00:00:01Z").unwrap();
         assert_eq!(load::<String>(&roots, &id).status, Status::Exited(Some(Exit::Code(7))));
-        forget(&roots, &id).unwrap();
+        drop(forget(&roots, &id).unwrap()); // killed before it was removed
         assert!(ids(&roots).unwrap().is_empty());
+        assert_eq!((sweep(&roots).unwrap(), sweep(&roots).unwrap()), (1, 0));
+        forget(&roots, &id).unwrap().remove().unwrap();
     }
 
     #[test]
@@ -255,8 +288,8 @@ mod tests {
             fs::mkdir(roots.state.child("containers").child(&unborn(&writer)).as_path(), 0o700).unwrap();
         }
         assert!(ids(&roots).unwrap().is_empty());
-        assert_eq!(forget_unborn(&roots).unwrap(), 1);
-        assert_eq!(forget_unborn(&roots).unwrap(), 0);
+        assert_eq!(sweep(&roots).unwrap(), 1);
+        assert_eq!(sweep(&roots).unwrap(), 0);
     }
 
     #[test]

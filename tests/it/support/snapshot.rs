@@ -1,7 +1,7 @@
 //! "Nothing left", judged by other tools than minirun: everything that a command could leave on a host, as sorted lines,
 //! compared whole. A sandbox is a host of its own, so nothing else changes it; only numbers that count time are left out.
 
-use super::command::seconds;
+use super::command::{eventually, seconds};
 use super::sandbox::Sandbox;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -32,8 +32,9 @@ const VOLATILE: &[&str] =
 const CARRIER: &[&str] = &["NO-CARRIER", "LOWER_UP", "linkdown"];
 
 impl Snapshot {
-    /// What is there now, links to processes that end by themselves excluded: call it when they have ended.
+    /// What is there when every monitor has a container or has ended: it answers its command a little before that.
     pub fn of(sandbox: &Sandbox) -> Snapshot {
+        eventually("every monitor has a container", seconds(20), || !has_idle_monitor(sandbox.pid));
         let mut sections = BTreeMap::new();
         let script: Vec<String> = NETWORK.iter().map(|(_, command)| format!("{command}; echo; echo =====")).collect();
         let sysctls = "grep -rs . /proc/sys/net | grep -v nf_conntrack_count; true";
@@ -123,6 +124,14 @@ fn mounts(text: &str) -> Vec<String> {
         _ => Some(word.to_owned()),
     };
     text.lines().map(|line| line.split(' ').enumerate().filter_map(word).collect::<Vec<_>>().join(" ")).collect()
+}
+
+/// Whether there is a monitor without a child.
+fn has_idle_monitor(pid: u32) -> bool {
+    let monitors = processes(pid).into_iter().filter(|line| line.contains(" minirun-monitor "));
+    let pids = monitors.filter_map(|line| line.split(' ').next().map(str::to_owned)).collect::<Vec<_>>();
+    let children = |pid: &String| fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+    pids.iter().any(|pid| children(pid).is_ok_and(|children| children.trim().is_empty()))
 }
 
 /// Every process that lives in the sandbox's pid or network namespace, or descends from one that does.
