@@ -10,6 +10,7 @@ use crate::state::Roots;
 use crate::state::roots::DEFAULT_STATE;
 use crate::sys::fs::{self, Root};
 use crate::sys::host;
+use crate::sys::process::Identity;
 use crate::{cgroup, mount, plan, security};
 use oci_spec::runtime::Spec;
 use sha2::Digest as _;
@@ -30,7 +31,13 @@ pub fn cgroup_path(roots: &Roots, id: &ContainerId) -> String {
 }
 
 /// What `spec::build` must know. `image` is the image's root, where it could be looked into.
-pub fn for_spec(roots: &Roots, id: &ContainerId, request: &RunRequest, image: Option<&Root>) -> Result<SpecFacts> {
+pub fn for_spec(
+    roots: &Roots,
+    id: &ContainerId,
+    request: &RunRequest,
+    image: Option<&Root>,
+    joined: JoinedNamespaces,
+) -> Result<SpecFacts> {
     let life = roots.life(id);
     let capabilities = host::bounding_capabilities();
     let text = |path| image.map_or(Ok(None), |root| probe::text(root, path));
@@ -45,7 +52,7 @@ pub fn for_spec(roots: &Roots, id: &ContainerId, request: &RunRequest, image: Op
         volumes: BTreeMap::new(),
         devices: devices(request)?,
         host_devices: if request.privileged { nodes_below(Path::new("/dev")) } else { Vec::new() },
-        joined: JoinedNamespaces::default(),
+        joined,
         shared_shm: None,
         sys_resource: capabilities.contains("CAP_SYS_RESOURCE"),
         capabilities,
@@ -61,12 +68,18 @@ pub fn for_spec(roots: &Roots, id: &ContainerId, request: &RunRequest, image: Op
 }
 
 /// What `plan::build` must know.
-pub fn for_plan(spec: &Spec, image: Option<&Root>, cgroup: &str) -> Result<plan::Facts> {
+pub fn for_plan(
+    spec: &Spec,
+    image: Option<&Root>,
+    cgroup: &str,
+    owners: Vec<(HostPath, Identity)>,
+) -> Result<plan::Facts> {
     Ok(plan::Facts {
         uid: host::uid(),
         mount: probe::facts(spec, image),
         cgroup: cgroup::probe::probe(cgroup)?,
         security: security::probe::probe()?,
+        owners,
     })
 }
 
@@ -77,6 +90,7 @@ pub fn for_exec(cgroup: &str) -> Result<plan::Facts> {
         mount: mount::plan::Facts::default(),
         cgroup: cgroup::probe::probe(cgroup)?,
         security: security::probe::probe()?,
+        owners: Vec::new(),
     })
 }
 

@@ -13,6 +13,9 @@ use crate::state::Roots;
     after_help = "Example: minirun exec -it web sh"
 )]
 pub(super) struct Args {
+    /// Return as soon as it has started
+    #[arg(short, long)]
+    detach: bool,
     /// Keep the standard input open
     #[arg(short, long)]
     interactive: bool,
@@ -40,7 +43,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn main(mut args: Args, roots: &Roots) -> Result<u8> {
-    if args.tty && !ui::stdin_is_terminal() {
+    if args.tty && !args.detach && !ui::stdin_is_terminal() {
         return Err(Error::user("-t needs a terminal and the standard input is none").hint("leave out -t"));
     }
     let container = args.words.remove(0);
@@ -57,6 +60,7 @@ pub(super) fn main(mut args: Args, roots: &Roots) -> Result<u8> {
             user: args.user,
             interactive: args.interactive,
             tty: args.tty,
+            detach: args.detach,
             privileged: args.privileged,
         },
         &ui::Bars::new(ui::Show::Nothing),

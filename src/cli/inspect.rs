@@ -2,7 +2,7 @@
 
 use super::{each, ui};
 use crate::error::{Error, Result};
-use crate::ops::container;
+use crate::ops::inspect;
 use crate::state::Roots;
 
 /// Show all that is known of containers or images, as JSON
@@ -18,7 +18,7 @@ pub(super) struct Args {
 pub(super) fn main(args: &Args, roots: &Roots) -> Result<u8> {
     let mut found = Vec::new();
     let code = each(&args.names, |name| {
-        found.push(container::inspect(roots, name)?);
+        found.push(inspect::inspect(roots, name)?);
         Ok(())
     });
     let text = serde_json::to_string_pretty(&found).map_err(|e| Error::internal(format!("inspect: {e}")))?;

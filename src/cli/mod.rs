@@ -2,23 +2,30 @@
 //! how a container is made.
 
 mod caller;
+mod create;
 mod demo;
 mod exec;
 mod images;
 mod import;
 mod info;
 mod inspect;
+mod kill;
 mod load;
+mod logs;
+mod port;
 mod ps;
 mod pull;
 mod repair;
 mod rm;
 mod rmi;
 mod run;
+mod start;
+mod stop;
 mod system;
 pub mod ui;
 mod usage;
 mod version;
+mod wait;
 mod words;
 
 use crate::error::{Error, Kind, Result};
@@ -47,6 +54,18 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Sub {
     Run(Box<run::Args>),
+    /// Make a container without starting it
+    #[command(
+        override_usage = "minirun create [OPTIONS] IMAGE [COMMAND] [ARG...]",
+        after_help = "Example: minirun create --name web -p 8080:80 busybox httpd -f"
+    )]
+    Create(Box<run::Args>),
+    Start(start::Args),
+    Stop(stop::Args),
+    Kill(kill::Args),
+    Wait(wait::Args),
+    Logs(logs::Args),
+    Port(port::Args),
     Exec(exec::Args),
     Ps(ps::Args),
     Rm(rm::Args),
@@ -124,7 +143,7 @@ fn speaks_oci(argv: &[String]) -> bool {
 /// Where the exit code is the container's own, ours are 125 to 127; elsewhere 1, and 2 for a line not understood.
 fn code_of(error: &Error, command: Option<&str>) -> u8 {
     match (command, error.kind) {
-        (Some("run" | "exec"), _) => error.exit_code(),
+        (Some("run" | "create" | "exec"), _) => error.exit_code(),
         (_, Kind::Usage) => 2,
         _ => 1,
     }
@@ -137,6 +156,13 @@ fn dispatch(cli: Cli) -> Result<u8> {
     match cli.command {
         None => ui::print(usage::INTRODUCTION).map(|()| 0),
         Some(Sub::Run(args)) => run::main(&args, &roots),
+        Some(Sub::Create(args)) => create::main(&args, &roots),
+        Some(Sub::Start(args)) => start::main(&args, &roots),
+        Some(Sub::Stop(args)) => stop::main(&args, &roots),
+        Some(Sub::Kill(args)) => kill::main(&args, &roots),
+        Some(Sub::Wait(args)) => wait::main(&args, &roots),
+        Some(Sub::Logs(args)) => logs::main(&args, &roots),
+        Some(Sub::Port(args)) => port::main(&args, &roots),
         Some(Sub::Exec(args)) => exec::main(args, &roots),
         Some(Sub::Ps(args)) => ps::main(&args, &roots),
         Some(Sub::Rm(args)) => rm::main(&args, &roots),

@@ -34,14 +34,23 @@ pub(super) fn main(args: &Args, roots: &Roots) -> Result<u8> {
             row.image.clone(),
             command(&row.command, args.no_trunc),
             ui::ago(row.age),
-            row.status.clone(),
-            row.ports.clone(),
+            status(row),
+            row.ports.join(", "),
             row.name.clone(),
         ]
     };
     let lines: Vec<Vec<String>> = rows.map(line).collect();
     ui::table(&["CONTAINER ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "PORTS", "NAMES"], &lines)?;
     Ok(0)
+}
+
+/// `Up 5 minutes`, `Exited (0) 2 hours ago`
+fn status(row: &ContainerRow) -> String {
+    match row.since.map(ui::ago) {
+        Some(ago) if row.running => format!("{} {}", row.status, ago.trim_end_matches(" ago")),
+        Some(ago) => format!("{} {ago}", row.status),
+        None => row.status.clone(),
+    }
 }
 
 /// The words as one, in quotes, cut as docker cuts them.

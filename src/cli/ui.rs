@@ -25,6 +25,17 @@ pub fn print(text: &str) -> Result<()> {
     written(stdout.write_all(lines.join("\n").as_bytes()).and_then(|()| stdout.flush()))
 }
 
+/// A program's own words, as they are.
+pub fn stream(is_error: bool, text: &str) -> Result<()> {
+    match is_error {
+        true => written(std::io::stderr().lock().write_all(text.as_bytes())),
+        false => {
+            let mut stdout = std::io::stdout().lock();
+            written(stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()))
+        }
+    }
+}
+
 /// Help, in colour where there is any.
 pub fn help(text: &impl std::fmt::Display) -> Result<()> {
     let mut stdout = anstream::stdout();

@@ -24,7 +24,14 @@ Usage: minirun [--root DIR] [--state DIR] COMMAND …
 
 Containers:
   run        Run a command in a new container       minirun run -it busybox sh
+  create     Make one without starting it           minirun create busybox sh
+  start      Start what was created or has ended    minirun start web
+  stop       Ask to end, kill what does not         minirun stop web
+  kill       Send a signal                          minirun kill -s HUP web
   exec       Run a command in a running container   minirun exec -it web sh
+  logs       Show what a container has said         minirun logs -f web
+  wait       Wait for the end, print the exit code  minirun wait web
+  port       List published ports                   minirun port web
   ps         List containers                        minirun ps -a
   rm         Remove containers                      minirun rm -f web
   inspect    Show all that is known, as JSON        minirun inspect web
@@ -129,39 +136,32 @@ fn explain(error: &clap::Error, command: Option<&str>) -> Error {
 }
 
 /// docker's commands that are still to come, and what does it meanwhile.
-const LATER: [(&str, &str); 32] = [
-    ("attach", "run it without -d"),
+const LATER: [(&str, &str); 25] = [
+    ("attach", "minirun logs -f NAME shows its output"),
     ("build", "rootfs-builder makes images from the recipes in images/"),
     ("commit", "rootfs-builder makes images from the recipes in images/"),
     ("container", "container run, exec, ls, rm and inspect are there"),
     ("cp", "mount a directory with -v"),
-    ("create", "minirun run does both"),
     ("diff", "mount a directory with -v"),
     ("events", "minirun ps -a"),
     ("export", "minirun exec NAME tar -c / > FILE, where the image has tar"),
     ("history", "minirun inspect IMAGE"),
     ("image", "image ls, rm, load, import and pull are there"),
-    ("kill", "minirun rm -f NAME"),
     ("login", "leave it out: public images need none"),
     ("logout", "nobody is logged in"),
-    ("logs", "run it without -d"),
     ("network", "--network bridge, none, host and container:NAME are there"),
-    ("pause", "minirun rm -f NAME"),
-    ("port", "minirun ps shows the ports"),
+    ("pause", "minirun kill -s STOP NAME stops its first process"),
     ("push", "skopeo copies from the OCI layout below --root"),
     ("rename", "choose it with run --name"),
-    ("restart", "minirun rm -f NAME, then run it again"),
+    ("restart", "minirun stop NAME, then minirun start NAME"),
     ("save", "skopeo copies from the OCI layout below --root"),
     ("search", "look at the registry's web page"),
-    ("start", "minirun run"),
     ("stats", "minirun inspect NAME has the path of its cgroup"),
-    ("stop", "minirun rm -f NAME"),
     ("tag", "name it when it is loaded or imported"),
     ("top", "minirun exec NAME ps, or ps on the host"),
-    ("unpause", "minirun rm -f NAME"),
+    ("unpause", "minirun kill -s CONT NAME continues its first process"),
     ("update", "give the limits to run"),
     ("volume", "run -v NAME:DIR makes volumes"),
-    ("wait", "run it without -d"),
 ];
 
 fn context(error: &clap::Error, kind: ContextKind) -> Option<String> {
@@ -246,7 +246,7 @@ mod tests {
             ("m run --interactiv x", "unknown flag --interactiv", "did you mean --interactive?"),
             ("m run --volumes-from=a x", "--volumes-from is not supported yet", "give each container the same -v"),
             ("m rm", "missing CONTAINER", "minirun rm --help"),
-            ("m stop web", "stop is not supported yet", "minirun rm -f NAME"),
+            ("m restart web", "restart is not supported yet", "minirun stop NAME, then minirun start NAME"),
             ("m rmm", "unknown command rmm", "did you mean rmi or rm?"),
             ("m system", "system needs a command", "minirun system --help"),
             (

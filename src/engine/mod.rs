@@ -8,7 +8,7 @@ mod parent;
 pub use parent::{Running, Unstarted, create};
 
 use crate::error::{Error, Result};
-use crate::plan::step::{IdMapFile, IdMapWriter, IdRange, Step, Undo};
+use crate::plan::step::{IdMapFile, IdMapWriter, IdRange, Joined, Namespace, Step, Undo};
 use crate::plan::{Phase, Plan};
 use crate::sys::fs::{self, Root};
 use crate::sys::idmap;
@@ -83,11 +83,9 @@ fn apply(step: &Step, slots: &mut Slots, init: Option<Pid>) -> Result<()> {
             Ok(fs::chmod(path.as_path(), *mode)?)
         }
         Step::WriteFile { path, content } => Ok(fs::write_new(path.as_path(), content.as_bytes(), 0o644)?),
-        Step::JoinNamespace { namespace, path } => {
-            Ok(process::setns(&fs::open_read(path.as_path())?, namespace.flag())?)
-        }
+        Step::JoinNamespace { namespace, of } => join(*namespace, of),
         Step::Enter { init, namespaces } => {
-            let kinds = crate::plan::step::Namespace::flags(namespaces);
+            let kinds = Namespace::flags(namespaces);
             Ok(process::setns(&init.open()?, kinds)?)
         }
         Step::NewSession => Ok(process::setsid()?),
@@ -106,6 +104,16 @@ fn apply(step: &Step, slots: &mut Slots, init: Option<Pid>) -> Result<()> {
             Err(Error::internal("a clone, a wait or its end outside of its place in the plan"))
         }
     }
+}
+
+/// Enters a namespace; for the pid namespace, the next clone will be in it.
+fn join(namespace: Namespace, of: &Joined) -> Result<()> {
+    let file = fs::open_read(of.path.as_path())?;
+    // looked at after the file is open, so that the pid cannot have changed hands before
+    if of.owner.as_ref().is_some_and(|owner| !owner.is_alive()) {
+        return Err(Error::user(format!("cannot join {}: its container has ended", of.path)));
+    }
+    Ok(process::setns(&file, namespace.flag())?)
 }
 
 fn known(init: Option<Pid>) -> Result<Pid> {
@@ -158,6 +166,5 @@ fn undo_one(undo: &Undo, lingering: &mut Vec<Socket>) -> Result<()> {
             let networks = net::record::Networks::lock(state)?;
             net::lease::release(&networks, container).map(drop)
         }
-        Undo::RemoveTree { path } => Ok(fs::remove_tree(path.as_path())?),
     }
 }

@@ -52,8 +52,11 @@ fn prepare(plan: &Plan, slots: &mut Slots, observer: &mut dyn Observer) -> Resul
     for (index, step) in plan.prepare.iter().enumerate() {
         observer.before(step)?;
         match step {
-            Step::Clone { namespaces, .. } => {
-                return clone(plan, slots, namespaces, observer.watches())
+            Step::Clone { namespaces, pid, .. } => {
+                return pid
+                    .as_ref()
+                    .map_or(Ok(()), |of| super::join(Namespace::Pid, of))
+                    .and_then(|()| clone(plan, slots, namespaces, observer.watches()))
                     .map_err(|error| in_step(plan, Phase::Prepare, index, error));
             }
             Step::Enter { .. } => open_cgroup(plan, slots).and_then(|()| apply(step, slots, None)),

@@ -1,145 +1,270 @@
-//! The monitor's life: intent, birth, watch, end.
+//! The monitor's life: intent, birth, service, end. A container that outlived its monitor gets another one (`adopt`).
 
-use super::protocol::{Event, Order, Request, Task};
-use super::spawn::{self, Inherited};
+use super::client::{Client, Clients};
+use super::log::Log;
+use super::notes;
+use super::protocol::{Birth, Event, Record, Request, SOCKET, Task};
+use super::serve::Session;
+use super::spawn::{self, Received};
+use super::streams::{self, Streams};
 use crate::engine::{self, Observer, Running, Undone};
 use crate::error::{Error, Result};
+use crate::id::{ContainerId, HostPath};
+use crate::plan::Plan;
 use crate::plan::step::{Step, Undo};
-use crate::state::container::Gone;
-use crate::state::{Config, Life, container, names};
+use crate::state::container::{self, Gone};
+use crate::state::{Config, Ended, Life, Roots, names};
 use crate::sys::process::{self, Exit, Identity};
+use crate::sys::record::Lock;
 use crate::sys::{event, fs, socket};
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::time::Duration;
 
 /// The whole of a monitor. `number` is the descriptor of its order.
 pub fn main(number: &str) -> u8 {
-    let (order, control, mut inherited) = match spawn::receive(number) {
+    let Received { order, control, locks } = match spawn::receive(number) {
         Ok(received) => received,
         Err(error) => return error.exit_code(),
     };
-    let streams = spawn::set_streams(order.input, inherited.output.take().as_ref());
-    let outcome = streams.and_then(|()| detach()).and_then(|()| match &order.task {
-        Task::Run(config) => run(&order, config, &control, inherited),
-        Task::Exec(_) => exec(&order, &control, inherited),
+    let (roots, trace) = (&order.roots, order.trace);
+    let mut clients = Clients(vec![Client::new(control, order.attach)]);
+    let outcome = detach().and_then(|()| match order.task {
+        Task::Run(birth) => run(roots, *birth, trace, &mut clients, locks),
+        Task::Exec { plan, tty, interactive, uid } => exec(&plan, tty, interactive, uid, trace, &mut clients),
+        Task::Adopt(id) => adopt(roots, &id, &mut clients),
     });
-    let (event, rest) = match outcome {
+    match outcome {
+        Err(error) => clients.tell(&Event::Failed(error)),
         Ok(End { exit, undone: Undone { errors, lingering }, gone, rest }) => {
-            (Event::Exited { exit, left: errors }, Some((lingering, gone, rest)))
+            clients.tell(&Event::Exited { exit, left: errors });
+            drop(clients);
+            drop(lingering);
+            // nobody is left to hear of an error; the kernel and `repair` do the same
+            let _ = gone.remove();
+            drop(engine::undo(&rest));
         }
-        Err(error) => (Event::Failed(error), None),
-    };
-    // the command may be gone, and then nobody wants to know
-    let _ = socket::send_json(&control, &event);
-    if let Some((lingering, gone, rest)) = rest {
-        drop(control);
-        drop(lingering);
-        // nobody is left to hear of an error; the kernel and `repair` do the same
-        let _ = gone.remove();
-        drop(engine::undo(&rest));
     }
     0
 }
 
 /// How a container's process ended, and what is still to be done when that has been told.
 struct End {
-    exit: Exit,
+    exit: Option<Exit>,
     undone: Undone,
     gone: Gone,
     /// What the kernel does by itself, but for the rare case that somebody else holds on to a namespace.
     rest: Vec<Undo>,
 }
 
-/// Away from the caller's session, directory, umask and signals.
+/// Away from the caller's session, directory, umask, signals and streams.
 fn detach() -> Result<()> {
     process::block_signals()?;
     process::set_name(c"minirun-monitor")?;
     process::setsid()?;
     fs::set_umask(0o022);
-    Ok(process::chdir(Path::new("/"))?)
+    process::chdir(Path::new("/"))?;
+    streams::take(&streams::silent()?)
 }
 
-fn run(order: &Order, config: &Config, control: &OwnedFd, inherited: Inherited) -> Result<End> {
-    let monitor = Identity::of_self()?;
-    let version = container::VERSION;
-    let mut life = Life { version, id: config.id.clone(), monitor, init: None, undo: order.undo.clone() };
-    // intent before deed: from here on whoever finds these records can remove everything that comes
-    let begun = container::begin(&order.roots, config, &life)
-        .and_then(|()| names::claim(&order.roots, &config.name, &config.id));
-    let born = begun.and_then(|()| birth(order, &mut life, control, inherited));
-    let exit = match born.and_then(|running| watch(&running, control)) {
-        Ok(exit) => exit,
+/// A container from its start to its end.
+fn run(roots: &Roots, birth: Birth, trace: bool, clients: &mut Clients, locks: Vec<OwnedFd>) -> Result<End> {
+    let Birth { config, plan, undo, oom_counter, record } = birth;
+    let (version, monitor) = (container::VERSION, Identity::of_self()?);
+    let mut life = Life { version, id: config.id.clone(), monitor, init: None, undo, oom_counter };
+    let started = begin(roots, &config, &life, record).and_then(|_lock| {
+        let born = be_parent(roots, &config, &plan, &mut life, trace, clients)?;
+        drop(locks);
+        Ok((born, _lock))
+    });
+    match started {
+        Ok(((running, streams), _lock)) => serve(roots, &config, life, &running.pidfd, streams, clients),
         Err(error) => {
-            // a container that never ran leaves nothing; what resists is for `repair`, whose records stay
-            let (_, gone) = remove(order, config, &life.undo);
-            let _ = gone.remove(); // `repair` finds it
-            return Err(error);
+            not_started(roots, &config, &life, record, &error);
+            Err(error)
         }
+    }
+}
+
+/// Intent before deed: from here on whoever finds these records can remove everything that comes. The lock says that
+/// this container has a monitor.
+fn begin(roots: &Roots, config: &Config, life: &Life<Undo>, record: Record) -> Result<Lock> {
+    match record {
+        Record::New => {
+            container::begin(roots, config, life)?;
+            names::claim(roots, &config.name, &config.id)?;
+            lock(roots, &config.id)
+        }
+        Record::Kept => {
+            let lock = lock(roots, &config.id)?;
+            container::write_config(roots, config)?;
+            container::revive(roots, life)?;
+            Ok(lock)
+        }
+    }
+    .and_then(|lock| {
+        container::write_started(roots, &config.id, &life.monitor.boot_id, &now())?;
+        Ok(lock)
+    })
+}
+
+fn lock(roots: &Roots, id: &ContainerId) -> Result<Lock> {
+    Lock::try_directory(roots.container(id).as_path())?.ok_or_else(|| {
+        Error::user(format!("container {} is being started already", id.short())).hint("`minirun ps` shows it")
+    })
+}
+
+/// The birth of the container's process, up to exec.
+fn be_parent(
+    roots: &Roots,
+    config: &Config,
+    plan: &Plan,
+    life: &mut Life<Undo>,
+    trace: bool,
+    clients: &mut Clients,
+) -> Result<(Running, Streams)> {
+    let dir = roots.life(&config.id);
+    let listener = socket::listen_at(&fs::open_read(dir.as_path())?, SOCKET)?;
+    let (standard, mut streams) = match config.tty {
+        true => (streams::silent()?, Streams::default()),
+        false => streams::fifos(&dir, config.interactive, config.uid)?,
     };
+    streams.listener = Some(listener);
+    let (ours, theirs) = socket::pair()?;
+    streams::take(&standard)?;
+    let mut observer = Trace { watches: trace, clients };
+    let unstarted = engine::create(plan, config.tty.then_some(theirs), &mut observer)?;
+    streams::take(&streams::silent()?)?;
+    life.init = Some(Identity::of(unstarted.pid)?);
+    container::write_life(roots, life)?;
+    observer.check_caller()?;
+    if config.tty {
+        streams.use_terminal(console(&ours)?, config.interactive)?;
+    }
+    let running = unstarted.start(plan, &mut observer)?;
+    clients.tell(&Event::Started { pid: running.pid });
+    Ok((running, streams))
+}
+
+/// The terminal's side that init has sent.
+fn console(from: &OwnedFd) -> Result<OwnedFd> {
+    let received = socket::receive(from)?.and_then(|(_, terminal)| terminal);
+    received.ok_or_else(|| Error::internal("init has a terminal and did not hand it out"))
+}
+
+/// Serves the container until it has ended, and takes back what it held.
+fn serve(
+    roots: &Roots,
+    config: &Config,
+    life: Life<Undo>,
+    pidfd: &OwnedFd,
+    streams: Streams,
+    clients: &mut Clients,
+) -> Result<End> {
+    let dir = roots.container(&config.id);
+    let mut session = Session::new(pidfd, streams, Some(Log::new(dir.clone(), config.log)), clients);
+    let served = session.serve();
+    if let Some(error) = session.log_error.take() {
+        notes::note(&dir, &format!("the container's output could not be written: {error}"));
+    }
+    served?;
+    let exit = process::wait(pidfd).ok().or_else(|| adopted_exit(pidfd));
+    let oom_killed = life.oom_counter.as_ref().is_some_and(|file| killed_for_memory(file) > 0);
+    let ended = Ended { version: container::VERSION, exit, at: now(), oom_killed, error: None };
     let (rest, now): (Vec<Undo>, Vec<Undo>) = life.undo.into_iter().partition(Undo::follows_init);
     let (undone, gone) = match config.remove {
-        true => remove(order, config, &now),
-        false => (end(order, config, &now, exit), Gone::default()),
+        true => remove(roots, config, &now),
+        false => (end(roots, config, &now, &ended), Gone::default()),
     };
+    for error in &undone.errors {
+        notes::note(&dir, error);
+    }
     Ok(End { exit, undone, gone, rest })
 }
 
-fn birth(order: &Order, life: &mut Life<Undo>, control: &OwnedFd, inherited: Inherited) -> Result<Running> {
-    let mut observer = Trace { watches: order.trace, control };
-    let unstarted = engine::create(&order.plan, inherited.console, &mut observer)?;
-    life.init = Some(Identity::of(unstarted.pid)?);
-    container::write_life(&order.roots, life)?;
-    if event::is_closed(control) {
-        return Err(gone());
+/// How long the new parent of a process may take to reap it: init of the host is quick.
+const REAPING: Duration = Duration::from_secs(1);
+
+fn adopted_exit(pidfd: &OwnedFd) -> Option<Exit> {
+    process::exit_of_other(pidfd, REAPING)
+}
+
+/// `oom_kill N` of v2's memory.events and of v1's memory.oom_control.
+fn killed_for_memory(file: &HostPath) -> u64 {
+    let text = fs::read_text(file.as_path()).unwrap_or_default();
+    text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok()).unwrap_or(0)
+}
+
+/// One more process in a container that runs.
+fn exec(plan: &Plan, tty: bool, interactive: bool, uid: u32, trace: bool, clients: &mut Clients) -> Result<End> {
+    let (standard, mut streams) = match tty {
+        true => (streams::silent()?, Streams::default()),
+        false => streams::pipes(interactive, uid)?,
+    };
+    let (ours, theirs) = socket::pair()?;
+    streams::take(&standard)?;
+    drop(standard);
+    let mut observer = Trace { watches: trace, clients };
+    let unstarted = engine::create(plan, tty.then_some(theirs), &mut observer)?;
+    streams::take(&streams::silent()?)?;
+    if tty {
+        streams.use_terminal(console(&ours)?, interactive)?;
     }
-    started(unstarted.start(&order.plan, &mut observer)?, control)
+    let running = unstarted.start(plan, &mut observer)?;
+    clients.tell(&Event::Started { pid: running.pid });
+    Session::new(&running.pidfd, streams, None, clients).serve()?;
+    let exit = Some(process::wait(&running.pidfd)?);
+    Ok(End { exit, undone: Undone::default(), gone: Gone::default(), rest: Vec::new() })
 }
 
-fn exec(order: &Order, control: &OwnedFd, inherited: Inherited) -> Result<End> {
-    let mut observer = Trace { watches: order.trace, control };
-    let unstarted = engine::create(&order.plan, inherited.console, &mut observer)?;
-    let running = started(unstarted.start(&order.plan, &mut observer)?, control)?;
-    Ok(End { exit: watch(&running, control)?, undone: Undone::default(), gone: Gone::default(), rest: Vec::new() })
+/// Takes the place of a monitor that was killed.
+fn adopt(roots: &Roots, id: &ContainerId, clients: &mut Clients) -> Result<End> {
+    let _lock = lock(roots, id)?;
+    let found = container::load::<Undo>(roots, id);
+    let (Some(config), Some(mut life)) = (found.config, found.life) else {
+        return Err(Error::internal(format!("container {} has no record to adopt it by", id.short())));
+    };
+    let init = life.init.clone().ok_or_else(|| Error::internal("a container that was never born"))?;
+    let pidfd = init.open()?;
+    let dir = roots.life(id);
+    fs::unlink(dir.child(SOCKET).as_path())?;
+    let listener = socket::listen_at(&fs::open_read(dir.as_path())?, SOCKET)?;
+    let streams = Streams { listener: Some(listener), ..streams::reopen(&dir)? };
+    life.monitor = Identity::of_self()?;
+    container::write_life(roots, &life)?;
+    notes::note(&roots.container(id), &"the monitor was killed; another one has taken its place");
+    clients.tell(&Event::Started { pid: init.pid });
+    serve(roots, &config, life, &pidfd, streams, clients)
 }
 
-fn started(running: Running, control: &OwnedFd) -> Result<Running> {
-    // gone is the command's own choice by now
-    let _ = socket::send_json(control, &Event::Started { pid: running.pid });
-    spawn::let_go_of_streams()?;
-    Ok(running)
-}
-
-/// Waits for the program's end, and passes on what the command asks for meanwhile. A command that goes away leaves
-/// the container running.
-fn watch(running: &Running, control: &OwnedFd) -> Result<Exit> {
-    let mut command_is_there = true;
-    loop {
-        let fds = [running.pidfd.as_fd(), control.as_fd()];
-        let ready = event::readable(if command_is_there { &fds } else { &fds[..1] })?;
-        if ready[0] {
-            return Ok(process::wait(&running.pidfd)?);
+/// A container that never ran leaves nothing, or, where it was there before, says why; what resists is for `repair`.
+fn not_started(roots: &Roots, config: &Config, life: &Life<Undo>, record: Record, error: &Error) {
+    match record {
+        Record::New => {
+            let (_, gone) = remove(roots, config, &life.undo);
+            let _ = gone.remove();
         }
-        if command_is_there {
-            match socket::receive_json::<Request>(control)? {
-                // a signal to a process that has just ended reaches nobody, as with kill(2)
-                Some(Request::Signal(signal)) => drop(process::send_signal(&running.pidfd, signal)),
-                Some(Request::Next) => {}
-                None => command_is_there = false,
+        // the lock was another monitor's: so is the life that stands there
+        Record::Kept if container::load::<Undo>(roots, &config.id).life.as_ref() != Some(life) => {}
+        Record::Kept => {
+            let (exit, at) = (Some(Exit::Code(error.exit_code())), now());
+            let why = Some(error.to_string());
+            let ended = Ended { version: container::VERSION, exit, at, oom_killed: false, error: why };
+            for error in end(roots, config, &life.undo, &ended).errors {
+                notes::note(&roots.container(&config.id), &error);
             }
         }
     }
 }
 
 /// Takes back what it holds and forgets the container; where something resists, its records stay for `repair`.
-fn remove(order: &Order, config: &Config, undos: &[Undo]) -> (Undone, Gone) {
-    // the container's own directories go as a whole
-    let elsewhere: Vec<Undo> = undos.iter().filter(|undo| !matches!(undo, Undo::RemoveTree { .. })).cloned().collect();
-    let mut undone = engine::undo(&elsewhere);
+fn remove(roots: &Roots, config: &Config, undos: &[Undo]) -> (Undone, Gone) {
+    let mut undone = engine::undo(undos);
     if !undone.errors.is_empty() {
         return (undone, Gone::default());
     }
-    let released = names::release(&order.roots, &config.name, &config.id);
-    match released.and_then(|()| container::forget(&order.roots, &config.id)) {
+    let released = names::release(roots, &config.name, &config.id);
+    match released.and_then(|()| container::forget(roots, &config.id)) {
         Ok(gone) => (undone, gone),
         Err(error) => {
             undone.errors.push(error);
@@ -148,10 +273,13 @@ fn remove(order: &Order, config: &Config, undos: &[Undo]) -> (Undone, Gone) {
     }
 }
 
-/// Takes back what the life held; the container stays as an ended one.
-fn end(order: &Order, config: &Config, undos: &[Undo], exit: Exit) -> Undone {
+/// Takes back what the life held; the container stays as an ended one, and its life as long as something resists.
+fn end(roots: &Roots, config: &Config, undos: &[Undo], ended: &Ended) -> Undone {
     let mut undone = engine::undo(undos);
-    undone.errors.extend(container::end(&order.roots, &config.id, Some(exit), &now()).err());
+    undone.errors.extend(container::end(roots, &config.id, ended).err());
+    if undone.errors.is_empty() {
+        undone.errors.extend(container::forget_life(roots, &config.id).err());
+    }
     undone
 }
 
@@ -159,15 +287,20 @@ fn now() -> String {
     jiff::Timestamp::now().to_string()
 }
 
-/// Nobody waits for this container: it was not started, and what was made for it goes.
-fn gone() -> Error {
-    Error::internal("the command that asked for the container is gone")
-}
-
 /// Sends each step to the command and waits until it was shown: the trace is in step with the deeds.
 struct Trace<'a> {
     watches: bool,
-    control: &'a OwnedFd,
+    clients: &'a Clients,
+}
+
+impl Trace<'_> {
+    /// Nobody waits for a container that was not started: what was made for it goes.
+    fn check_caller(&self) -> Result<()> {
+        match self.clients.0.first() {
+            Some(caller) if !event::is_closed(&caller.socket) => Ok(()),
+            _ => Err(Error::internal("the command that asked for the container is gone")),
+        }
+    }
 }
 
 impl Observer for Trace<'_> {
@@ -176,14 +309,23 @@ impl Observer for Trace<'_> {
     }
 
     fn before(&mut self, step: &Step) -> Result<()> {
-        if self.watches {
-            let step = Event::Step { line: step.shell().to_string(), why: step.why().to_owned() };
-            socket::send_json(self.control, &step)?;
-            match socket::receive_json::<Request>(self.control)? {
+        let (true, Some(caller)) = (self.watches, self.clients.0.first()) else { return Ok(()) };
+        let step = Event::Step { line: step.shell().to_string(), why: step.why().to_owned() };
+        socket::send_json(&caller.socket, &step)?;
+        loop {
+            match socket::receive_json::<Request>(&caller.socket)? {
+                Some(Request::Next) => return Ok(()),
                 Some(_) => {}
-                None => return Err(gone()),
+                None => return self.check_caller(),
             }
         }
+    }
+}
+
+impl Streams {
+    fn use_terminal(&mut self, ptmx: OwnedFd, input: bool) -> Result<()> {
+        let listener = self.listener.take();
+        *self = Streams { listener, ..streams::terminal(ptmx, input)? };
         Ok(())
     }
 }

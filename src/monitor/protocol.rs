@@ -1,4 +1,5 @@
-//! What a command and its monitor say to each other, one JSON message each, over a socket pair.
+//! What commands and a monitor say to each other: messages over a socket that keeps their boundaries. A message is JSON,
+//! or a byte below 32 and then bytes of a stream as they are.
 
 use crate::error::Error;
 use crate::id::ContainerId;
@@ -6,39 +7,76 @@ use crate::plan::Plan;
 use crate::plan::step::Undo;
 use crate::state::{Config, Roots};
 use crate::sys::process::{Exit, Pid};
+use crate::sys::tty::Size;
 use serde::{Deserialize, Serialize};
+
+/// Of the messages below. A monitor is of the version that started it and may meet newer commands; each side says its
+/// own in its first message.
+pub const VERSION: u32 = 1;
+
+/// The name of the socket in the directory of a container's life.
+pub const SOCKET: &str = "attach";
 
 /// What a monitor is to do: handed over in a memfd, for it is a new program by then.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Order {
     pub roots: Roots,
     pub task: Task,
-    pub plan: Plan,
-    /// What the plan leaves on the host, and what the command took for it beforehand (an address).
-    pub undo: Vec<Undo>,
+    /// Steps are announced one by one.
     pub trace: bool,
-    /// Whether the program reads the caller's standard input; else it reads nothing.
-    pub input: bool,
+    /// What the command that started the monitor wants of the streams.
+    pub attach: Attach,
     /// Descriptors that the monitor inherits, by number.
     pub control: i32,
-    pub console: Option<i32>,
-    /// Where the program's standard output goes instead of the caller's.
-    pub output: Option<i32>,
     /// Locks that are let go as soon as the container has started.
     pub locks: Vec<i32>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Task {
-    /// A new container: records, name, life and end.
-    Run(Box<Config>),
+    /// A container's life from its start to its end.
+    Run(Box<Birth>),
     /// One more process in a container that runs; leaves no record.
-    Exec(ContainerId),
+    Exec { plan: Plan, tty: bool, interactive: bool, uid: u32 },
+    /// A container that runs and whose monitor is dead.
+    Adopt(ContainerId),
 }
 
-/// From the monitor to the command.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Birth {
+    pub config: Config,
+    pub plan: Plan,
+    /// What the plan leaves on the host, and what the command took for it beforehand (an address).
+    pub undo: Vec<Undo>,
+    pub oom_counter: Option<crate::id::HostPath>,
+    pub record: Record,
+}
+
+/// Whether the container has records already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Record {
+    /// It has none; where it cannot be started, none stay.
+    New,
+    /// It was created before; where it cannot be started, it stays and says why.
+    Kept,
+}
+
+/// What a command wants of a container's streams.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attach {
+    /// It sends the standard input.
+    pub input: bool,
+    /// It gets what the program says from now on.
+    pub output: bool,
+}
+
+/// From the monitor to a command.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Event {
+    /// The first message to a command that has connected.
+    Hello {
+        version: u32,
+    },
     /// This step comes next; it is done when [`Request::Next`] says so.
     Step {
         line: String,
@@ -48,16 +86,49 @@ pub enum Event {
         pid: Pid,
     },
     Failed(Error),
-    /// The program ended, and all that it held is gone but for what the errors name.
+    /// The input that was sent has been passed on: more may come.
+    Taken,
+    /// The program ended, and all that it held is gone but for what the errors name. `None`: nobody saw how.
     Exited {
-        exit: Exit,
+        exit: Option<Exit>,
         left: Vec<Error>,
     },
 }
 
-/// From the command to the monitor.
+/// From a command to the monitor.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Request {
+    /// The first message of a command that has connected.
+    Hello {
+        version: u32,
+        attach: Attach,
+    },
     Next,
     Signal(i32),
+    Resize(Size),
+    /// The standard input has ended.
+    EndOfInput,
+}
+
+/// A stream of the program. Its number is the first byte of a message with bytes of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stream {
+    Stdin = 0,
+    Stdout = 1,
+    Stderr = 2,
+}
+
+/// As much of a stream as one message carries, in bytes.
+pub const CHUNK: usize = 32 * 1024;
+
+/// A message as it comes from a socket: bytes of a stream, or `None` where it is JSON.
+pub fn stream_bytes(message: &[u8]) -> Option<(Stream, &[u8])> {
+    let (first, rest) = message.split_first()?;
+    let stream = match first {
+        0 => Stream::Stdin,
+        1 => Stream::Stdout,
+        2 => Stream::Stderr,
+        _ => return None,
+    };
+    Some((stream, rest))
 }

@@ -6,7 +6,7 @@ use crate::error::{During as _, Error, Result};
 use crate::plan::step::Step;
 use crate::sys::process::{self, Side};
 use crate::sys::{self, fs, socket};
-use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 
 /// The name under which this program is a monitor: `main` looks at it.
 pub const ARGV0: &str = "minirun-monitor";
@@ -18,29 +18,20 @@ pub struct Monitor {
     pub pidfd: OwnedFd,
 }
 
-/// Descriptors that the monitor takes over.
-#[derive(Debug, Default)]
-pub struct Inherited {
-    pub console: Option<OwnedFd>,
-    pub output: Option<OwnedFd>,
-    pub locks: Vec<OwnedFd>,
-}
-
 /// Starts the monitor in its own cgroup: on cgroup v2 it is born there, for moving costs milliseconds; on v1 it moves
 /// itself by `join`.
-pub fn spawn(mut order: Order, inherited: &Inherited, cgroup: Option<&OwnedFd>, join: &[Step]) -> Result<Monitor> {
+/// `locks` go with it.
+pub fn spawn(mut order: Order, locks: &[OwnedFd], cgroup: Option<&OwnedFd>, join: &[Step]) -> Result<Monitor> {
     let (ours, monitors) = socket::pair()?;
     order.control = monitors.as_raw_fd();
-    order.console = inherited.console.as_ref().map(|fd| fd.as_raw_fd());
-    order.output = inherited.output.as_ref().map(|fd| fd.as_raw_fd());
-    order.locks = inherited.locks.iter().map(|fd| fd.as_raw_fd()).collect();
+    order.locks = locks.iter().map(|fd| fd.as_raw_fd()).collect();
     let bytes = serde_json::to_vec(&order).map_err(|e| Error::internal(format!("the monitor's order: {e}")))?;
     let memory = sys::memory_file(c"minirun-order", &bytes)?;
     match process::clone3(0, cgroup.map(|fd| fd.as_fd())).during(|| "starting the monitor")? {
         Side::Parent { pidfd, .. } => Ok(Monitor { control: ours, pidfd }),
         Side::Child => {
             drop(ours);
-            let error = become_monitor(&memory, &monitors, inherited, join);
+            let error = become_monitor(&memory, &monitors, locks, join);
             // where the command is gone too there is nobody to tell
             let _ = socket::send_json(&monitors, &Event::Failed(error));
             process::exit_now(125)
@@ -49,12 +40,10 @@ pub fn spawn(mut order: Order, inherited: &Inherited, cgroup: Option<&OwnedFd>, 
 }
 
 /// Returns only on failure.
-fn become_monitor(memory: &OwnedFd, control: &OwnedFd, inherited: &Inherited, join: &[Step]) -> Error {
+fn become_monitor(memory: &OwnedFd, control: &OwnedFd, locks: &[OwnedFd], join: &[Step]) -> Error {
     let attempt = || -> Result<std::convert::Infallible> {
         engine::run(join)?;
-        for fd in
-            [memory, control].into_iter().chain(&inherited.console).chain(&inherited.output).chain(&inherited.locks)
-        {
+        for fd in [memory, control].into_iter().chain(locks) {
             sys::keep_on_exec(fd)?;
         }
         let args = [ARGV0.to_owned(), memory.as_raw_fd().to_string()];
@@ -66,32 +55,22 @@ fn become_monitor(memory: &OwnedFd, control: &OwnedFd, inherited: &Inherited, jo
     }
 }
 
+/// What a monitor was given by its command.
+#[derive(Debug)]
+pub(super) struct Received {
+    pub(super) order: Order,
+    pub(super) control: OwnedFd,
+    pub(super) locks: Vec<OwnedFd>,
+}
+
 /// Reads the order from the memfd whose number stands on the command line, and takes over what it names.
-pub(super) fn receive(number: &str) -> Result<(Order, OwnedFd, Inherited)> {
+pub(super) fn receive(number: &str) -> Result<Received> {
     let bad = |_| Error::user("minirun-monitor is not a command").hint("minirun starts it for each container");
     let memory = sys::inherited(number.parse().map_err(bad)?)?;
     let bytes = fs::read(&fs::proc_path(&memory))?;
     let order: Order =
         serde_json::from_slice(&bytes).map_err(|e| Error::internal(format!("the monitor's order: {e}")))?;
     let control = sys::inherited(order.control)?;
-    let console = order.console.map(sys::inherited).transpose()?;
-    let output = order.output.map(sys::inherited).transpose()?;
     let locks = order.locks.iter().map(|fd| sys::inherited(*fd)).collect::<Result<Vec<_>, _>>()?;
-    Ok((order, control, Inherited { console, output, locks }))
-}
-
-/// The streams that the program will have: without -i it reads nothing, and its output may go elsewhere.
-pub(super) fn set_streams(input: bool, output: Option<&OwnedFd>) -> Result<()> {
-    let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
-    let null = fs::open_device_null()?;
-    let input = if input { stdin.as_fd() } else { null.as_fd() };
-    let output = output.map_or(stdout.as_fd(), |fd| fd.as_fd());
-    Ok(sys::redirect_stdio(&[input, output, stderr.as_fd()])?)
-}
-
-/// The three standard streams away from whoever started us: a pipe's reader must see its end.
-pub(super) fn let_go_of_streams() -> Result<()> {
-    let null = fs::open_device_null()?;
-    let three: [BorrowedFd<'_>; 3] = [null.as_fd(), null.as_fd(), null.as_fd()];
-    Ok(sys::redirect_stdio(&three)?)
+    Ok(Received { order, control, locks })
 }

@@ -1,158 +1,209 @@
-//! Standing in front of a container: its terminal, its signals, its end.
+//! Standing in front of a container: its streams, its terminal, its signals, its end.
 
 use super::Progress;
-use crate::error::{Error, Result};
-use crate::monitor::protocol::{Event, Request};
+use crate::error::{Errno, Error, Result, SysResult};
+use crate::monitor::protocol::{Attach, CHUNK, Event, Request, SOCKET, Stream, VERSION, stream_bytes};
 use crate::monitor::spawn::Monitor;
 use crate::sys::event::{self, Signals};
 use crate::sys::process::Exit;
-use crate::sys::socket;
 use crate::sys::tty::{self, RawMode};
+use crate::sys::{fs, socket};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::path::Path;
 
 /// How it went: the program's end, and what could not be removed after it.
 #[derive(Debug)]
 pub(super) struct Outcome {
-    pub(super) exit: Exit,
+    /// `None` where nobody saw it.
+    pub(super) exit: Option<Exit>,
     pub(super) left: Vec<Error>,
+    /// What the program wrote, where it was to be collected.
+    pub(super) output: Vec<u8>,
 }
 
-/// As much as is moved at once between the two terminals.
-const CHUNK: usize = 64 * 1024;
+/// What a command in front of a program has to do with it.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Front {
+    pub(super) tty: bool,
+    pub(super) input: bool,
+    /// The program's standard output is for us, and not for our caller.
+    pub(super) collect: bool,
+}
 
-/// Stays until the program has ended. `console` is where the container's terminal comes from, if it has one.
-pub(super) fn attach(monitor: &Monitor, console: Option<&OwnedFd>, progress: &dyn Progress) -> Result<Outcome> {
-    let signals = Signals::forwarded()?;
-    let mut session = Session { monitor, console, terminal: None, _raw: None, input_open: true, end: None };
-    loop {
-        if let (None, Some(end)) = (&session.terminal, session.end.take()) {
-            return end;
-        }
-        session.once(&signals, progress)?;
+impl Front {
+    /// What it wants of the monitor.
+    pub(super) fn attach(self) -> Attach {
+        Attach { input: self.input, output: true }
     }
 }
+
+/// Waits until the program has started; its end, where it could not.
+pub(super) fn await_start(monitor: &Monitor, progress: &dyn Progress) -> Result<()> {
+    loop {
+        match socket::receive_json::<Event>(&monitor.control)? {
+            Some(Event::Step { line, why }) => {
+                progress.trace(&line, &why)?;
+                let _ = socket::send_json(&monitor.control, &Request::Next); // gone: the next message says so
+            }
+            Some(Event::Started { .. }) => return Ok(()),
+            Some(Event::Failed(error)) => return Err(error),
+            Some(Event::Hello { .. } | Event::Taken | Event::Exited { .. }) => {}
+            None => return Err(gone()),
+        }
+    }
+}
+
+fn gone() -> Error {
+    Error::internal("the container's monitor ended without a word")
+        .hint("see `minirun ps -a`; `minirun repair` removes what is left")
+}
+
+/// A connection to the monitor of a container that runs, by the directory of its life. It wants nothing of the streams.
+pub(super) fn connect(life: &Path) -> Result<OwnedFd> {
+    let socket = socket::connect_to(&fs::open_read(life)?, SOCKET)?;
+    socket::send_json(&socket, &Request::Hello { version: VERSION, attach: Attach::default() })?;
+    Ok(socket)
+}
+
+/// Waits for the end of a container whose monitor we are connected to; `None` where the monitor went away first.
+pub(super) fn await_end(socket: &OwnedFd) -> Result<Option<Option<Exit>>> {
+    while let Some((message, _)) = socket::receive(socket)? {
+        if let Ok(Event::Exited { exit, .. }) = serde_json::from_slice(&message) {
+            return Ok(Some(exit));
+        }
+    }
+    Ok(None)
+}
+
+/// Stays until the program has ended.
+pub(super) fn attach(monitor: &Monitor, front: Front, progress: &dyn Progress) -> Result<Outcome> {
+    let signals = Signals::forwarded()?;
+    let input = if front.input { Input::BeforeStart } else { Input::Closed };
+    let mut session = Session { monitor, front, raw: None, input, output: Vec::new() };
+    loop {
+        if let Some(end) = session.once(&signals, progress)? {
+            drop(session.raw.take());
+            let (exit, left) = end?;
+            return Ok(Outcome { exit, left, output: session.output });
+        }
+    }
+}
+
+type End = Result<(Option<Exit>, Vec<Error>)>;
 
 struct Session<'a> {
     monitor: &'a Monitor,
-    /// Waited on until the terminal has come.
-    console: Option<&'a OwnedFd>,
-    terminal: Option<OwnedFd>,
-    _raw: Option<RawMode>,
-    input_open: bool,
-    end: Option<Result<Outcome>>,
+    front: Front,
+    raw: Option<RawMode>,
+    input: Input,
+    output: Vec<u8>,
 }
 
-#[derive(Clone, Copy, PartialEq)]
-enum Source {
-    Control,
-    Signals,
-    Console,
-    Terminal,
-    Input,
+/// Our standard input, on its way to the program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Input {
+    /// A program that cannot be started must not have taken any.
+    BeforeStart,
+    Open,
+    /// Some of it was sent; more when the monitor says that the program has it.
+    Sent,
+    Closed,
 }
 
 impl Session<'_> {
-    fn once(&mut self, signals: &Signals, progress: &dyn Progress) -> Result<()> {
+    fn once(&mut self, signals: &Signals, progress: &dyn Progress) -> Result<Option<End>> {
         let stdin = std::io::stdin();
-        let mut waiting: Vec<(Source, BorrowedFd<'_>)> = vec![(Source::Signals, signals.as_fd())];
-        if self.end.is_none() {
-            waiting.push((Source::Control, self.monitor.control.as_fd()));
+        let mut waiting: Vec<BorrowedFd<'_>> = vec![signals.as_fd(), self.monitor.control.as_fd()];
+        if self.input == Input::Open {
+            waiting.push(stdin.as_fd());
         }
-        match (&self.terminal, self.console) {
-            (Some(terminal), _) => {
-                waiting.push((Source::Terminal, terminal.as_fd()));
-                if self.input_open {
-                    waiting.push((Source::Input, stdin.as_fd()));
-                }
-            }
-            (None, Some(console)) => waiting.push((Source::Console, console.as_fd())),
-            (None, None) => {}
+        let ready = event::readable(&waiting)?;
+        if ready[0] {
+            self.signal(signals)?;
         }
-        let fds: Vec<BorrowedFd<'_>> = waiting.iter().map(|(_, fd)| *fd).collect();
-        let ready = event::readable(&fds)?;
-        let ready: Vec<Source> =
-            waiting.iter().zip(ready).filter(|(_, ready)| *ready).map(|((source, _), _)| *source).collect();
-        for source in ready {
-            self.serve(source, signals, progress)?;
+        if ready.get(2) == Some(&true) {
+            self.read_input()?;
         }
-        Ok(())
+        if ready[1] { self.hear(progress) } else { Ok(None) }
     }
 
-    fn serve(&mut self, source: Source, signals: &Signals, progress: &dyn Progress) -> Result<()> {
-        match source {
-            Source::Control => self.control(progress),
-            Source::Signals => self.signal(signals),
-            Source::Console => self.console(),
-            Source::Terminal => self.output(),
-            Source::Input => self.input(),
+    fn hear(&mut self, progress: &dyn Progress) -> Result<Option<End>> {
+        let Some((message, _)) = socket::receive(&self.monitor.control)? else { return Ok(Some(Err(gone()))) };
+        if let Some((stream, bytes)) = stream_bytes(&message) {
+            return self.write(stream, bytes, progress);
         }
-    }
-
-    fn control(&mut self, progress: &dyn Progress) -> Result<()> {
-        match socket::receive_json::<Event>(&self.monitor.control)? {
-            Some(Event::Step { line, why }) => {
+        let event =
+            serde_json::from_slice(&message).map_err(|e| Error::internal(format!("the monitor's word: {e}")))?;
+        match event {
+            Event::Step { line, why } => {
                 progress.trace(&line, &why)?;
-                socket::send_json(&self.monitor.control, &Request::Next)?;
+                // a monitor that is gone is heard of by the end of its messages
+                let _ = socket::send_json(&self.monitor.control, &Request::Next);
             }
-            Some(Event::Started { .. }) => {}
-            Some(Event::Failed(error)) => self.end = Some(Err(error)),
-            Some(Event::Exited { exit, left }) => self.end = Some(Ok(Outcome { exit, left })),
-            None => {
-                let error = Error::internal("the container's monitor ended without a word")
-                    .hint("see `minirun ps -a`; `minirun repair` removes what is left");
-                self.end = Some(Err(error));
-            }
+            Event::Started { .. } => self.started()?,
+            Event::Taken if self.input == Input::Sent => self.input = Input::Open,
+            Event::Hello { .. } | Event::Taken => {}
+            Event::Failed(error) => return Ok(Some(Err(error))),
+            Event::Exited { exit, left } => return Ok(Some(Ok((exit, left)))),
         }
-        if self.end.is_some() && self.console.is_some() && self.terminal.is_none() {
-            self.console = None;
+        Ok(None)
+    }
+
+    fn started(&mut self) -> Result<()> {
+        if self.input == Input::BeforeStart {
+            self.input = Input::Open;
+        }
+        if self.front.tty && tty::is_terminal(&std::io::stdin()) {
+            self.raw = Some(RawMode::enter()?);
         }
         Ok(())
     }
 
     fn signal(&mut self, signals: &Signals) -> Result<()> {
         while let Some(signal) = signals.next()? {
-            match (&self.terminal, signal) {
-                (Some(terminal), libc::SIGWINCH) => {
-                    // a terminal that has just closed needs no size
-                    let _ = tty::size(&std::io::stdin()).and_then(|size| tty::set_size(terminal, size));
-                }
-                (None, libc::SIGWINCH) => {}
-                _ => drop(socket::send_json(&self.monitor.control, &Request::Signal(signal))),
+            let request = match (signal, self.front.tty) {
+                (libc::SIGWINCH, false) => continue,
+                (libc::SIGWINCH, true) => match tty::size(&std::io::stdin()) {
+                    Ok(size) => Request::Resize(size),
+                    Err(_) => continue,
+                },
+                _ => Request::Signal(signal),
+            };
+            let _ = socket::send_json(&self.monitor.control, &request); // gone: its last word is on the way
+        }
+        Ok(())
+    }
+
+    fn read_input(&mut self) -> Result<()> {
+        let mut message = vec![0; CHUNK + 1];
+        message[0] = Stream::Stdin as u8;
+        let length = event::read_some(&std::io::stdin(), &mut message[1..]).unwrap_or(0);
+        let sent = match length {
+            0 => socket::send_json(&self.monitor.control, &Request::EndOfInput),
+            length => socket::send(&self.monitor.control, &message[..=length], None),
+        };
+        self.input = if length > 0 && sent.is_ok() { Input::Sent } else { Input::Closed };
+        Ok(())
+    }
+
+    /// What the program says goes to our own streams. Where nobody reads them any more the program goes on, and we end
+    /// as whoever writes into such a pipe does.
+    fn write(&mut self, stream: Stream, bytes: &[u8], progress: &dyn Progress) -> Result<Option<End>> {
+        if self.front.collect && stream == Stream::Stdout {
+            self.output.extend_from_slice(bytes);
+            return Ok(None);
+        }
+        let written: SysResult<()> = match stream {
+            Stream::Stderr => event::write_all(&std::io::stderr(), bytes),
+            Stream::Stdin | Stream::Stdout => event::write_all(&std::io::stdout(), bytes),
+        };
+        match written {
+            Ok(()) => Ok(None),
+            Err(e) if e.errno == Errno::EPIPE => {
+                progress.warn("nobody reads the output any more; the container goes on, `minirun ps` shows it");
+                Ok(Some(Ok((Some(Exit::Signal(libc::SIGPIPE)), Vec::new()))))
             }
+            Err(e) => Err(Error::from(e).during("writing the container's output")),
         }
-        Ok(())
-    }
-
-    fn console(&mut self) -> Result<()> {
-        let Some(console) = self.console.take() else { return Ok(()) };
-        if let Some((_, Some(terminal))) = socket::receive(console)? {
-            self._raw = tty::is_terminal(&std::io::stdin()).then(RawMode::enter).transpose()?;
-            self.terminal = Some(terminal);
-        }
-        Ok(())
-    }
-
-    fn output(&mut self) -> Result<()> {
-        let Some(terminal) = &self.terminal else { return Ok(()) };
-        let mut buffer = [0; CHUNK];
-        match event::read_some(terminal, &mut buffer)? {
-            0 => {
-                self.terminal = None;
-                self._raw = None;
-            }
-            // a reader that has gone is no reason to stop the container
-            length => drop(event::write_all(&std::io::stdout(), &buffer[..length])),
-        }
-        Ok(())
-    }
-
-    fn input(&mut self) -> Result<()> {
-        let Some(terminal) = &self.terminal else { return Ok(()) };
-        let mut buffer = [0; CHUNK];
-        match event::read_some(&std::io::stdin(), &mut buffer)? {
-            0 => self.input_open = false,
-            length => drop(event::write_all(terminal, &buffer[..length])),
-        }
-        Ok(())
     }
 }

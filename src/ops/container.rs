@@ -1,16 +1,23 @@
-//! Containers that exist: `ps`, `rm`, `inspect`; finding and repairing them.
+//! Containers that exist: `ps`, `rm`; finding and repairing them.
 
+use super::{adopt, network};
 use crate::engine;
 use crate::error::{Error, Result};
-use crate::id::{ContainerId, Name};
+use crate::id::{ContainerId, HostPath, Name};
+use crate::net::publish::Published;
 use crate::plan::step::Undo;
-use crate::state::{Roots, Status, container, names};
+use crate::spec::JoinedNamespaces;
+use crate::spec::request::{NamespaceMode, NetworkNamespace, RunRequest};
+use crate::state::{Ended, Roots, Status, container, names};
 use crate::sys::event;
 use crate::sys::process::{self, Identity};
 use std::os::fd::AsFd as _;
 use std::time::Duration;
 
 pub(super) type Container = container::Container<Undo>;
+
+/// The exit code of a container whose end nobody saw.
+pub(super) const UNKNOWN_EXIT: u8 = 255;
 
 /// A line of `ps`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,27 +29,32 @@ pub struct ContainerRow {
     pub command: Vec<String>,
     /// Seconds since it was made.
     pub age: u64,
-    /// `Up 5 minutes`, `Exited (0) 2 hours ago`, `Broken: …`.
+    /// How it is, and since how many seconds, where that is known.
     pub status: String,
+    pub since: Option<u64>,
     pub running: bool,
-    /// `-p` as given, with commas between.
-    pub ports: String,
+    /// `0.0.0.0:8080->80/tcp`
+    pub ports: Vec<String>,
 }
 
-/// All containers, the newest first; a broken record is a row, not an error.
+/// All containers, the newest first; a broken record is a row, not an error. One that runs without a monitor gets one.
 pub fn list(roots: &Roots) -> Result<Vec<ContainerRow>> {
-    Ok(all(roots)?.iter().map(row).collect())
+    let ports = network::published(roots);
+    let mut all = all(roots)?;
+    for one in all.iter_mut().filter(|one| one.is_orphan()) {
+        // `ps` lists what it can; who names the container hears why
+        drop(adopt::adopt(roots, &one.id));
+        *one = container::load(roots, &one.id);
+    }
+    Ok(all.iter().map(|one| row(one, ports.get(&one.id))).collect())
 }
 
-fn row(container: &Container) -> ContainerRow {
+fn row(container: &Container, ports: Option<&Vec<Published>>) -> ContainerRow {
     let config = container.config.as_ref();
-    let status = match &container.status {
-        Status::Starting => "Starting".to_owned(),
-        Status::Running => "Up".to_owned(),
-        Status::Exited(Some(exit)) => format!("Exited ({})", exit.code()),
-        Status::Exited(None) => "Exited (unknown)".to_owned(),
-        Status::Dead => "Dead: minirun repair removes what is left".to_owned(),
-        Status::Broken(why) => format!("Broken: {why}"),
+    let moment = match container.status {
+        Status::Running => container.started.as_ref().map(|started| &started.at),
+        Status::Exited(_) => container.ended.as_ref().map(|ended| &ended.at),
+        Status::Created | Status::Starting | Status::Dead | Status::Broken(_) => None,
     };
     ContainerRow {
         id: container.id.clone(),
@@ -50,38 +62,67 @@ fn row(container: &Container) -> ContainerRow {
         image: config.map_or_else(String::new, |c| c.image.clone()),
         command: config.map_or_else(Vec::new, |c| c.args.clone()),
         age: config.map_or(0, |c| super::seconds_since(&c.created)),
-        status,
+        status: describe(&container.status),
+        since: moment.map(|moment| super::seconds_since(moment)),
         running: container.status == Status::Running,
-        ports: config.map_or_else(String::new, |c| c.publish.join(", ")),
+        ports: ports.into_iter().flatten().map(|port| format!("{}->{}", port.listen(), inner_port(port))).collect(),
     }
 }
 
-/// What docker's inspect shows, under docker's names.
-pub fn inspect(roots: &Roots, word: &str) -> Result<serde_json::Value> {
-    let container = match find(roots, word) {
-        Ok(container) => container,
-        Err(no_container) => return super::image::inspect(roots, word).map_err(|_| no_container),
+/// `80/tcp`
+pub(super) fn inner_port(port: &Published) -> String {
+    format!("{}/{}", port.to.port(), port.protocol)
+}
+
+/// How a container is, in a few words.
+pub(super) fn describe(status: &Status) -> String {
+    match status {
+        Status::Created => "Created".to_owned(),
+        Status::Starting => "Starting".to_owned(),
+        Status::Running => "Up".to_owned(),
+        Status::Exited(Some(exit)) => format!("Exited ({})", exit.code()),
+        Status::Exited(None) => "Exited (unknown)".to_owned(),
+        Status::Dead => "Dead: minirun repair removes what is left".to_owned(),
+        Status::Broken(why) => format!("Broken: {why}"),
+    }
+}
+
+/// The namespaces of other containers that a request names, by path, and whose these are.
+pub(super) fn joined(roots: &Roots, request: &RunRequest) -> Result<(JoinedNamespaces, Vec<(HostPath, Identity)>)> {
+    let mut owners = Vec::new();
+    let mut path = |name: Option<&str>, kind: &str| -> Result<Option<HostPath>> {
+        let Some(name) = name else { return Ok(None) };
+        let init = running(roots, name)?;
+        let path = HostPath::parse(&format!("/proc/{}/ns/{kind}", init.pid))?;
+        owners.push((path.clone(), init));
+        Ok(Some(path))
     };
-    let row = row(&container);
-    let init = container.life.as_ref().and_then(|life| life.init.as_ref());
-    let pid = init.filter(|_| row.running).map_or(0, |init| init.pid.0);
-    let exit = match container.status {
-        Status::Exited(Some(exit)) => exit.code(),
-        _ => 0,
+    let other = |mode: &'_ NamespaceMode| match mode {
+        NamespaceMode::Container(name) => Some(name.clone()),
+        NamespaceMode::Private | NamespaceMode::Host => None,
     };
-    let config = container.config.as_ref();
-    Ok(serde_json::json!({
-        "Id": container.id,
-        "Created": config.map(|c| &c.created),
-        "Path": row.command.first(),
-        "Args": row.command.get(1..),
-        "State": { "Status": row.status, "Running": row.running, "Pid": pid, "ExitCode": exit },
-        "Image": config.and_then(|c| c.image_id.as_ref()),
-        "Name": row.name,
-        "HostConfig": { "AutoRemove": config.is_some_and(|c| c.remove) },
-        "Config": { "Image": row.image },
-        "Spec": config.map(|c| &c.spec),
-    }))
+    let net = match request.network.namespace() {
+        NetworkNamespace::Container(name) => Some(name),
+        NetworkNamespace::Own | NetworkNamespace::Host => None,
+    };
+    let modes = &request.namespaces;
+    let joined = JoinedNamespaces {
+        pid: path(other(&modes.pid).as_deref(), "pid")?,
+        ipc: path(other(&modes.ipc).as_deref(), "ipc")?,
+        uts: path(other(&modes.uts).as_deref(), "uts")?,
+        net: path(net, "net")?,
+    };
+    Ok((joined, owners))
+}
+
+/// Init of a container that runs.
+pub(super) fn running(roots: &Roots, word: &str) -> Result<Identity> {
+    let found = find(roots, word)?;
+    match (&found.status, found.life.and_then(|life| life.init)) {
+        (Status::Running, Some(init)) => Ok(init),
+        (status, _) => Err(Error::user(format!("container {word} is not running"))
+            .hint(format!("it is {}; `minirun start {word}` starts it", describe(status).to_lowercase()))),
+    }
 }
 
 /// All containers, the newest first.
@@ -95,8 +136,23 @@ fn created(container: &Container) -> &str {
     container.config.as_ref().map_or("", |config| &config.created)
 }
 
-/// The container that a word means: an exact name first, then an id or a prefix that only one has.
+/// The container that a word means: an exact name first, then an id or a prefix that only one has. One that runs
+/// without a monitor gets one, and what a killed process left of it is taken back.
 pub(super) fn find(roots: &Roots, word: &str) -> Result<Container> {
+    let found = look_up(roots, word)?;
+    if found.is_orphan() {
+        adopt::adopt(roots, &found.id)?;
+        return Ok(container::load(roots, &found.id));
+    }
+    let gone = || Error::user(format!("no container {word}")).hint("`minirun ps -a` lists them all");
+    if repair_one(roots, &found)? {
+        let found: Container = container::load(roots, &found.id);
+        return if found.config.is_some() { Ok(found) } else { Err(gone()) };
+    }
+    Ok(found)
+}
+
+fn look_up(roots: &Roots, word: &str) -> Result<Container> {
     if let Some(id) = Name::parse(word).ok().and_then(|name| names::holder(roots, &name).transpose()).transpose()? {
         return Ok(container::load(roots, &id));
     }
@@ -123,7 +179,7 @@ pub enum Force {
 
 /// Removes a container and all it left. One that runs is killed with force, and refused without.
 pub fn remove(roots: &Roots, word: &str, force: Force) -> Result<()> {
-    let container = find(roots, word)?;
+    let container = look_up(roots, word)?;
     let busy = matches!(container.status, Status::Running | Status::Starting);
     if busy && force == Force::No {
         return Err(Error::user(format!("container {word} is running")).hint(format!("minirun rm -f {word}")));
@@ -136,21 +192,24 @@ pub fn remove(roots: &Roots, word: &str, force: Force) -> Result<()> {
 
 /// Kills a container's init, and gives its monitor time to clean up; one that does not is killed too.
 fn end_now(init: Option<&Identity>, monitor: &Identity) -> Result<()> {
-    for (identity, kill) in [(init, true), (Some(monitor), init.is_none())] {
-        // gone already is what is wanted
-        let Some(Ok(pidfd)) = identity.map(Identity::open) else { continue };
-        if kill {
-            process::send_signal(&pidfd, libc::SIGKILL).or_else(ignore_gone)?;
-        }
-        if !event::ended_within(pidfd.as_fd(), MONITOR_PATIENCE)? {
-            process::send_signal(&pidfd, libc::SIGKILL).or_else(ignore_gone)?;
-            event::ended_within(pidfd.as_fd(), MONITOR_PATIENCE)?;
-        }
+    if let Some(Ok(pidfd)) = init.map(Identity::open) {
+        process::send_signal(&pidfd, libc::SIGKILL).or_else(ignore_gone)?;
+        event::ended_within(pidfd.as_fd(), MONITOR_PATIENCE)?;
+    }
+    await_monitor(monitor, init.is_none())
+}
+
+/// Waits for a monitor to end; one that takes too long, or that has nobody to wait for, is killed.
+pub(super) fn await_monitor(monitor: &Identity, at_once: bool) -> Result<()> {
+    let Ok(pidfd) = monitor.open() else { return Ok(()) }; // gone already is what is wanted
+    if at_once || !event::ended_within(pidfd.as_fd(), MONITOR_PATIENCE)? {
+        process::send_signal(&pidfd, libc::SIGKILL).or_else(ignore_gone)?;
+        event::ended_within(pidfd.as_fd(), MONITOR_PATIENCE)?;
     }
     Ok(())
 }
 
-fn ignore_gone(e: crate::error::SysError) -> Result<(), crate::error::SysError> {
+pub(super) fn ignore_gone(e: crate::error::SysError) -> Result<(), crate::error::SysError> {
     if e.errno == crate::error::Errno::ESRCH { Ok(()) } else { Err(e) }
 }
 
@@ -180,22 +239,34 @@ pub(super) fn repair_one(roots: &Roots, container: &Container) -> Result<bool> {
         Status::Dead => {
             let had_run = container.life.as_ref().is_none_or(|life| life.init.is_some());
             match &container.config {
-                Some(config) if had_run && !config.remove => {
+                Some(config) if (had_run || container.started.is_some()) && !config.remove => {
                     undo(container)?;
-                    container::end(roots, &container.id, None, &super::now())?;
+                    end_unseen(roots, container)?;
                 }
                 _ => clear(roots, container)?,
             }
             Ok(true)
         }
-        // its end is written down, and its monitor died before it had cleaned up
+        // its end is written down or lies in another boot, and its monitor died before it had cleaned up
         Status::Exited(_) if container.life.is_some() && monitor_is_dead => {
             undo(container)?;
-            crate::sys::fs::remove_tree(roots.life(&container.id).as_path())?;
+            match (&container.config, &container.ended) {
+                (Some(config), _) if config.remove => clear(roots, container)?,
+                (_, None) => end_unseen(roots, container)?,
+                (_, Some(_)) => container::forget_life(roots, &container.id)?,
+            }
             Ok(true)
         }
-        Status::Exited(_) | Status::Running | Status::Starting | Status::Broken(_) => Ok(false),
+        Status::Created | Status::Exited(_) | Status::Running | Status::Starting | Status::Broken(_) => Ok(false),
     }
+}
+
+/// Writes down that it ended and nobody saw how.
+fn end_unseen(roots: &Roots, container: &Container) -> Result<()> {
+    let (version, at) = (container::VERSION, super::now());
+    let ended = Ended { version, exit: None, at, oom_killed: false, error: None };
+    container::end(roots, &container.id, &ended)?;
+    container::forget_life(roots, &container.id)
 }
 
 /// Makes sure that a name can be taken, as far as a killed process has it.

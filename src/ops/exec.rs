@@ -1,21 +1,21 @@
 //! `exec`: one more process in a container that runs, through a monitor of its own.
 
+use super::attach::{self, Front};
 use super::run::size_of_terminal;
-use super::{Progress, attach, container};
+use super::{Progress, container};
 use crate::error::{Error, Result};
 use crate::facts;
-use crate::monitor::protocol::{Order, Task};
-use crate::monitor::spawn::Inherited;
+use crate::monitor::protocol::{Attach, Task};
 use crate::mount::probe;
 use crate::plan;
 use crate::spec::exec::{self, ExecRequest};
 use crate::state::{Roots, Status};
 use crate::sys::fs::Root;
-use crate::sys::{host, socket};
+use crate::sys::host;
 use oci_spec::runtime::Spec;
 use std::path::PathBuf;
 
-/// Runs a command in a container to its end; gives its exit code.
+/// Runs a command in a container to its end, or with `detach` until it has started; gives its exit code.
 pub fn exec(roots: &Roots, request: &ExecRequest, progress: &dyn Progress) -> Result<u8> {
     if host::uid() != 0 {
         return Err(Error::user("entering a container needs root").hint("sudo minirun exec …"));
@@ -37,21 +37,14 @@ pub fn exec(roots: &Roots, request: &ExecRequest, progress: &dyn Progress) -> Re
     let facts = facts::for_exec(&facts::cgroup_path(roots, &found.id))?;
     let console = request.tty.then(size_of_terminal);
     let planned = plan::build_exec(&spec, &process, &init, &security, console, &facts)?;
-    let pair = request.tty.then(socket::pair).transpose()?;
-    let (ours, theirs) = pair.map_or((None, None), |(ours, theirs)| (Some(ours), Some(theirs)));
-    let order = Order {
-        roots: roots.clone(),
-        task: Task::Exec(found.id.clone()),
-        plan: planned.plan,
-        undo: Vec::new(),
-        trace: false,
-        input: request.interactive,
-        control: -1,
-        console: None,
-        output: None,
-        locks: Vec::new(),
-    };
-    let inherited = Inherited { console: theirs, ..Inherited::default() };
-    let monitor = super::spawn_monitor(roots, order, &inherited, &facts.cgroup)?;
-    Ok(attach::attach(&monitor, ours.as_ref(), progress)?.exit.code())
+    let front = Front { tty: request.tty, input: request.interactive, collect: false };
+    let (tty, interactive, uid) = (request.tty, request.interactive, process.user().uid());
+    let task = Task::Exec { plan: planned.plan, tty, interactive, uid };
+    let attach = if request.detach { Attach::default() } else { front.attach() };
+    let monitor = super::spawn_monitor(roots, super::order(roots, task, attach, false), &[], &facts.cgroup)?;
+    if request.detach {
+        return attach::await_start(&monitor, progress).map(|()| 0);
+    }
+    let exit = attach::attach(&monitor, front, progress)?.exit;
+    Ok(exit.map_or(container::UNKNOWN_EXIT, |exit| exit.code()))
 }

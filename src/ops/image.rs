@@ -11,7 +11,7 @@ use crate::spec::mount::{BindMount, MountRequest, Propagation, Submounts};
 use crate::spec::request::{Pull, RunRequest, Source};
 use crate::state::Roots;
 use crate::sys::fs::{self, Root};
-use crate::sys::{event, host};
+use crate::sys::host;
 use oci_spec::image::ImageConfiguration;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -295,11 +295,10 @@ fn kernel_of(roots: &Roots, image: &str, tool: &HostPath, progress: &dyn Progres
     request.mounts = vec![MountRequest::Bind(tool_mount(tool, PLACE)?)];
     let root = find(roots, &request, progress)?.root;
     let release = root.as_ref().map(|root| probe::text(root, "/etc/os-release")).transpose()?.flatten();
-    let (reader, writer) = event::pipe()?;
-    let outcome = run::run_with_output(roots, &request, Some(writer), progress)?;
-    let output = event::read_to_string(reader)?;
+    let outcome = run::run_collecting(roots, &request, progress)?;
+    let output = String::from_utf8_lossy(&outcome.output).into_owned();
     let mut lines = output.lines().map(str::to_owned);
-    match (outcome.exit.code(), lines.next(), lines.next(), lines.next()) {
+    match (outcome.exit.map_or(container::UNKNOWN_EXIT, |exit| exit.code()), lines.next(), lines.next(), lines.next()) {
         (0, Some(release_), Some(version), Some(boot_id)) => Ok(KernelRow {
             place: image.to_owned(),
             release: release_,

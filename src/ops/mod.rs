@@ -1,10 +1,14 @@
 //! What each command does, as a function that takes a request and gives a result. Nothing here prints, reads the
 //! command line or the environment.
 
+mod adopt;
 mod attach;
 pub mod container;
 mod exec;
 pub mod image;
+pub mod inspect;
+pub mod life;
+pub mod logs;
 mod names;
 mod network;
 pub mod run;
@@ -15,8 +19,8 @@ use crate::engine;
 use crate::error::{Error, Kind, Result};
 use crate::facts;
 use crate::id::HostPath;
-use crate::monitor::protocol::Order;
-use crate::monitor::spawn::{self, Inherited, Monitor};
+use crate::monitor::protocol::{Attach, Order, Task};
+use crate::monitor::spawn::{self, Monitor};
 use crate::plan::step::Step;
 use crate::security;
 use crate::spec::SeccompChoice;
@@ -24,6 +28,7 @@ use crate::spec::request::RunRequest;
 use crate::state::Roots;
 use crate::state::roots::{DEFAULT_CONFIG, DEFAULT_ROOT, DEFAULT_STATE};
 use crate::sys::{fs, host, tty};
+use std::os::fd::OwnedFd;
 
 /// Where everything is, by flag or environment, else the system's.
 pub fn roots(
@@ -47,6 +52,19 @@ pub trait Progress: Sync {
     fn warn(&self, message: &str);
     /// One step of a traced run: returns when it may be done.
     fn trace(&self, line: &str, why: &str) -> Result<()>;
+}
+
+/// Nobody listens.
+struct Silent;
+
+impl Progress for Silent {
+    fn begin(&self, _task: &str, _total: Option<u64>) {}
+    fn advance(&self, _task: &str, _bytes: u64) {}
+    fn end(&self, _task: &str) {}
+    fn warn(&self, _message: &str) {}
+    fn trace(&self, _line: &str, _why: &str) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// Columns of the terminal on stdout; `None` where it is none.
@@ -79,18 +97,23 @@ fn refuse_without_root(request: &RunRequest) -> Result<()> {
     if host::uid() == 0 { Ok(()) } else { Err(Error::user(what).hint("sudo minirun run …")) }
 }
 
-/// Starts a monitor in the monitors' own cgroup.
+/// An order for a monitor; which descriptors it inherits is known when it is spawned.
+fn order(roots: &Roots, task: Task, attach: Attach, trace: bool) -> Order {
+    Order { roots: roots.clone(), task, trace, attach, control: -1, locks: Vec::new() }
+}
+
+/// Starts a monitor in the monitors' own cgroup; `locks` go with it.
 fn spawn_monitor(
     roots: &Roots,
     order: Order,
-    inherited: &Inherited,
+    locks: &[OwnedFd],
     cgroups: &cgroup::facts::Hierarchies,
 ) -> Result<Monitor> {
     let place = cgroup::plan::join_monitors(cgroups, &facts::cgroup_parent(roots))?;
     let steps = |steps: Vec<_>| steps.into_iter().map(Step::Cgroup).collect::<Vec<_>>();
     engine::run(&steps(place.prepare))?;
     let into = place.into.map(|dir| fs::open_read(dir.as_path())).transpose()?;
-    spawn::spawn(order, inherited, into.as_ref(), &steps(place.inside))
+    spawn::spawn(order, locks, into.as_ref(), &steps(place.inside))
 }
 
 /// The filter of a request, read where it is a file.

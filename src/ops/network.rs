@@ -1,23 +1,24 @@
 //! A container's network, from the words of the command line to what it is lent and the steps that make it.
 
-use super::Progress;
+use super::{Progress, container};
 use crate::engine;
 use crate::error::{Error, Result};
 use crate::id::{ContainerId, HostPath, Name};
 use crate::net::files::{AddHost, Dns, Hosts};
-use crate::net::network::{Attachment, Holder, Lease, Network};
+use crate::net::network::{Attachment, Holder, Lease, Loan, Network};
 use crate::net::plan::{DEFAULT_NETWORK, Mode, NetPlan, NetRequest};
 use crate::net::publish::{Publish, Published};
 use crate::net::record::{self, Networks};
 use crate::net::{files, lease, names, plan, probe, remove};
 use crate::plan::step::Undo;
-use crate::spec::request::{NetworkWords, RunRequest};
+use crate::spec::request::{NetworkNamespace, NetworkWords, RunRequest};
 use crate::spec::sysctl;
-use crate::state::{Roots, Status, container};
+use crate::state::{Roots, Status, container as records};
 use crate::sys::fs;
 use crate::sys::process::{Identity, Pid};
 use oci_spec::image::ImageConfiguration;
 use oci_spec::runtime::Spec;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -50,7 +51,7 @@ pub(super) fn lend(
     spec: &mut Spec,
     how: Use,
 ) -> Result<Lent> {
-    let request = request(words, image, spec)?;
+    let request = request(roots, words, image, spec)?;
     let me = Identity::of_self()?;
     let holder = Holder { container: id.clone(), pid: me.pid.0, start_time: me.start_time, boot_id: me.boot_id };
     let alive = |holder: &Holder| is_alive(roots, holder);
@@ -87,7 +88,7 @@ fn refuse_taken_ports(roots: &Roots, id: &ContainerId, ports: &[Published]) -> R
     let others = all.iter().flat_map(|network| &network.loans).filter(|loan| loan.holder.container != *id);
     for loan in others.filter(|loan| is_alive(roots, &loan.holder)) {
         if let Some(port) = ports.iter().find(|port| loan.published.iter().any(|taken| taken.clashes(port))) {
-            let holder = container::load::<Undo>(roots, &loan.holder.container).config;
+            let holder = records::load::<Undo>(roots, &loan.holder.container).config;
             let name =
                 holder.map_or_else(|| loan.holder.container.short().to_owned(), |config| config.name.to_string());
             return Err(Error::user(format!("cannot publish port {port}: container {name} has it"))
@@ -97,7 +98,12 @@ fn refuse_taken_ports(roots: &Roots, id: &ContainerId, ports: &[Published]) -> R
     Ok(())
 }
 
-fn request(words: &NetworkWords, image: Option<&ImageConfiguration>, spec: &mut Spec) -> Result<NetRequest> {
+fn request(
+    roots: &Roots,
+    words: &NetworkWords,
+    image: Option<&ImageConfiguration>,
+    spec: &mut Spec,
+) -> Result<NetRequest> {
     let mut publish = Vec::new();
     for word in &words.publish {
         publish.extend(Publish::parse(word)?);
@@ -107,7 +113,7 @@ fn request(words: &NetworkWords, image: Option<&ImageConfiguration>, spec: &mut 
             publish.extend(Publish::parse(&port)?);
         }
     }
-    let mode = mode(words)?;
+    let mode = mode(roots, words)?;
     let own = !matches!(mode, Mode::Host);
     let sysctls = if own { sysctl::take_net(spec) } else { Vec::new() };
     Ok(NetRequest { mode, publish: probe::choose_ports(&publish)?, sysctls })
@@ -123,13 +129,13 @@ fn exposed(words: &NetworkWords, image: Option<&ImageConfiguration>) -> Vec<Stri
     all
 }
 
-fn mode(words: &NetworkWords) -> Result<Mode> {
+fn mode(roots: &Roots, words: &NetworkWords) -> Result<Mode> {
     let name = match words.mode.as_deref() {
         Some("none") => return Ok(Mode::None),
         Some("host") => return Ok(Mode::Host),
         Some(other) if other.starts_with("container:") => {
-            return Err(Error::user(format!("--network {other} is not supported yet"))
-                .hint("`minirun exec` runs a second program in the first container's network"));
+            let other = container::find(roots, &other["container:".len()..])?;
+            return Ok(Mode::Container(other.id));
         }
         None | Some("default") => Name::parse(DEFAULT_NETWORK)?,
         Some(name) => Name::parse(name)?,
@@ -146,20 +152,27 @@ fn mode(words: &NetworkWords) -> Result<Mode> {
 fn is_alive(roots: &Roots, holder: &Holder) -> bool {
     let process = Identity { pid: Pid(holder.pid), start_time: holder.start_time, boot_id: holder.boot_id.clone() };
     let running = || {
-        let container = container::load::<Undo>(roots, &holder.container);
+        let container = records::load::<Undo>(roots, &holder.container);
         matches!(container.status, Status::Running | Status::Starting)
     };
     process.is_alive() || running()
 }
 
 /// /etc/hosts, /etc/hostname and /etc/resolv.conf of a container, by their place on the host.
+/// Who shares another container's network shares what that says of names.
 pub(super) fn files(
+    roots: &Roots,
     life: &HostPath,
     request: &RunRequest,
     lent: &Lent,
     hostname: &str,
 ) -> Result<Vec<(HostPath, String)>> {
     let words = &request.network;
+    if let NetworkNamespace::Container(name) = words.namespace() {
+        let of = roots.life(&container::find(roots, name)?.id);
+        let copy = |name: &str| Ok((life.child(name), fs::read_text(of.child(name).as_path())?));
+        return ["hosts", "hostname", "resolv.conf"].into_iter().map(copy).collect();
+    }
     let servers = words.dns.iter().map(|server| {
         let wrong = |_| Error::user(format!("invalid resolver {server:?}")).hint("--dns takes an address like 9.9.9.9");
         server.parse::<IpAddr>().map_err(wrong)
@@ -185,6 +198,23 @@ pub(super) fn files(
         (life.child("hostname"), files::hostname(hostname)),
         (life.child("resolv.conf"), files::resolv_conf(&host, resolved.as_deref(), &dns)),
     ])
+}
+
+/// The ports that each container has published; nothing where the networks' records cannot be read.
+pub(super) fn published(roots: &Roots) -> BTreeMap<ContainerId, Vec<Published>> {
+    let (all, _) = record::all(&roots.state).unwrap_or_default();
+    let loans = all.into_iter().flat_map(|network| network.loans);
+    loans.filter(|loan| !loan.published.is_empty()).map(|loan| (loan.holder.container, loan.published)).collect()
+}
+
+/// What a container was lent by each network: the network, and the loan.
+pub(super) fn loans(roots: &Roots, id: &ContainerId) -> Vec<(Network, Loan)> {
+    let (all, _) = record::all(&roots.state).unwrap_or_default();
+    let of = |network: Network| {
+        let loan = network.loans.iter().find(|loan| loan.holder.container == *id).cloned();
+        loan.map(|loan| (network, loan))
+    };
+    all.into_iter().filter_map(of).collect()
 }
 
 /// Gives back what a container was lent that will never be.

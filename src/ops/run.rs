@@ -1,26 +1,26 @@
-//! `run`: from a request to a container that has ended. Looks (facts), plans, hands the plan to a monitor, and stays
-//! in front of it. All deeds are the monitor's.
+//! From a request to a container: looks (facts), plans, and hands the plan to a monitor. All deeds are the monitor's.
+//! `run` does it at once, `create` and `start` in two steps.
 
-use super::attach::{self, Outcome};
+use super::attach::{self, Front, Outcome};
 pub use super::exec::exec;
 use super::image::{self, Found};
 use super::network::{self, Lent};
 use super::{Progress, container as containers, names};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::facts;
 use crate::id::{ContainerId, Name};
-use crate::monitor::protocol::{Order, Task};
-use crate::monitor::spawn::{Inherited, Monitor};
-use crate::mount::plan::{Kind, RootSource};
+use crate::monitor::protocol::{Attach, Birth as Order, Record, Task};
+use crate::monitor::spawn::Monitor;
+use crate::mount::plan::{Kind as FileKind, RootSource};
 use crate::plan::{self, Birth, Planned};
 use crate::security;
-use crate::spec::request::{Explain, RunRequest, Source};
+use crate::spec::request::{Explain, Pull, RunRequest, Source};
 use crate::spec::{self, SpecFacts};
-use crate::state::{Config, Roots, container};
+use crate::state::{Config, Life, LogLimits, Roots, Status, container};
+use crate::sys::process::Identity;
 use crate::sys::tty::Size;
-use crate::sys::{host, socket, tty};
+use crate::sys::{host, tty};
 use oci_spec::runtime::Spec;
-use std::os::fd::OwnedFd;
 use std::path::Path;
 
 /// A container as it is to be: everything that was looked up and decided, and nothing done yet.
@@ -34,6 +34,17 @@ struct Design {
     cgroups: crate::cgroup::facts::Hierarchies,
 }
 
+/// What a design is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// To be shown: nothing is fetched, made or taken.
+    Explain,
+    /// To be kept: the image is fetched, and no address taken.
+    Create,
+    /// To be started now.
+    Start,
+}
+
 /// How a run ended for the one who called.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ran {
@@ -43,62 +54,164 @@ pub enum Ran {
     Detached(ContainerId),
 }
 
-/// Runs a container to its end.
+/// Runs a container: to its end, or with `detach` until it has started.
 pub fn run(roots: &Roots, request: &RunRequest, progress: &dyn Progress) -> Result<Ran> {
-    let Outcome { exit, left } = run_with_output(roots, request, None, progress)?;
+    let Outcome { exit, left, .. } = match with_output(roots, request, false, progress)? {
+        Ok(outcome) => outcome,
+        Err(id) => return Ok(Ran::Detached(id)),
+    };
     for error in left {
         progress.warn(&format!("not cleaned up: {error}"));
     }
-    Ok(Ran::Exited(exit.code()))
+    Ok(Ran::Exited(exit.map_or(containers::UNKNOWN_EXIT, |exit| exit.code())))
 }
 
-/// The same, with the program's standard output somewhere else than ours.
-pub(super) fn run_with_output(
+/// Runs a container to its end and gives what its program wrote on its standard output.
+pub(super) fn run_collecting(roots: &Roots, request: &RunRequest, progress: &dyn Progress) -> Result<Outcome> {
+    with_output(roots, request, true, progress)?.map_err(|_| Error::internal("a detached container has no output"))
+}
+
+/// The outcome, or the id of a container that was left to itself.
+fn with_output(
     roots: &Roots,
     request: &RunRequest,
-    output: Option<OwnedFd>,
+    collect: bool,
     progress: &dyn Progress,
-) -> Result<Outcome> {
+) -> Result<Result<Outcome, ContainerId>> {
+    check(roots, request)?;
+    let id = new_id()?;
+    write_cidfile(request, &id)?;
+    let front = Front { tty: request.tty, input: request.interactive, collect };
+    let wants = if request.detach { Attach::default() } else { front.attach() };
+    let launched = launch(roots, request, &id, wants, progress).and_then(|monitor| match request.detach {
+        true => attach::await_start(&monitor, progress).map(|()| Err(id.clone())),
+        false => attach::attach(&monitor, front, progress).map(Ok),
+    });
+    launched.inspect_err(|_| forget_cidfile(request))
+}
+
+/// Makes a container that can be started.
+pub fn create(roots: &Roots, request: &RunRequest, progress: &dyn Progress) -> Result<ContainerId> {
+    check(roots, request)?;
+    let id = new_id()?;
+    write_cidfile(request, &id)?;
+    let created = design(roots, id.clone(), request, Purpose::Create, progress).and_then(|design| {
+        let name = name_for(roots, request)?;
+        let config = config(request, name, &design)?;
+        let monitor = Identity::of_self()?;
+        let life = Life::<plan::step::Undo> {
+            version: container::VERSION,
+            id: id.clone(),
+            monitor,
+            init: None,
+            undo: Vec::new(),
+            oom_counter: None,
+        };
+        // whoever finds it before it has its name finds us at work on it, or dead
+        container::begin(roots, &config, &life)?;
+        if let Err(error) = crate::state::names::claim(roots, &config.name, &id) {
+            container::forget(roots, &id)?.remove()?;
+            return Err(error);
+        }
+        container::forget_life(roots, &id)
+    });
+    created.inspect_err(|_| forget_cidfile(request))?;
+    Ok(id)
+}
+
+/// Starts a container that was created or has ended.
+pub fn start(roots: &Roots, word: &str, progress: &dyn Progress) -> Result<()> {
+    let found = containers::find(roots, word)?;
+    match (&found.status, &found.config) {
+        (Status::Running | Status::Starting, _) => Ok(()),
+        (Status::Created | Status::Exited(_), Some(config)) => restart(roots, config, progress),
+        (status, _) => {
+            Err(Error::user(format!("container {word} cannot be started: {}", containers::describe(status)))
+                .hint(format!("minirun rm {word}")))
+        }
+    }
+}
+
+fn restart(roots: &Roots, config: &Config, progress: &dyn Progress) -> Result<()> {
+    let broken = |e| Error::host(format!("the record of container {} is broken: {e}", config.name));
+    let mut request: RunRequest = serde_json::from_value(config.request.clone()).map_err(broken)?;
+    request.pull = Pull::Never;
+    if let Some(id) = &config.image_id {
+        request.source = Source::Image(id.to_string()); // its name may be another image's by now
+    }
+    let design = design(roots, config.id.clone(), &request, Purpose::Start, progress);
+    let launched = design.and_then(|design| {
+        warn(&design, progress);
+        let config = Config {
+            spec: value(&design.spec)?,
+            security: value(&design.security)?,
+            uid: uid(&design.spec),
+            ..config.clone()
+        };
+        hand_over(roots, &request, config, design, Record::Kept, Attach::default())
+    });
+    let monitor = launched.inspect_err(|_| network::give_back(roots, &config.id, progress))?;
+    attach::await_start(&monitor, progress)
+}
+
+/// What can be refused before anything is looked up.
+fn check(roots: &Roots, request: &RunRequest) -> Result<()> {
     super::refuse_without_root(request)?;
-    refuse_impossible(request)?;
+    if request.tty && request.interactive && !request.detach && !tty::is_terminal(&std::io::stdin()) {
+        return Err(Error::user("cannot attach a terminal: standard input is not one")
+            .hint("leave out -t, as in `printf 'date\\n' | minirun run -i IMAGE sh`"));
+    }
     roots.make()?;
     if let Some(name) = &request.name {
         containers::free_name(roots, name)?;
     }
-    let id = new_id()?;
-    let launched = launch(roots, request, &id, output, progress);
-    // from the launch on all of it is the monitor's; before, only addresses were taken
-    let (monitor, console) = launched.inspect_err(|_| network::give_back(roots, &id, progress))?;
-    if let Some(file) = &request.cidfile {
-        crate::sys::fs::create_new(file.as_path(), id.as_str().as_bytes())?;
-    }
-    attach::attach(&monitor, console.as_ref(), progress)
+    Ok(())
 }
 
-/// Designs the container and hands it to a monitor; gives that and where the terminal comes from.
+fn write_cidfile(request: &RunRequest, id: &ContainerId) -> Result<()> {
+    let Some(file) = &request.cidfile else { return Ok(()) };
+    crate::sys::fs::create_new(file.as_path(), id.as_str().as_bytes()).map_err(|e| {
+        let there = e.errno == crate::error::Errno::EEXIST;
+        let error = Error::from(e).during(format!("--cidfile {file}")).kind(Kind::User);
+        error.hint(if there { "remove it, or name another file" } else { "name a file in a directory that is there" })
+    })
+}
+
+/// A container that never was has no id.
+fn forget_cidfile(request: &RunRequest) {
+    if let Some(file) = &request.cidfile {
+        let _ = crate::sys::fs::unlink(file.as_path());
+    }
+}
+
+/// Designs the container and hands it to a monitor.
 fn launch(
     roots: &Roots,
     request: &RunRequest,
     id: &ContainerId,
-    output: Option<OwnedFd>,
+    attach: Attach,
     progress: &dyn Progress,
-) -> Result<(Monitor, Option<OwnedFd>)> {
-    let design = design(roots, id.clone(), request, network::Use::Lend, progress)?;
-    for warning in &design.planned.warnings {
-        progress.warn(warning);
-    }
-    let name = match &request.name {
-        Some(name) => name.clone(),
-        None => names::free(roots)?,
-    };
-    let console = request.tty.then(socket::pair).transpose()?;
-    let (ours, theirs) = console.map_or((None, None), |(ours, theirs)| (Some(ours), Some(theirs)));
-    Ok((start(roots, request, name, design, theirs, output)?, ours))
+) -> Result<Monitor> {
+    let launched = design(roots, id.clone(), request, Purpose::Start, progress).and_then(|design| {
+        warn(&design, progress);
+        let config = config(request, name_for(roots, request)?, &design)?;
+        hand_over(roots, request, config, design, Record::New, attach)
+    });
+    // from the launch on all of it is the monitor's; before, only addresses were taken
+    launched.inspect_err(|_| network::give_back(roots, id, progress))
+}
+
+fn warn(design: &Design, progress: &dyn Progress) {
+    design.planned.warnings.iter().for_each(|warning| progress.warn(warning));
+}
+
+fn name_for(roots: &Roots, request: &RunRequest) -> Result<Name> {
+    request.name.clone().map_or_else(|| names::free(roots), Ok)
 }
 
 /// The plan of a run in the asked form; nothing is done, and nothing is left.
 pub fn explain(roots: &Roots, request: &RunRequest, form: Explain, progress: &dyn Progress) -> Result<String> {
-    let design = design(roots, new_id()?, request, network::Use::Peek, progress)?;
+    let design = design(roots, new_id()?, request, Purpose::Explain, progress)?;
     let rootfs = roots.life(&design.id).child("rootfs");
     Ok(match form {
         Explain::Text => crate::explain::text(&design.planned.plan, rootfs.as_str()),
@@ -111,20 +224,22 @@ fn design(
     roots: &Roots,
     id: ContainerId,
     request: &RunRequest,
-    network: network::Use,
+    purpose: Purpose,
     progress: &dyn Progress,
 ) -> Result<Design> {
-    let found = match network {
-        network::Use::Lend => image::find(roots, request, progress)?,
-        network::Use::Peek => image::look(roots, request)?,
+    let found = match purpose {
+        Purpose::Create | Purpose::Start => image::find(roots, request, progress)?,
+        Purpose::Explain => image::look(roots, request)?,
     };
-    let spec_facts = facts::for_spec(roots, &id, request, found.root.as_ref())?;
+    let how = if purpose == Purpose::Start { network::Use::Lend } else { network::Use::Peek };
+    let (joined, owners) = containers::joined(roots, request)?;
+    let spec_facts = facts::for_spec(roots, &id, request, found.root.as_ref(), joined)?;
     let mut spec = spec::build(request, found.config.as_ref(), &spec_facts)?;
-    let lent = network::lend(roots, &id, &request.network, found.config.as_ref(), &mut spec, network)?;
-    let mut facts = facts::for_plan(&spec, found.root.as_ref(), &spec_facts.cgroup_path)?;
+    let lent = network::lend(roots, &id, &request.network, found.config.as_ref(), &mut spec, how)?;
+    let mut facts = facts::for_plan(&spec, found.root.as_ref(), &spec_facts.cgroup_path, owners)?;
     let birth = birth(roots, &id, request, &found, &lent, &spec_facts)?;
     // written by the plan's first steps, so not there yet
-    let written = birth.files.iter().map(|(path, _)| (path.to_string(), Kind::File));
+    let written = birth.files.iter().map(|(path, _)| (path.to_string(), FileKind::File));
     facts.mount.sources.extend(written);
     let mut planned = plan::build(&spec, &birth, &facts)?;
     let security = birth.security;
@@ -153,8 +268,11 @@ fn birth(
                 // a crash of the host loses what goes at the container's end anyway
                 volatile: request.remove,
             };
-            // the mode of `upper` is that of the container's root
-            (root, vec![(upper, mode_of_root(found)), (work, 0o700)])
+            // one that was started before has them, and `upper` the mode that it gave its root
+            match crate::sys::fs::exists(upper.as_path()) {
+                true => (root, Vec::new()),
+                false => (root, vec![(upper, mode_of_root(found)), (work, 0o700)]),
+            }
         }
     };
     let hostname = spec::process::hostname(request, facts)?;
@@ -162,7 +280,7 @@ fn birth(
         root,
         security: super::seccomp(&spec::security::seccomp(request))?,
         directories,
-        files: network::files(&life, request, lent, &hostname)?,
+        files: network::files(roots, &life, request, lent, &hostname)?,
         network: lent.plan.clone(),
         console: request.tty.then(size_of_terminal),
         state_dir: life,
@@ -181,45 +299,55 @@ pub(super) fn size_of_terminal() -> Size {
     tty::size(&std::io::stdin()).ok().filter(|size| size.rows > 0 && size.columns > 0).unwrap_or(usual)
 }
 
-/// Hands everything to a monitor.
-fn start(
-    roots: &Roots,
-    request: &RunRequest,
-    name: Name,
-    design: Design,
-    console: Option<OwnedFd>,
-    output: Option<OwnedFd>,
-) -> Result<Monitor> {
+/// The container's record.
+fn config(request: &RunRequest, name: Name, design: &Design) -> Result<Config> {
     let process = design.spec.process().as_ref();
-    let config = Config {
+    Ok(Config {
         version: container::VERSION,
-        id: design.id,
+        id: design.id.clone(),
         name,
         image: request.source.as_str().to_owned(),
-        image_id: design.found.id,
+        image_id: design.found.id.clone(),
         args: process.and_then(|p| p.args().clone()).unwrap_or_default(),
         created: super::now(),
         remove: request.remove,
-        publish: request.network.publish.clone(),
+        tty: request.tty,
+        interactive: request.interactive,
+        stop_signal: stop_signal(request, design.found.config.as_ref()),
+        log: LogLimits::default(),
+        uid: uid(&design.spec),
+        request: value(request)?,
         spec: value(&design.spec)?,
         security: value(&design.security)?,
-    };
+    })
+}
+
+/// The request's, else the image's, else SIGTERM.
+fn stop_signal(request: &RunRequest, image: Option<&oci_spec::image::ImageConfiguration>) -> i32 {
+    let of_image = image.and_then(|image| image.config().as_ref()).and_then(|config| config.stop_signal().clone());
+    let of_image = of_image.and_then(|text| crate::sys::process::parse_signal(&text));
+    request.stop_signal.map(i32::from).or(of_image).unwrap_or(libc::SIGTERM)
+}
+
+fn uid(spec: &Spec) -> u32 {
+    spec.process().as_ref().map_or(0, |process| process.user().uid())
+}
+
+/// Hands everything to a monitor.
+fn hand_over(
+    roots: &Roots,
+    request: &RunRequest,
+    config: Config,
+    design: Design,
+    record: Record,
+    attach: Attach,
+) -> Result<Monitor> {
     let mut undo = design.lent.undo;
     undo.extend(design.planned.plan.undo());
-    let order = Order {
-        roots: roots.clone(),
-        task: Task::Run(Box::new(config)),
-        plan: design.planned.plan,
-        undo,
-        trace: request.trace.is_some(),
-        input: request.interactive,
-        control: -1,
-        console: None,
-        output: None,
-        locks: Vec::new(),
-    };
-    let inherited = Inherited { console, output, locks: design.lent.locks };
-    super::spawn_monitor(roots, order, &inherited, &design.cgroups)
+    let (plan, oom_counter) = (design.planned.plan, design.planned.oom_counter);
+    let task = Task::Run(Box::new(Order { config, plan, undo, oom_counter, record }));
+    let order = super::order(roots, task, attach, request.trace.is_some());
+    super::spawn_monitor(roots, order, &design.lent.locks, &design.cgroups)
 }
 
 fn value(of: &impl serde::Serialize) -> Result<serde_json::Value> {
@@ -228,20 +356,4 @@ fn value(of: &impl serde::Serialize) -> Result<serde_json::Value> {
 
 fn new_id() -> Result<ContainerId> {
     ContainerId::parse(&crate::id::hex(&host::random::<32>()?))
-}
-
-fn refuse_impossible(request: &RunRequest) -> Result<()> {
-    if request.tty && request.interactive && !tty::is_terminal(&std::io::stdin()) {
-        return Err(Error::user("cannot attach a terminal: standard input is not one")
-            .hint("leave out -t, as in `printf 'date\\n' | minirun run -i IMAGE sh`"));
-    }
-    if let Some(file) = request.cidfile.as_ref().filter(|file| crate::sys::fs::exists(file.as_path())) {
-        return Err(Error::user(format!("--cidfile {file} exists already")).hint("remove it, or name another file"));
-    }
-    if request.detach {
-        return Err(
-            Error::user("-d is not supported yet").hint("run in the foreground, or in the shell's background with `&`")
-        );
-    }
-    Ok(())
 }

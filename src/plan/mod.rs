@@ -12,7 +12,7 @@ use crate::sys::tty::Size;
 use crate::{cgroup, mount, net, security};
 use oci_spec::runtime::{LinuxIdMapping, LinuxNamespaceType, Process, Spec};
 use serde::{Deserialize, Serialize};
-use step::{IdMapFile, IdMapWriter, IdRange, Namespace, Step, Undo};
+use step::{IdMapFile, IdMapWriter, IdRange, Joined, Namespace, Step, Undo};
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
@@ -60,6 +60,8 @@ pub struct Facts {
     pub mount: mount::plan::Facts,
     pub cgroup: cgroup::facts::Hierarchies,
     pub security: security::plan::Facts,
+    /// Whose the namespaces are that are joined by path.
+    pub owners: Vec<(HostPath, Identity)>,
 }
 
 /// What is to be born, besides what the specification says of it.
@@ -82,6 +84,8 @@ pub struct Birth {
 pub struct Planned {
     pub plan: Plan,
     pub warnings: Vec<String>,
+    /// The file that counts the processes which the kernel kills for the container's lack of memory.
+    pub oom_counter: Option<HostPath>,
 }
 
 /// The parts of a birth, to be put in order by [`order`].
@@ -116,7 +120,7 @@ pub fn build(spec: &Spec, birth: &Birth, facts: &Facts) -> Result<Planned> {
     let rootfs = birth.state_dir.child("rootfs");
     let view = cgroup_view(&facts.cgroup);
     let mounts = mount::plan::plan(spec, &birth.root, &rootfs, &view, &facts.mount)?;
-    let (clone, join) = namespaces(spec, cgroup.into.clone())?;
+    let (clone, join) = namespaces(spec, cgroup.into.clone(), &facts.owners)?;
     let id_maps = if makes_user_namespace(&clone) { id_maps(spec, facts.uid)? } else { Vec::new() };
     if id_maps.contains(&Step::DenySetgroups) {
         security.inside_late.retain(|step| !matches!(step, security::step::Step::Groups { .. }));
@@ -144,7 +148,9 @@ pub fn build(spec: &Spec, birth: &Birth, facts: &Facts) -> Result<Planned> {
         identity: wrap(security.inside_late, Step::Security),
         exec: exec_step(process)?,
     };
-    Ok(Planned { plan: order::birth(parts), warnings: [cgroup.warnings, security.warnings].concat() })
+    let oom_counter = cgroup.place.dir("memory").map(|(version, dir)| dir.child(cgroup::table::oom_counter(version)));
+    let warnings = [cgroup.warnings, security.warnings].concat();
+    Ok(Planned { plan: order::birth(parts), warnings, oom_counter })
 }
 
 /// The plan of one more process in a container that runs: the same confinement as its first one.
@@ -166,7 +172,7 @@ pub fn build_exec(
         wrap(join.collect(), Step::Cgroup), // through the host's paths, so before its mounts are left
         wrap(security.inside_early, Step::Security), // through the host's /proc; inherited by the clone
         vec![Step::Enter { init: init.clone(), namespaces: all.to_vec() }],
-        vec![Step::Clone { namespaces: Vec::new(), cgroup: cgroup.into }], // only a child is in the pid namespace
+        vec![Step::Clone { namespaces: Vec::new(), pid: None, cgroup: cgroup.into }], // only a child is in the pid namespace
     ];
     let inside = [
         vec![Step::NewSession],
@@ -176,7 +182,7 @@ pub fn build_exec(
     ];
     let start = vec![Step::Wait(step::Wait::Start), exec_step(process)?];
     let plan = Plan { prepare: prepare.concat(), host: Vec::new(), inside: inside.concat(), start };
-    Ok(Planned { plan, warnings: security.warnings })
+    Ok(Planned { plan, warnings: security.warnings, oom_counter: None })
 }
 
 fn wrap<T>(steps: Vec<T>, into: impl Fn(T) -> Step) -> Vec<Step> {
@@ -199,22 +205,26 @@ fn directories(birth: &Birth, rootfs: &HostPath) -> Vec<Step> {
 }
 
 /// The clone with every new namespace, and the steps that join the ones given by path. The cgroup namespace is made
-/// by a cgroup step: in the clone its root would be the monitor's cgroup.
-fn namespaces(spec: &Spec, cgroup: Option<HostPath>) -> Result<(Step, Vec<Step>)> {
-    let (mut new, mut join) = (Vec::new(), Vec::new());
+/// by a cgroup step: in the clone its root would be the monitor's cgroup. A pid namespace is joined by the clone, for
+/// only children are in it (pid_namespaces(7)).
+fn namespaces(spec: &Spec, cgroup: Option<HostPath>, owners: &[(HostPath, Identity)]) -> Result<(Step, Vec<Step>)> {
+    let (mut new, mut pid, mut join) = (Vec::new(), None, Vec::new());
     let asked = spec.linux().as_ref().and_then(|linux| linux.namespaces().as_deref()).unwrap_or_default();
     for one in asked {
         let Some(namespace) = kind(one.typ())? else { continue };
-        match one.path() {
-            None => new.push(namespace),
-            Some(path) => {
-                let path = HostPath::parse(&path.to_string_lossy())?;
-                join.push(Step::JoinNamespace { namespace, path });
-            }
+        let Some(path) = one.path() else {
+            new.push(namespace);
+            continue;
+        };
+        let path = HostPath::parse(&path.to_string_lossy())?;
+        let owner = owners.iter().find(|(of, _)| *of == path).map(|(_, owner)| owner.clone());
+        match namespace {
+            Namespace::Pid => pid = Some(Joined { path, owner }),
+            _ => join.push(Step::JoinNamespace { namespace, of: Joined { path, owner } }),
         }
     }
     new.sort();
-    Ok((Step::Clone { namespaces: new, cgroup }, join))
+    Ok((Step::Clone { namespaces: new, pid, cgroup }, join))
 }
 
 fn makes_user_namespace(clone: &Step) -> bool {

@@ -24,9 +24,11 @@ pub enum Step {
         path: HostPath,
         content: String,
     },
-    /// Init's birth: one clone3 with all namespaces, where cgroup v2 is mounted into its cgroup.
+    /// Init's birth: one clone3 with all namespaces, where cgroup v2 is mounted into its cgroup; `pid` is another
+    /// container's pid namespace to be born in.
     Clone {
         namespaces: Vec<Namespace>,
+        pid: Option<Joined>,
         cgroup: Option<HostPath>,
     },
     /// Takes setgroups(2) from init's user namespace: without it nobody may write a group map unprivileged.
@@ -40,7 +42,7 @@ pub enum Step {
     /// Enters one namespace of another process.
     JoinNamespace {
         namespace: Namespace,
-        path: HostPath,
+        of: Joined,
     },
     /// Enters all namespaces of a container's init: `exec`.
     Enter {
@@ -73,6 +75,15 @@ pub enum Step {
         args: Vec<String>,
         env: Vec<String>,
     },
+}
+
+/// A namespace that is there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Joined {
+    /// `/proc/PID/ns/net`, or a file that is bound to one.
+    pub path: HostPath,
+    /// Whose pid that is, where it was found by one: by now it may be another process's.
+    pub owner: Option<Identity>,
 }
 
 /// What init waits for, and whoever waits sees end-of-file if the monitor dies.
@@ -193,15 +204,17 @@ impl Step {
             Step::WriteFile { path, content } => {
                 Shell::line(format!("printf %s {} > {}", ansi_quote(content), quote(path.as_str())))
             }
-            Step::Clone { namespaces, .. } => {
+            Step::Clone { namespaces, pid, .. } => {
                 let kinds = namespaces.iter().map(|n| format!(" --{}", n.name())).collect::<String>();
-                Shell::line(format!("unshare{kinds} --fork --propagation unchanged bash -eus"))
+                let join =
+                    pid.as_ref().map_or(String::new(), |of| format!("nsenter --pid={} ", quote(of.path.as_str())));
+                Shell::line(format!("{join}unshare{kinds} --fork --propagation unchanged bash -eus"))
             }
             Step::DenySetgroups => Shell::line("echo deny > /proc/$INIT_PID/setgroups"),
             Step::IdMap { file, ranges, writer } => Shell::line(id_map(*file, ranges, *writer)),
             // the rest of the script is read by the bash inside
-            Step::JoinNamespace { namespace, path } => {
-                Shell::line(format!("exec nsenter --{}={} bash -eus", namespace.name(), quote(path.as_str())))
+            Step::JoinNamespace { namespace, of } => {
+                Shell::line(format!("exec nsenter --{}={} bash -eus", namespace.name(), quote(of.path.as_str())))
             }
             Step::Enter { init, namespaces } => {
                 let kinds = namespaces.iter().map(|n| format!(" --{}", n.name())).collect::<String>();
@@ -259,8 +272,9 @@ impl Step {
             Step::Cgroup(step) => step.undo().map(Undo::Cgroup),
             Step::Security(step) => step.undo().map(Undo::Security),
             Step::Net(step) => step.undo().map(Undo::Net),
-            Step::MakeDirectory { path, .. } => Some(Undo::RemoveTree { path: path.clone() }),
-            Step::WriteFile { .. }
+            // they lie in the container's own directories, which go with its records
+            Step::MakeDirectory { .. }
+            | Step::WriteFile { .. }
             | Step::Clone { .. }
             | Step::DenySetgroups
             | Step::IdMap { .. }
@@ -291,9 +305,6 @@ pub enum Undo {
         state: HostPath,
         container: ContainerId,
     },
-    RemoveTree {
-        path: HostPath,
-    },
 }
 
 impl Undo {
@@ -303,7 +314,7 @@ impl Undo {
             Undo::Net(undo) => undo.follows_init(),
             Undo::Mount(undo) => match *undo {},
             Undo::Security(undo) => match *undo {},
-            Undo::Cgroup(_) | Undo::ReturnLeases { .. } | Undo::RemoveTree { .. } => false,
+            Undo::Cgroup(_) | Undo::ReturnLeases { .. } => false,
         }
     }
 }

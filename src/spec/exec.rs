@@ -13,6 +13,7 @@ pub struct ExecRequest {
     pub command: Vec<String>,
     pub interactive: bool,
     pub tty: bool,
+    pub detach: bool,
     pub env: Vec<String>,
     pub workdir: Option<String>,
     pub user: Option<String>,

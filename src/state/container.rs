@@ -4,10 +4,11 @@ use super::Roots;
 use crate::error::{During as _, Errno, Error, Result};
 use crate::id::{ContainerId, Digest, HostPath, Name};
 use crate::sys::fs;
-use crate::sys::process::{Exit, Identity, Pid};
+use crate::sys::process::{self, Exit, Identity, Pid};
 use crate::sys::record::{self, Durability};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 
 /// The format of all records here. This version reads it and the one before; a newer one is left alone.
 pub const VERSION: u32 = 1;
@@ -27,12 +28,43 @@ pub struct Config {
     pub created: String,
     /// Removed when it ends.
     pub remove: bool,
-    /// `-p` as given.
-    pub publish: Vec<String>,
+    /// It has a terminal.
+    pub tty: bool,
+    /// Its standard input stays open.
+    pub interactive: bool,
+    /// What `stop` sends: a signal's number.
+    pub stop_signal: i32,
+    pub log: LogLimits,
+    /// The user that its output belongs to, so that the program can open /dev/stdout by name.
+    pub uid: u32,
+    /// What was asked for, in the command line's words: how it is made again by `start`.
+    pub request: serde_json::Value,
     /// The runtime specification it was made by: what `exec` confines by.
     pub spec: serde_json::Value,
     /// What the specification leaves to the security domain, in that domain's words.
     pub security: serde_json::Value,
+}
+
+/// How much of a container's output is kept: `files` files of at most `size` bytes, the oldest goes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogLimits {
+    pub size: u64,
+    pub files: u32,
+}
+
+impl Default for LogLimits {
+    fn default() -> LogLimits {
+        LogLimits { size: 10 << 20, files: 3 }
+    }
+}
+
+/// That a container was started, at least once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Started {
+    pub version: u32,
+    pub boot_id: String,
+    /// RFC 3339.
+    pub at: String,
 }
 
 /// A container's life, generic in the undo that a higher layer defines: written before the first deed.
@@ -45,6 +77,8 @@ pub struct Life<U> {
     pub init: Option<Identity>,
     /// How to remove what it holds on the host, in the order of the deeds: to be run backwards.
     pub undo: Vec<U>,
+    /// The file of its memory cgroup that counts what the kernel killed for lack of memory, where there is one.
+    pub oom_counter: Option<HostPath>,
 }
 
 /// How a container ended.
@@ -55,6 +89,9 @@ pub struct Ended {
     pub exit: Option<Exit>,
     /// RFC 3339.
     pub at: String,
+    pub oom_killed: bool,
+    /// Why it could not be started, where that is how it ended.
+    pub error: Option<String>,
 }
 
 /// A container as its records show it.
@@ -65,10 +102,21 @@ pub struct Container<U> {
     /// `None` where the record is missing or cannot be read: it can still be removed.
     pub config: Option<Config>,
     pub life: Option<Life<U>>,
+    pub started: Option<Started>,
+    pub ended: Option<Ended>,
+}
+
+impl<U> Container<U> {
+    /// It runs, and nobody looks after it.
+    pub fn is_orphan(&self) -> bool {
+        self.status == Status::Running && self.life.as_ref().is_some_and(|life| !life.monitor.is_alive())
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Status {
+    /// It was never started.
+    Created,
     /// Its monitor is at work on it, and its program does not run yet.
     Starting,
     Running,
@@ -106,11 +154,11 @@ fn unborn(writer: &Identity) -> String {
 /// forgotten containers. Gives how many there were.
 pub fn sweep(roots: &Roots) -> Result<usize> {
     let dir = roots.state.child("containers");
-    let mut forgotten = 0;
+    let mut forgotten = BTreeSet::new();
     for dir in [&roots.root, &roots.state].map(|parent| parent.child("containers")) {
-        for name in fs::list(dir.as_path())?.iter().filter(|name| name.starts_with(GONE)) {
-            fs::remove_tree(dir.child(name).as_path())?;
-            forgotten += 1;
+        for name in fs::list(dir.as_path())?.into_iter().filter(|name| name.starts_with(GONE)) {
+            fs::remove_tree(dir.child(&name).as_path())?;
+            forgotten.insert(name);
         }
     }
     for name in fs::list(dir.as_path())? {
@@ -118,10 +166,32 @@ pub fn sweep(roots: &Roots) -> Result<usize> {
         let same = pid.parse().ok().and_then(|pid| Identity::of(Pid(pid)).ok());
         if same.is_none_or(|writer| writer.start_time.to_string() != start) {
             fs::remove_tree(dir.child(&name).as_path())?;
-            forgotten += 1;
+            forgotten.insert(name);
         }
     }
-    Ok(forgotten)
+    Ok(forgotten.len())
+}
+
+/// The life of a container that exists, before its start: it appears whole, in the place of one that has ended.
+pub fn revive<U: Serialize>(roots: &Roots, life: &Life<U>) -> Result<()> {
+    let starting = || format!("starting container {}", life.id.short());
+    let (dir, state) = (roots.container(&life.id), roots.life(&life.id));
+    let new = roots.state.child("containers").child(&unborn(&life.monitor));
+    fs::mkdir(new.as_path(), 0o700).during(starting)?;
+    write(&new.child("life.json"), life, Durability::Memory)?;
+    fs::rename(new.as_path(), state.as_path()).during(starting)?;
+    Ok(fs::unlink(dir.child("ended.json").as_path())?)
+}
+
+/// Notes that a container is being started in this boot.
+pub fn write_started(roots: &Roots, id: &ContainerId, boot_id: &str, at: &str) -> Result<()> {
+    let started = Started { version: VERSION, boot_id: boot_id.to_owned(), at: at.to_owned() };
+    write(&roots.container(id).child("started.json"), &started, Durability::Memory)
+}
+
+/// Replaces a container's configuration.
+pub fn write_config(roots: &Roots, config: &Config) -> Result<()> {
+    write(&roots.container(&config.id).child("config.json"), config, Durability::Disk)
 }
 
 /// Replaces the record of a container's life.
@@ -129,10 +199,13 @@ pub fn write_life<U: Serialize>(roots: &Roots, life: &Life<U>) -> Result<()> {
     write(&roots.life(&life.id).child("life.json"), life, Durability::Memory)
 }
 
-/// Records how a container ended, and forgets its life.
-pub fn end(roots: &Roots, id: &ContainerId, exit: Option<Exit>, at: &str) -> Result<()> {
-    let ended = Ended { version: VERSION, exit, at: at.to_owned() };
-    write(&roots.container(id).child("ended.json"), &ended, Durability::Disk)?;
+/// Records how a container ended.
+pub fn end(roots: &Roots, id: &ContainerId, ended: &Ended) -> Result<()> {
+    write(&roots.container(id).child("ended.json"), ended, Durability::Disk)
+}
+
+/// Forgets a container's life: nothing of it is left on the host.
+pub fn forget_life(roots: &Roots, id: &ContainerId) -> Result<()> {
     Ok(fs::remove_tree(roots.life(id).as_path())?)
 }
 
@@ -180,21 +253,30 @@ pub fn load<U: DeserializeOwned>(roots: &Roots, id: &ContainerId) -> Container<U
     let dir = roots.container(id);
     let config = read::<Config>(&dir.child("config.json"));
     let life = read::<Life<U>>(&roots.life(id).child("life.json"));
+    let started = read::<Started>(&dir.child("started.json"));
     let ended = read::<Ended>(&dir.child("ended.json"));
-    let broken = [config.as_ref().err(), life.as_ref().err(), ended.as_ref().err()];
+    let broken = [config.as_ref().err(), life.as_ref().err(), started.as_ref().err(), ended.as_ref().err()];
     let why = broken.into_iter().flatten().next().map(ToString::to_string);
-    let status = match why {
-        Some(why) => Status::Broken(why),
-        None => status(life.as_ref().ok().and_then(Option::as_ref), ended.ok().flatten()),
+    let (config, life) = (config.ok().flatten(), life.ok().flatten());
+    let (started, ended) = (started.ok().flatten(), ended.ok().flatten());
+    let status = match (why, &config) {
+        (Some(why), _) => Status::Broken(why),
+        (None, config) => status(config.is_some(), life.as_ref(), started.as_ref(), ended.as_ref()),
     };
-    Container { id: id.clone(), status, config: config.ok().flatten(), life: life.ok().flatten() }
+    Container { id: id.clone(), status, config, life, started, ended }
 }
 
-fn status<U>(life: Option<&Life<U>>, ended: Option<Ended>) -> Status {
+fn status<U>(config: bool, life: Option<&Life<U>>, started: Option<&Started>, ended: Option<&Ended>) -> Status {
+    let of_another_boot = |boot_id: &str| process::boot_id().is_ok_and(|now| now != boot_id);
     match (life, ended) {
         (Some(life), _) if life.init.as_ref().is_some_and(Identity::is_alive) => Status::Running,
         (Some(life), None) if life.monitor.is_alive() => Status::Starting,
         (_, Some(ended)) => Status::Exited(ended.exit),
+        (None, None) if config && started.is_none() => Status::Created,
+        (Some(life), None) if of_another_boot(&life.monitor.boot_id) => Status::Exited(None),
+        (None, None) if config && started.is_some_and(|started| of_another_boot(&started.boot_id)) => {
+            Status::Exited(None)
+        }
         _ => Status::Dead,
     }
 }
@@ -250,14 +332,26 @@ mod tests {
             args: vec!["sh".into()],
             created: "2026-01-01T00:00:00Z".into(),
             remove: false,
-            publish: Vec::new(),
+            tty: false,
+            interactive: false,
+            stop_signal: 15,
+            log: LogLimits::default(),
+            uid: 0,
+            request: serde_json::Value::Null,
             spec: serde_json::Value::Null,
             security: serde_json::Value::Null,
         }
     }
 
     fn life(id: &str, monitor: Identity) -> Life<String> {
-        Life { version: VERSION, id: ContainerId::parse(id).unwrap(), monitor, init: None, undo: vec!["x".into()] }
+        Life {
+            version: VERSION,
+            id: ContainerId::parse(id).unwrap(),
+            monitor,
+            init: None,
+            undo: vec!["x".into()],
+            oom_counter: None,
+        }
     }
 
     #[test]
@@ -271,12 +365,35 @@ mod tests {
         let other = Identity { pid: Pid(me.pid.0), start_time: 1, ..me };
         write_life(&roots, &life("a", other)).unwrap();
         assert_eq!(load::<String>(&roots, &id).status, Status::Dead);
-        end(&roots, &id, Some(Exit::Code(7)), "2026-01-01T00:00:01Z").unwrap();
+        let exit = Some(Exit::Code(7));
+        end(&roots, &id, &Ended { version: VERSION, exit, at: String::new(), oom_killed: false, error: None }).unwrap();
         assert_eq!(load::<String>(&roots, &id).status, Status::Exited(Some(Exit::Code(7))));
         drop(forget(&roots, &id).unwrap()); // killed before it was removed
         assert!(ids(&roots).unwrap().is_empty());
         assert_eq!((sweep(&roots).unwrap(), sweep(&roots).unwrap()), (1, 0));
         forget(&roots, &id).unwrap().remove().unwrap();
+    }
+
+    #[test]
+    fn without_a_life_it_was_never_started_or_not_in_this_boot_or_lost() {
+        let dir = tempfile::tempdir().unwrap();
+        let roots = roots(&dir);
+        let id = ContainerId::parse("a").unwrap();
+        begin(&roots, &config("a"), &life("a", Identity::of_self().unwrap())).unwrap();
+        forget_life(&roots, &id).unwrap();
+        let now = process::boot_id().unwrap();
+        for (boot_id, status) in
+            [(None, Status::Created), (Some("another"), Status::Exited(None)), (Some(now.as_str()), Status::Dead)]
+        {
+            if let Some(boot_id) = boot_id {
+                write_started(&roots, &id, boot_id, "").unwrap();
+            }
+            assert_eq!(load::<String>(&roots, &id).status, status);
+        }
+        let mut other = life("a", Identity::of_self().unwrap());
+        other.monitor.boot_id = "another".into();
+        revive(&roots, &other).unwrap();
+        assert_eq!(load::<String>(&roots, &id).status, Status::Exited(None));
     }
 
     #[test]

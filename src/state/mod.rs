@@ -6,5 +6,5 @@ pub mod container;
 pub mod names;
 pub mod roots;
 
-pub use container::{Config, Container, Ended, Life, Status};
+pub use container::{Config, Container, Ended, Life, LogLimits, Started, Status};
 pub use roots::Roots;

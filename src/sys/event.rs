@@ -19,6 +19,79 @@ pub fn readable(fds: &[BorrowedFd<'_>]) -> SysResult<Vec<bool>> {
     }
 }
 
+/// What is waited for at a descriptor.
+#[derive(Debug, Clone, Copy)]
+pub struct Interest<'a> {
+    pub fd: BorrowedFd<'a>,
+    pub read: bool,
+    pub write: bool,
+}
+
+/// What a descriptor is ready for; one that has ended or failed can be read, which then says so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ready {
+    pub read: bool,
+    pub write: bool,
+}
+
+/// Waits until one of them is ready, or the time is up.
+pub fn wait(interests: &[Interest<'_>], patience: Option<std::time::Duration>) -> SysResult<Vec<Ready>> {
+    let flags = |one: &Interest<'_>| {
+        let read = if one.read { PollFlags::POLLIN } else { PollFlags::empty() };
+        read | if one.write { PollFlags::POLLOUT } else { PollFlags::empty() }
+    };
+    let mut polled: Vec<PollFd<'_>> = interests.iter().map(|one| PollFd::new(one.fd, flags(one))).collect();
+    let timeout = patience.map_or(PollTimeout::NONE, |left| PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX));
+    match nix::poll::poll(&mut polled, timeout) {
+        Ok(_) | Err(Errno::EINTR) => {}
+        Err(errno) => return named(Err(errno), || "poll()".into()),
+    }
+    let ended = PollFlags::POLLHUP | PollFlags::POLLERR | PollFlags::POLLNVAL;
+    let ready = |fd: &PollFd<'_>| {
+        let events = fd.revents().unwrap_or(PollFlags::empty());
+        Ready { read: events.intersects(PollFlags::POLLIN | ended), write: events.contains(PollFlags::POLLOUT) }
+    };
+    Ok(polled.iter().map(ready).collect())
+}
+
+/// What a read that does not wait came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Read {
+    Bytes(usize),
+    Nothing,
+    End,
+}
+
+/// One read of a descriptor that does not wait (O_NONBLOCK). EIO, which a pty gives when its other side has closed, is
+/// the end.
+pub fn read_now(fd: &impl AsFd, buffer: &mut [u8]) -> SysResult<Read> {
+    loop {
+        return match nix::unistd::read(fd, buffer) {
+            Err(Errno::EINTR) => continue,
+            Err(Errno::EAGAIN) => Ok(Read::Nothing),
+            Err(Errno::EIO) | Ok(0) => Ok(Read::End),
+            done => named(done, || "read()".into()).map(Read::Bytes),
+        };
+    }
+}
+
+/// One write to a descriptor that does not wait; 0 where it would.
+pub fn write_now(fd: &impl AsFd, bytes: &[u8]) -> SysResult<usize> {
+    loop {
+        match nix::unistd::write(fd, bytes) {
+            Err(Errno::EINTR) => {}
+            Err(Errno::EAGAIN) => return Ok(0),
+            done => return named(done, || "write()".into()),
+        }
+    }
+}
+
+/// From here on no read or write of this open file description waits, whoever shares it.
+pub fn never_wait(fd: &impl AsFd) -> SysResult<()> {
+    use nix::fcntl::{FcntlArg, OFlag, fcntl};
+    named(fcntl(fd.as_fd(), FcntlArg::F_SETFL(OFlag::O_NONBLOCK)), || "fcntl(F_SETFL, O_NONBLOCK)".into()).map(drop)
+}
+
 /// Waits for a pidfd's process to end; false where it takes longer than `patience`.
 pub fn ended_within(pidfd: BorrowedFd<'_>, patience: std::time::Duration) -> SysResult<bool> {
     let end = std::time::Instant::now() + patience;

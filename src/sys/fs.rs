@@ -249,6 +249,53 @@ pub fn chmod(path: &Path, mode: u32) -> SysResult<()> {
     named_io(std::fs::set_permissions(path, permissions), || format!("chmod({path:?}, {mode:o})"))
 }
 
+/// A FIFO of our own, and both its ends: `theirs` for a program that must never see the end of it or a SIGPIPE, `ours`
+/// for reading without waiting (fifo(7): opened for both, a FIFO has a reader and a writer as long as that lives).
+pub fn fifo_out(path: &Path) -> SysResult<(OwnedFd, OwnedFd)> {
+    mkfifo(path)?;
+    Ok((open_flags(path, OFlag::O_RDWR)?, fifo_reader(path)?))
+}
+
+/// The reading end of a FIFO that is there.
+pub fn fifo_reader(path: &Path) -> SysResult<OwnedFd> {
+    open_flags(path, OFlag::O_RDONLY | OFlag::O_NONBLOCK)
+}
+
+/// A FIFO of our own for a program's input: `theirs` waits and ends as a pipe does, `ours` never waits.
+pub fn fifo_in(path: &Path) -> SysResult<(OwnedFd, OwnedFd)> {
+    mkfifo(path)?;
+    // a reader first, or opening for writing fails; then an end that waits, for which a writer must be there
+    let reader = fifo_reader(path)?;
+    let ours = fifo_writer(path)?;
+    let theirs = open_flags(path, OFlag::O_RDONLY)?;
+    drop(reader);
+    Ok((theirs, ours))
+}
+
+/// The writing end of a FIFO that somebody reads; ENXIO where nobody does.
+pub fn fifo_writer(path: &Path) -> SysResult<OwnedFd> {
+    open_flags(path, OFlag::O_WRONLY | OFlag::O_NONBLOCK)
+}
+
+fn mkfifo(path: &Path) -> SysResult<()> {
+    named(nix::unistd::mkfifo(path, Mode::from_bits_truncate(0o600)), || format!("mkfifo({path:?})"))
+}
+
+fn open_flags(path: &Path, flags: OFlag) -> SysResult<OwnedFd> {
+    named(nix::fcntl::open(path, flags | OFlag::O_CLOEXEC, Mode::empty()), || format!("open({path:?}, {flags:?})"))
+}
+
+/// Gives an open file to a user: a FIFO or terminal whose name in /proc the user may then open.
+pub fn chown_fd(fd: &impl AsFd, uid: u32) -> SysResult<()> {
+    named(nix::unistd::fchown(fd, Some(uid.into()), None), || format!("fchown({uid})"))
+}
+
+/// Appends to a file of our own, made where it is missing, mode 0600.
+pub fn open_append(path: &Path) -> SysResult<File> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    named_io(File::options().create(true).append(true).mode(0o600).open(path), || format!("open({path:?}, O_APPEND)"))
+}
+
 /// Gives a file or directory of our own another name in one step.
 pub fn rename(from: &Path, to: &Path) -> SysResult<()> {
     named_io(std::fs::rename(from, to), || format!("rename({from:?}, {to:?})"))

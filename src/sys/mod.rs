@@ -21,6 +21,7 @@ pub mod seccomp;
 pub mod socket;
 pub mod tree;
 pub mod tty;
+pub mod watch;
 
 use crate::error::{Errno, SysError, SysResult};
 use std::ffi::CStr;
@@ -62,6 +63,11 @@ pub fn redirect_stdio(fds: &[BorrowedFd<'_>; 3]) -> SysResult<()> {
         }
     }
     Ok(())
+}
+
+/// Another descriptor of the same open file, close-on-exec.
+pub fn duplicate(fd: &OwnedFd) -> SysResult<OwnedFd> {
+    named_io(fd.try_clone(), || "fcntl(F_DUPFD_CLOEXEC)".into())
 }
 
 /// Lets a descriptor survive the next exec.

@@ -153,6 +153,34 @@ pub fn wait(pidfd: &impl AsFd) -> SysResult<Exit> {
     }
 }
 
+/// include/uapi/linux/pidfd.h, struct pidfd_info, PIDFD_INFO_SIZE_VER0: 64 bytes.
+#[repr(C)]
+struct PidfdInfo {
+    mask: u64,
+    cgroup: u64,
+    ids: [u32; 11],
+    exit_code: i32,
+}
+
+const PIDFD_GET_INFO: libc::Ioctl = 0xc040_ff0b_u32 as libc::Ioctl;
+const PIDFD_INFO_EXIT: u64 = 1 << 3;
+
+/// How a process ended that is not our child, once its parent has reaped it (Linux 6.15); `None` where the kernel does
+/// not tell, or its parent takes longer than `patience`.
+pub fn exit_of_other(pidfd: &OwnedFd, patience: std::time::Duration) -> Option<Exit> {
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    // the hang-up comes when it is reaped (fs/pidfs.c, pidfd_poll)
+    let timeout = PollTimeout::try_from(patience).unwrap_or(PollTimeout::MAX);
+    let _ = poll(&mut [PollFd::new(pidfd.as_fd(), PollFlags::empty())], timeout);
+    let mut info = PidfdInfo { mask: PIDFD_INFO_EXIT, cgroup: 0, ids: [0; 11], exit_code: 0 };
+    // SAFETY: the request's number holds the size of the structure, which the kernel reads and fills.
+    let done = unsafe { libc::ioctl(pidfd.as_raw_fd(), PIDFD_GET_INFO, &raw mut info) };
+    (done == 0 && info.mask & PIDFD_INFO_EXIT != 0).then(|| match info.exit_code & 0x7f {
+        0 => Exit::Code((info.exit_code >> 8) as u8),
+        signal => Exit::Signal(signal),
+    })
+}
+
 /// Ends this process at once: no destructors, no flushing, for a clone shares both with its parent.
 pub fn exit_now(code: i32) -> ! {
     // SAFETY: _exit never returns and touches no memory.

@@ -58,9 +58,20 @@ impl Lock {
         }
     }
 
+    /// The same on a directory that is there: no file is made for it. ENOENT where it is not.
+    pub fn try_directory(path: &Path) -> SysResult<Option<Lock>> {
+        match Lock::open(path, OFlag::O_RDONLY | OFlag::O_DIRECTORY, libc::LOCK_EX | libc::LOCK_NB) {
+            Err(SysError { errno: Errno::EWOULDBLOCK, .. }) => Ok(None),
+            taken => taken.map(Some),
+        }
+    }
+
     fn take(path: &Path, how: libc::c_int) -> SysResult<Lock> {
-        let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_CLOEXEC;
-        let mode = Mode::from_bits_truncate(0o600);
+        Lock::open(path, OFlag::O_RDWR | OFlag::O_CREAT, how)
+    }
+
+    fn open(path: &Path, flags: OFlag, how: libc::c_int) -> SysResult<Lock> {
+        let (flags, mode) = (flags | OFlag::O_CLOEXEC, Mode::from_bits_truncate(0o600));
         let file = File::from(named(nix::fcntl::open(path, flags, mode), || format!("open({path:?})"))?);
         loop {
             // SAFETY: flock takes no pointer; the descriptor is open for the whole call. (nix's Flock unlocks

@@ -3,10 +3,12 @@
 use super::{named, named_io};
 use crate::error::{Errno, SysError, SysResult};
 use nix::sys::socket::{
-    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg, sendmsg, socketpair,
+    AddressFamily, Backlog, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr, accept4, bind,
+    connect, listen, recvmsg, sendmsg, socket, socketpair,
 };
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
+use std::path::Path;
 
 /// A message is at most this long; a longer one is an error on both sides (an error text and a plan step fit ten times).
 pub const MESSAGE_MAX: usize = 64 * 1024;
@@ -15,6 +17,55 @@ pub const MESSAGE_MAX: usize = 64 * 1024;
 pub fn pair() -> SysResult<(OwnedFd, OwnedFd)> {
     let ends = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC);
     named(ends, || "socketpair(AF_UNIX, SOCK_SEQPACKET)".into())
+}
+
+/// The address of a socket file in a directory of any depth: sun_path has 108 bytes (unix(7)), so the way leads through
+/// a descriptor of the directory.
+fn address(dir: &OwnedFd, name: &str) -> SysResult<UnixAddr> {
+    let path = format!("/proc/self/fd/{}/{name}", dir.as_raw_fd());
+    named(UnixAddr::new(Path::new(&path)), || format!("sockaddr_un({path:?})"))
+}
+
+fn seqpacket(flags: SockFlag) -> SysResult<OwnedFd> {
+    let made = socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC | flags, None);
+    named(made, || "socket(AF_UNIX, SOCK_SEQPACKET)".into())
+}
+
+/// Listens at a file that must not be there yet; accepting does not wait.
+pub fn listen_at(dir: &OwnedFd, name: &str) -> SysResult<OwnedFd> {
+    let listener = seqpacket(SockFlag::SOCK_NONBLOCK)?;
+    named(bind(listener.as_raw_fd(), &address(dir, name)?), || format!("bind({name:?})"))?;
+    named(Backlog::new(64).and_then(|backlog| listen(&listener, backlog)), || format!("listen({name:?})"))?;
+    Ok(listener)
+}
+
+/// ENOENT or ECONNREFUSED where nobody listens.
+pub fn connect_to(dir: &OwnedFd, name: &str) -> SysResult<OwnedFd> {
+    let client = seqpacket(SockFlag::empty())?;
+    named(connect(client.as_raw_fd(), &address(dir, name)?), || format!("connect({name:?})"))?;
+    Ok(client)
+}
+
+/// The next caller, where there is one.
+pub fn accept(listener: &OwnedFd) -> SysResult<Option<OwnedFd>> {
+    match accept4(listener.as_raw_fd(), SockFlag::SOCK_CLOEXEC) {
+        Err(Errno::EAGAIN | Errno::ECONNABORTED | Errno::EINTR) => Ok(None),
+        // SAFETY: the kernel has just made this descriptor; nobody else owns it.
+        accepted => named(accepted, || "accept4()".into()).map(|fd| Some(unsafe { OwnedFd::from_raw_fd(fd) })),
+    }
+}
+
+/// Sends one message made of these parts unless that would wait; false where it would. EPIPE where the peer is gone.
+pub fn try_send(socket: &impl AsFd, parts: &[&[u8]]) -> SysResult<bool> {
+    let io: Vec<IoSlice<'_>> = parts.iter().map(|part| IoSlice::new(part)).collect();
+    let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
+    loop {
+        match sendmsg::<()>(socket.as_fd().as_raw_fd(), &io, &[], flags, None) {
+            Err(Errno::EINTR) => {}
+            Err(Errno::EAGAIN) => return Ok(false),
+            done => return named(done, || "sendmsg()".into()).map(|_| true),
+        }
+    }
 }
 
 /// Sends one message, with a descriptor if one is given. EPIPE where the peer is gone.

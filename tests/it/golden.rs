@@ -196,6 +196,7 @@ fn planned(host: Host, change: Change) -> (Plan, Vec<String>) {
             kernel: (6, 1),
             ..security::plan::Facts::default()
         },
+        owners: Vec::new(),
     };
     let mut planned = plan::build(&spec, &birth, &facts).unwrap();
     planned.warnings.extend(birth.network.warnings);

@@ -1,7 +1,7 @@
 //! `minirun run`.
 
 mod args;
-mod request;
+pub(super) mod request;
 mod unsupported;
 
 pub(super) use args::Args;

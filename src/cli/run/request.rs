@@ -10,7 +10,7 @@ use crate::spec::request::{
 };
 use crate::spec::{device, security, signal, size, sysctl, tmpfs, ulimit, volume};
 
-pub(super) fn from_args(args: &Args) -> Result<RunRequest> {
+pub(in crate::cli) fn from_args(args: &Args) -> Result<RunRequest> {
     let Args { container, process, files, network, limits, security, look, words } = args;
     let (source, command) = source(container, words)?;
     Ok(RunRequest {

@@ -1,0 +1,198 @@
+//! The loop of a monitor while its program runs: output to the log and to the commands in front of it, input and signals
+//! from them, until the program has ended and its last word is out.
+
+use super::client::{Client, Clients, Said};
+use super::log::Log;
+use super::protocol::{CHUNK, Event, Request};
+use super::streams::Streams;
+use crate::error::Result;
+use crate::sys::event::{self, Interest, Read, Ready};
+use crate::sys::{process, socket};
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::time::Instant;
+
+#[derive(Debug)]
+pub(super) struct Session<'a> {
+    pub(super) pidfd: &'a OwnedFd,
+    pub(super) streams: Streams,
+    pub(super) log: Option<Log>,
+    pub(super) clients: &'a mut Clients,
+    /// Input on its way to the program.
+    pending: Option<Pending>,
+    /// Why the log could not be written, the first time.
+    pub(super) log_error: Option<std::io::Error>,
+}
+
+/// Bytes that the program has not taken yet, and the command that waits for word of it.
+#[derive(Debug)]
+struct Pending {
+    bytes: Vec<u8>,
+    done: usize,
+    /// The socket's number: commands come and go, and so do their places in the list.
+    from: i32,
+}
+
+/// What a descriptor in the poll stands for.
+#[derive(Debug, Clone, Copy)]
+enum Who {
+    Program,
+    Listener,
+    Input,
+    Source(usize),
+    Client(usize),
+}
+
+impl<'a> Session<'a> {
+    pub(super) fn new(pidfd: &'a OwnedFd, streams: Streams, log: Option<Log>, clients: &'a mut Clients) -> Session<'a> {
+        Session { pidfd, streams, log, clients, pending: None, log_error: None }
+    }
+
+    /// Serves until the program has ended.
+    pub(super) fn serve(&mut self) -> Result<()> {
+        while !self.once()? {}
+        self.drain();
+        Ok(())
+    }
+
+    /// Waits for something to happen and answers it; true when the program has ended.
+    fn once(&mut self) -> Result<bool> {
+        let (who, interests) = self.interests();
+        let left = self.clients.deadline().map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let ready = event::wait(&interests, left)?;
+        let mut ended = false;
+        for (who, ready) in who.into_iter().zip(ready) {
+            match who {
+                Who::Program => ended = ready.read,
+                Who::Listener if ready.read => self.accept(),
+                Who::Input if ready.read || ready.write => self.feed(),
+                Who::Source(index) if ready.read => drop(self.pump(index)),
+                Who::Client(index) => self.client(index, ready),
+                Who::Listener | Who::Input | Who::Source(_) => {}
+            }
+        }
+        self.clients.let_go();
+        Ok(ended)
+    }
+
+    /// Where a command is behind, the program's output stays in its pipe until it has caught up or is let go.
+    fn interests(&self) -> (Vec<Who>, Vec<Interest<'_>>) {
+        let behind = self.clients.deadline().is_some();
+        let mut all: Vec<(Who, Interest<'_>)> = Vec::new();
+        let mut add = |who, fd, read, write| all.push((who, Interest { fd, read, write }));
+        add(Who::Program, self.pidfd.as_fd(), true, false);
+        if let Some(listener) = &self.streams.listener {
+            add(Who::Listener, listener.as_fd(), true, false);
+        }
+        for (index, client) in self.clients.0.iter().enumerate() {
+            add(Who::Client(index), client.socket.as_fd(), true, client.deadline().is_some());
+        }
+        if let (Some(input), Some(_)) = (&self.streams.input, &self.pending) {
+            add(Who::Input, input.as_fd(), false, true);
+        }
+        if !behind {
+            for (index, source) in self.streams.sources.iter().enumerate() {
+                add(Who::Source(index), source.fd.as_fd(), true, false);
+            }
+        }
+        all.into_iter().unzip()
+    }
+
+    fn accept(&mut self) {
+        if let Some(listener) = &self.streams.listener
+            && let Ok(Some(socket)) = socket::accept(listener)
+        {
+            self.clients.0.push(Client::connected(socket));
+        }
+    }
+
+    /// One read of what the program says; false where there is nothing more now.
+    fn pump(&mut self, index: usize) -> bool {
+        let mut buffer = [0; CHUNK];
+        let Some(source) = self.streams.sources.get(index) else { return false };
+        match source.read(&mut buffer) {
+            Read::Bytes(length) => {
+                let stream = source.stream;
+                let logged = self.log.as_mut().map_or(Ok(()), |log| log.append(stream, &buffer[..length]));
+                self.log_error = self.log_error.take().or(logged.err());
+                self.clients.output(stream, &buffer[..length]);
+                true
+            }
+            Read::Nothing => false,
+            Read::End => {
+                self.streams.sources.remove(index);
+                false
+            }
+        }
+    }
+
+    fn client(&mut self, index: usize, ready: Ready) {
+        let Some(client) = self.clients.0.get_mut(index) else { return };
+        if ready.write {
+            client.flush();
+        }
+        if !ready.read {
+            return;
+        }
+        match client.hear() {
+            Said::Nothing | Said::Request(Request::Next) => {}
+            Said::Request(Request::Hello { attach, .. }) => client.attach = attach,
+            // a signal to a process that has just ended reaches nobody, as with kill(2)
+            Said::Request(Request::Signal(signal)) => drop(process::send_signal(self.pidfd, signal)),
+            Said::Request(Request::Resize(size)) => self.streams.resize(size),
+            Said::Request(Request::EndOfInput) => {
+                if client.attach.input && self.streams.terminal.is_none() {
+                    self.streams.input = None;
+                }
+            }
+            Said::Input(bytes) if client.attach.input => {
+                // a command sends more only when the last was taken; two of them may meet, and then go one by one
+                match &mut self.pending {
+                    Some(pending) => pending.bytes.extend_from_slice(&bytes),
+                    None => self.pending = Some(Pending { bytes, done: 0, from: client.socket.as_raw_fd() }),
+                }
+                self.feed();
+            }
+            Said::Input(_) => {}
+        }
+    }
+
+    /// Hands input on, as far as the program takes it.
+    fn feed(&mut self) {
+        let Some(pending) = &mut self.pending else { return };
+        // a program that has closed its input takes all of it and reads none, as with a shell's pipe
+        let rest = pending.bytes.len() - pending.done;
+        let taken = match &self.streams.input {
+            Some(input) => event::write_now(input, &pending.bytes[pending.done..]),
+            None => Ok(rest),
+        };
+        pending.done += match taken {
+            Ok(taken) => taken,
+            Err(_) => {
+                self.streams.input = None;
+                rest
+            }
+        };
+        if pending.done == pending.bytes.len() {
+            let from = pending.from;
+            self.pending = None;
+            if let Some(client) = self.clients.0.iter_mut().find(|client| client.socket.as_raw_fd() == from) {
+                client.tell(&Event::Taken);
+            }
+        }
+    }
+
+    /// The program has ended: what it said last goes out, to everybody who takes it in time.
+    fn drain(&mut self) {
+        let mut index = 0;
+        while index < self.streams.sources.len() {
+            self.clients.catch_up();
+            let before = self.streams.sources.len();
+            if !self.pump(index) && self.streams.sources.len() == before {
+                index += 1;
+            }
+        }
+        self.clients.catch_up();
+        let finished = self.log.as_mut().map_or(Ok(()), Log::finish);
+        self.log_error = self.log_error.take().or(finished.err());
+    }
+}

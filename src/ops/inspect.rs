@@ -1,0 +1,213 @@
+//! `inspect`, `port`: all that is known of a container, under docker's names; and beside them, under `Host`, where the
+//! host has it: process, veth, cgroups, namespaces.
+
+use super::container::{self, Container, inner_port};
+use super::{image, network};
+use crate::cgroup;
+use crate::error::{Error, Result};
+use crate::monitor::{log, notes};
+use crate::net::network::{Loan, Network};
+use crate::net::probe;
+use crate::net::step::Undo as NetUndo;
+use crate::plan::step::Undo;
+use crate::state::{Config, Roots, Status};
+use crate::sys::fs;
+use serde_json::{Map, Value, json};
+use std::path::Path;
+
+/// A container, or else an image.
+pub fn inspect(roots: &Roots, word: &str) -> Result<Value> {
+    match container::find(roots, word) {
+        Ok(found) => Ok(whole(roots, &found)),
+        Err(no_container) => image::inspect(roots, word).map_err(|_| no_container),
+    }
+}
+
+fn whole(roots: &Roots, found: &Container) -> Value {
+    let config = found.config.as_ref();
+    let args = config.map(|config| config.args.as_slice()).unwrap_or_default();
+    let request = config.map_or(&Value::Null, |config| &config.request);
+    let process = config.map_or(&Value::Null, |config| &config.spec["process"]);
+    let loans = network::loans(roots, &found.id);
+    json!({
+        "Id": found.id,
+        "Created": config.map(|config| &config.created),
+        "Path": args.first(),
+        "Args": args.get(1..),
+        "State": state(roots, found),
+        "Image": config.and_then(|config| config.image_id.as_ref()),
+        "Name": config.map(|config| format!("/{}", config.name)),
+        "LogPath": roots.container(&found.id).child(log::NAME),
+        "HostConfig": {
+            "AutoRemove": config.is_some_and(|config| config.remove),
+            "NetworkMode": request["network"]["mode"].as_str().unwrap_or("bridge"),
+            "Privileged": request["privileged"],
+            "ReadonlyRootfs": request["read_only"],
+            "Memory": request["resources"]["memory"],
+            "NanoCpus": request["resources"]["nano_cpus"],
+            "PidsLimit": request["resources"]["pids_limit"],
+            "PortBindings": ports(&loans),
+            "LogConfig": { "Type": "json-file", "Config": config.map(log_limits) },
+        },
+        "Config": {
+            "Hostname": config.map(|config| &config.spec["hostname"]),
+            "Image": config.map(|config| &config.image),
+            "Cmd": args,
+            "Env": process["env"],
+            "WorkingDir": process["cwd"],
+            "User": request["user"].as_str().unwrap_or_default(),
+            "Tty": config.is_some_and(|config| config.tty),
+            "OpenStdin": config.is_some_and(|config| config.interactive),
+            "StopSignal": config.map(|config| config.stop_signal),
+            "Labels": labels(&request["labels"]),
+        },
+        "Mounts": mounts(config),
+        "NetworkSettings": {
+            "Ports": ports(&loans),
+            "Networks": loans.iter().map(|(of, loan)| (of.name.to_string(), endpoint(of, loan))).collect::<Map<_, _>>(),
+        },
+        "Host": host(found),
+        "Spec": config.map(|config| &config.spec),
+    })
+}
+
+fn log_limits(config: &Config) -> Value {
+    json!({ "max-size": config.log.size, "max-file": config.log.files })
+}
+
+fn state(roots: &Roots, found: &Container) -> Value {
+    let status = match &found.status {
+        Status::Created => "created",
+        Status::Starting => "starting",
+        Status::Running => "running",
+        Status::Exited(_) => "exited",
+        Status::Dead | Status::Broken(_) => "dead",
+    };
+    let running = found.status == Status::Running;
+    let init = found.life.as_ref().and_then(|life| life.init.as_ref()).filter(|_| running);
+    let ended = found.ended.as_ref().filter(|_| !running);
+    let exit = match &found.status {
+        Status::Exited(exit) => exit.map_or(container::UNKNOWN_EXIT, |exit| exit.code()),
+        _ => 0,
+    };
+    let error = match &found.status {
+        Status::Broken(why) => why.clone(),
+        _ => ended.and_then(|ended| ended.error.clone()).or_else(|| last_note(roots, found)).unwrap_or_default(),
+    };
+    json!({
+        "Status": status,
+        "Running": running,
+        "Dead": matches!(found.status, Status::Dead | Status::Broken(_)),
+        "OOMKilled": ended.is_some_and(|ended| ended.oom_killed),
+        "Pid": init.map_or(0, |init| init.pid.0),
+        "ExitCode": exit,
+        "Error": error,
+        "StartedAt": found.started.as_ref().map(|started| &started.at),
+        "FinishedAt": ended.map(|ended| &ended.at),
+    })
+}
+
+/// What the monitor noted last, without the time.
+fn last_note(roots: &Roots, found: &Container) -> Option<String> {
+    let text = fs::read_text(roots.container(&found.id).child(notes::NAME).as_path()).ok()?;
+    text.lines().last()?.split_once(' ').map(|(_time, note)| note.to_owned())
+}
+
+fn labels(pairs: &Value) -> Map<String, Value> {
+    let pair = |pair: &Value| Some((pair[0].as_str()?.to_owned(), pair[1].clone()));
+    pairs.as_array().into_iter().flatten().filter_map(pair).collect()
+}
+
+/// The mounts that were asked for: those with a source on the host, but our own files.
+fn mounts(config: Option<&Config>) -> Vec<Value> {
+    let all = config.and_then(|config| config.spec["mounts"].as_array()).map(Vec::as_slice).unwrap_or_default();
+    let bound = |mount: &&Value| mount["source"].as_str().is_some_and(|source| source.starts_with('/'));
+    let generated = |mount: &&Value| {
+        let own = ["/etc/hosts", "/etc/hostname", "/etc/resolv.conf"];
+        mount["destination"].as_str().is_some_and(|target| own.contains(&target))
+    };
+    let shown = all.iter().filter(bound).filter(|mount| !generated(mount));
+    shown
+        .map(|mount| {
+            let options = mount["options"].as_array().map(Vec::as_slice).unwrap_or_default();
+            let read_only = options.iter().any(|option| option == "ro");
+            json!({ "Type": "bind", "Source": mount["source"], "Destination": mount["destination"], "RW": !read_only })
+        })
+        .collect()
+}
+
+fn endpoint(of: &Network, loan: &Loan) -> Value {
+    let subnet = of.subnets.iter().find(|subnet| loan.addresses.iter().any(|address| subnet.net.contains(address)));
+    json!({
+        "IPAddress": loan.addresses.iter().find(|address| address.is_ipv4()),
+        "IPPrefixLen": subnet.map(|subnet| subnet.net.prefix_len()),
+        "Gateway": subnet.and_then(|subnet| subnet.gateway),
+        "GlobalIPv6Address": loan.addresses.iter().find(|address| address.is_ipv6()),
+        "MacAddress": loan.mac.to_string(),
+        "Bridge": of.bridge,
+    })
+}
+
+/// docker's form: `{"80/tcp": [{"HostIp": "0.0.0.0", "HostPort": "8080"}]}`.
+fn ports(loans: &[(Network, Loan)]) -> Map<String, Value> {
+    let mut map = Map::new();
+    for port in loans.iter().flat_map(|(_, loan)| &loan.published) {
+        let binding = json!({ "HostIp": port.listen().ip(), "HostPort": port.port.to_string() });
+        let of = map.entry(inner_port(port)).or_insert_with(|| Value::Array(Vec::new()));
+        if let Value::Array(bindings) = of {
+            bindings.push(binding);
+        }
+    }
+    map
+}
+
+/// Where the host has a container that runs: everything that other tools need to look at it.
+fn host(found: &Container) -> Option<Value> {
+    let life = found.life.as_ref().filter(|_| found.status == Status::Running)?;
+    let init = life.init.as_ref()?;
+    let mut cgroups = Vec::new();
+    let mut veths = Vec::new();
+    for undo in &life.undo {
+        match undo {
+            Undo::Cgroup(cgroup::step::Undo::Remove { dir, .. }) => cgroups.push(dir.to_string()),
+            Undo::Net(NetUndo::DeleteLink { link, .. }) => {
+                let cable = probe::cable(link).ok().flatten();
+                veths.push(json!({
+                    "Name": link,
+                    "Index": cable.as_ref().map(|cable| cable.index),
+                    "PeerIndex": cable.as_ref().and_then(|cable| cable.peer_index),
+                    "BridgeIndex": cable.as_ref().and_then(|cable| cable.bridge_index),
+                }));
+            }
+            Undo::Mount(_) | Undo::Security(_) | Undo::Net(_) | Undo::ReturnLeases { .. } => {}
+        }
+    }
+    let kinds = ["cgroup", "ipc", "mnt", "net", "pid", "user", "uts"];
+    let namespace = |kind: &str| fs::read_link(Path::new(&format!("/proc/{}/ns/{kind}", init.pid))).ok();
+    let namespaces: Map<String, Value> =
+        kinds.iter().map(|kind| ((*kind).to_owned(), json!(namespace(kind)))).collect();
+    Some(json!({
+        "Pid": init.pid,
+        "MonitorPid": life.monitor.pid,
+        "Cgroups": cgroups,
+        "Namespaces": namespaces,
+        "Veths": veths,
+    }))
+}
+
+/// The published ports of a container, `80/tcp -> 0.0.0.0:8080` each; of one of its own ports where that is given.
+pub fn port(roots: &Roots, word: &str, private: Option<&str>) -> Result<Vec<String>> {
+    let found = container::find(roots, word)?;
+    let all = network::published(roots).remove(&found.id).unwrap_or_default();
+    let Some(private) = private else {
+        return Ok(all.iter().map(|port| format!("{} -> {}", inner_port(port), port.listen())).collect());
+    };
+    let wanted = if private.contains('/') { private.to_owned() } else { format!("{private}/tcp") };
+    let lines: Vec<String> =
+        all.iter().filter(|port| inner_port(port) == wanted).map(|port| port.listen().to_string()).collect();
+    if lines.is_empty() {
+        return Err(Error::user(format!("container {word} has not published port {wanted}"))
+            .hint(format!("`minirun port {word}` lists what it has")));
+    }
+    Ok(lines)
+}
