@@ -25,7 +25,12 @@ pub fn apply(step: &Step, root: &mut Option<Root>) -> Result<()> {
         Step::MakeDirectory { path } => drop(held(root)?.mkdir_all(relative(path), DIRECTORY_MODE)?),
         Step::MakeFile { path } => drop(held(root)?.touch(relative(path), DIRECTORY_MODE, FILE_MODE)?),
         Step::Mount { fstype, source, target, attributes, data } => {
-            let made = mount::detached(fstype, &parameters(source, data), Attribute::bits(attributes))?;
+            let mut parameters = parameters(source, data);
+            if attributes.contains(&Attribute::Ro) {
+                // as mount(8) and runc: the file system itself, too, and not only this mount of it
+                parameters.push(Parameter::Flag("ro"));
+            }
+            let made = mount::detached(fstype, &parameters, Attribute::bits(attributes))?;
             attach(&made, held(root)?, target)?;
         }
         Step::Bind(one) => bind(one, held(root)?)?,

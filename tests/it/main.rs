@@ -4,6 +4,7 @@
 #![allow(unreachable_pub)] // a binary exports nothing; here `pub` says what other test files use
 
 mod errors;
+mod explain;
 mod golden;
 mod layering;
 mod limits;

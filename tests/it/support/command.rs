@@ -96,6 +96,20 @@ impl Running {
         self.child.stdin.as_mut().unwrap().write_all(text.as_bytes()).unwrap();
     }
 
+    /// Waits until the answer is yes; panics with what the program said where it ends before that.
+    #[track_caller]
+    pub fn until(mut self, what: &str, deadline: Duration, mut condition: impl FnMut(&str) -> bool) -> Running {
+        let mut ended = false;
+        eventually(what, deadline, || {
+            ended = self.child.try_wait().unwrap().is_some();
+            ended || condition(&self.stdout.text())
+        });
+        if ended {
+            panic!("it ended before this: {what}: {}", self.output());
+        }
+        self
+    }
+
     /// Closes its standard input and waits for its end.
     #[track_caller]
     pub fn output(mut self) -> Output {

@@ -88,7 +88,7 @@ impl Snapshot {
 }
 
 /// The lines of one list that are not in the other, each as often as it is missing there.
-fn without(lines: &[String], other: &[String]) -> Vec<String> {
+pub fn without(lines: &[String], other: &[String]) -> Vec<String> {
     let mut other: Vec<&String> = other.iter().collect();
     let is_new = |line: &&String| other.iter().position(|o| o == line).map(|at| other.swap_remove(at)).is_none();
     lines.iter().filter(is_new).cloned().collect()
