@@ -7,6 +7,7 @@ use crate::id::{ContainerPath, HostPath};
 use oci_spec::runtime::{LinuxDevice, LinuxDeviceType, Mount, Spec};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::path::Path;
 
 /// What the planner has to know of paths, by path.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,14 +58,15 @@ pub fn plan(spec: &Spec, root: &RootSource, at: &HostPath, view: &CgroupView, fa
         let target = container_path(mount.destination())?;
         mount_steps(mount, &target, view, facts, &covered, &mut steps)?;
         covered.push(target.as_str().to_owned());
-        if target.as_str() == "/dev" {
+        // who binds a /dev has what is in it (runc: needsSetupDev)
+        if target.as_str() == "/dev" && !parsed(mount).bind {
             device_steps(spec, &mut steps)?;
         }
     }
     steps.extend(working_directory(spec, facts, &covered)?);
     steps.extend(hidden(spec, facts)?);
     if spec.root().as_ref().and_then(oci_spec::runtime::Root::readonly).unwrap_or(false) {
-        steps.push(Step::Remount { path: container_path(std::path::Path::new("/"))?, attributes: vec![Attribute::Ro] });
+        steps.push(Step::Remount { path: container_path(Path::new("/"))?, attributes: vec![Attribute::Ro] });
     }
     Ok(steps)
 }
@@ -90,7 +92,7 @@ fn parsed(mount: &Mount) -> options::Options {
     options::parse(mount.options().as_deref().unwrap_or_default().iter().map(String::as_str))
 }
 
-fn container_path(path: &std::path::Path) -> Result<ContainerPath> {
+fn container_path(path: &Path) -> Result<ContainerPath> {
     let text = path.to_str().ok_or_else(|| Error::user(format!("mount target {path:?} is not UTF-8")))?;
     ContainerPath::parse(text)
 }
@@ -229,8 +231,11 @@ fn device_steps(spec: &Spec, steps: &mut Vec<Step>) -> Result<()> {
         steps.push(Step::Device { path, kind, major, minor, mode: 0o666, uid: 0, gid: 0 });
     }
     let asked = spec.linux().as_ref().and_then(|linux| linux.devices().as_deref()).unwrap_or_default();
-    for device in asked.iter().filter(|d| !DEFAULT_DEVICES.iter().any(|(path, ..)| d.path().as_os_str() == *path)) {
-        let above = device.path().parent().filter(|above| *above != std::path::Path::new("/dev"));
+    // the host's own /dev/ptmx, which --privileged asks for, gives way to that of the new devpts
+    let ours = DEFAULT_DEVICES.iter().map(|(path, ..)| *path).chain(DEV_LINKS.iter().map(|(path, _)| *path));
+    let ours: Vec<&Path> = ours.map(Path::new).collect();
+    for device in asked.iter().filter(|device| !ours.contains(&device.path().as_path())) {
+        let above = device.path().parent().filter(|above| *above != Path::new("/dev"));
         if let Some(above) = above {
             steps.push(Step::MakeDirectory { path: container_path(above)? });
         }
@@ -345,6 +350,17 @@ mod tests {
             r#"mount -t tmpfs tmpfs "$R/data/in""#,
         ];
         assert_eq!(got, want);
+    }
+
+    #[test]
+    fn no_node_is_made_where_one_stands() {
+        let ptmx = serde_json::json!({ "devices": [{ "path": "/dev/ptmx", "type": "c", "major": 5, "minor": 2 }] });
+        let dev = |kind: &str, options| serde_json::json!([{ "destination": "/dev", "type": kind, "source": "/src", "options": options }]);
+        let fresh = lines(spec_with(&dev("tmpfs", vec!["mode=755"]), &ptmx), &CgroupView::V2).unwrap();
+        assert!(fresh.contains(&r#"ln -s pts/ptmx "$R/dev/ptmx""#.to_owned()), "{fresh:?}");
+        assert!(!fresh.iter().any(|line| line.contains("mknod") && line.contains("ptmx")), "{fresh:?}");
+        let bound = lines(spec_with(&dev("bind", vec!["rbind"]), &ptmx), &CgroupView::V2).unwrap();
+        assert!(!bound.iter().any(|line| line.contains("mknod") || line.contains("ln -s")), "{bound:?}");
     }
 
     #[test]
