@@ -22,6 +22,7 @@ pub fn text(plan: &Plan, root: &str) -> String {
         Some((clone @ Step::Clone { .. }, before)) => (Some(clone), before),
         _ => (None, &plan.prepare[..]),
     };
+    let _ = writeln!(out, "{}", explained(&Shell::no_tool(PROTECTED).to_string(), PROTECTION));
     section(&mut out, "prepare: before the new process exists", prepare);
     if let Some(clone) = clone {
         birth(&mut out, clone, plan);
@@ -35,6 +36,13 @@ pub fn text(plan: &Plan, root: &str) -> String {
     }
     out
 }
+
+/// What is done to this program and not to the container, and so is no step of the plan: where bash is in its place, there
+/// is nothing to protect.
+const PROTECTION: &str =
+    "no write inside reaches the file of the runtime, whose process /proc/self/exe shows (CVE-2019-5736)";
+const PROTECTED: &str =
+    "the runtime is started again from a read-only mount of its file (open_tree(2), mount_setattr(2))";
 
 /// The new process with all that it does itself. Two pipes lie between it and the host, as a socket does in a real run.
 fn birth(out: &mut String, clone: &Step, plan: &Plan) {
