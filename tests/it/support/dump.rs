@@ -105,11 +105,7 @@ fn lines(section: &str, text: &str, root: &str, masks: &[Mask]) -> Vec<String> {
     match section.split_once(' ').map_or(section, |(_where, what)| what) {
         "links" | "addresses" | "routes" | "routes6" | "nft" => json_lines(text, masks),
         "mounts" => mounts(text, root),
-        "sysctls" | "values" => {
-            let mut lines: Vec<String> = text.lines().map(|line| masked_value(line, masks)).collect();
-            lines.dedup(); // a masked value may have any number of lines
-            lines
-        }
+        "sysctls" | "values" => text.lines().filter(|line| !is_masked(line, masks)).map(str::to_owned).collect(),
         _ => text.lines().map(str::to_owned).collect(),
     }
 }
@@ -137,12 +133,11 @@ fn masked(mut value: Value, masks: &[Mask]) -> Value {
     value
 }
 
-/// A line `path:value` of grep.
-fn masked_value(line: &str, masks: &[Mask]) -> String {
+/// Whether a line `path:value` of grep is of a file whose content does not count.
+fn is_masked(line: &str, masks: &[Mask]) -> bool {
     let (path, _value) = line.split_once(':').unwrap();
     let name = path.rsplit('/').next().unwrap();
-    let hidden = masks.iter().any(|mask| matches!(mask, Mask::File(file) if *file == name));
-    if hidden { format!("{path}:…") } else { line.to_owned() }
+    masks.iter().any(|mask| matches!(mask, Mask::File(file) if *file == name))
 }
 
 /// mountinfo (proc_pid_mountinfo(5)) at and below `root`, with mount points instead of the mounts' numbers, and anonymous
