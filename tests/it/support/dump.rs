@@ -111,7 +111,9 @@ fn lines(section: &str, text: &str, root: &str, masks: &[Mask]) -> Vec<String> {
 }
 
 fn json_lines(text: &str, masks: &[Mask]) -> Vec<String> {
-    let value: Value = serde_json::from_str(text).unwrap_or(Value::Array(Vec::new()));
+    // ip says nothing where there is nothing
+    let value: Value =
+        if text.trim().is_empty() { Value::Array(Vec::new()) } else { serde_json::from_str(text).unwrap() };
     let list = value.get("nftables").unwrap_or(&value).as_array().unwrap();
     list.iter().map(|item| masked(item.clone(), masks).to_string()).collect()
 }
@@ -125,9 +127,7 @@ fn masked(mut value: Value, masks: &[Mask]) -> Value {
                     if masks.iter().any(|mask| is(mask, name)) { "…".into() } else { masked(value.take(), masks) };
             }
         }
-        Value::Array(items) => {
-            items.iter_mut().for_each(|v| *v = masked(v.take(), masks));
-        }
+        Value::Array(items) => items.iter_mut().for_each(|v| *v = masked(v.take(), masks)),
         _ => {}
     }
     value
