@@ -19,6 +19,7 @@ const MAX_BLOB: u64 = 64 << 30;
 const LOCK: &str = ".ingest.lock";
 /// The beginning of the staging directories' names.
 const STAGING: &str = ".staging-";
+const DAMAGED: &str = "the data was damaged or changed on its way: fetch it again";
 
 /// An image on its way in.
 #[derive(Debug)]
@@ -64,7 +65,11 @@ impl<'a> Ingest<'a> {
             }
             Err(e) => {
                 fs::unlink(path.as_path())?;
-                Err(e)
+                // which one: of what was cut or is too long the digest is not known
+                Err(match expected.digest.filter(|wanted| !e.message.contains(wanted.as_str())) {
+                    Some(wanted) => e.during(format!("blob {wanted}")),
+                    None => e,
+                })
             }
         }
     }
@@ -168,12 +173,12 @@ fn write_hashed(reader: impl Read, path: &HostPath, limit: u64) -> Result<(Diges
     let mut buffer = vec![0; 256 << 10];
     loop {
         // whose fault it is: reading is the archive's or the registry's, writing the host's
-        match hashed.read(&mut buffer).map_err(|e| Error::image(e.to_string()))? {
+        match hashed.read(&mut buffer).map_err(|e| Error::image(e.to_string()).hint(DAMAGED))? {
             0 => break,
             n => file.write_all(&buffer[..n]).map_err(failed)?,
         }
         if hashed.count > limit {
-            return Err(Error::image(format!("longer than {limit} bytes")));
+            return Err(Error::image(format!("longer than {limit} bytes")).hint(DAMAGED));
         }
     }
     file.sync_all().map_err(failed)?;
@@ -185,11 +190,13 @@ fn check(digest: &Digest, size: u64, expected: Expected<'_>) -> Result<()> {
     if let Some(wanted) = expected.digest
         && wanted != digest
     {
-        return Err(Error::image(format!("digest mismatch: the content of {wanted} is {digest}"))
-            .hint("the data was damaged or changed on its way: fetch it again"));
+        let error = Error::image(format!("digest mismatch: the content of {wanted} is {digest}"));
+        return Err(error.hint(DAMAGED));
     }
     match expected.size {
-        Some(wanted) if wanted != size => Err(Error::image(format!("blob {digest} has {size} bytes, not {wanted}"))),
+        Some(wanted) if wanted != size => {
+            Err(Error::image(format!("blob {digest} has {size} bytes, not {wanted}")).hint(DAMAGED))
+        }
         _ => Ok(()),
     }
 }

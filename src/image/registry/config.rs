@@ -41,7 +41,7 @@ pub(super) struct Endpoint {
 }
 
 impl RegistryConfig {
-    /// Reads `registries.toml`.
+    /// Reads the file of settings.
     pub fn parse(text: &str) -> Result<RegistryConfig> {
         let config: RegistryConfig = toml::from_str(text).map_err(|e| {
             Error::user(format!("registry configuration: {}", e.message()))
@@ -52,6 +52,7 @@ impl RegistryConfig {
     }
 
     /// Adds the credentials of a docker `config.json` or podman `auth.json`: `{"auths": {HOST: {"auth": BASE64}}}`.
+    /// What an earlier file said of a host stays.
     pub fn add_credentials(&mut self, json: &str) -> Result<()> {
         #[derive(Deserialize)]
         struct File {
@@ -67,7 +68,7 @@ impl RegistryConfig {
             .map_err(|e| Error::user(format!("credentials file: line {} is not as it should be", e.line())))?;
         for (key, entry) in file.auths {
             if let Some(auth) = entry.auth.filter(|auth| is_base64(auth)) {
-                self.credentials.insert(host_of_key(&key), auth);
+                self.credentials.entry(host_of_key(&key)).or_insert(auth);
             }
         }
         Ok(())
@@ -177,6 +178,8 @@ mod tests {
         config.add_credentials(json).unwrap();
         assert_eq!(config.credential("registry-1.docker.io"), Some("YTpi"));
         assert_eq!(config.credential("ghcr.io"), None);
+        config.add_credentials(r#"{"auths": {"docker.io": {"auth": "Yjpj"}}}"#).unwrap();
+        assert_eq!(config.credential("registry-1.docker.io"), Some("YTpi"), "the nearer file wins");
         assert!(!config.add_credentials("{\"auths\": \"secret\"}").unwrap_err().message.contains("secret"));
     }
 }

@@ -140,7 +140,7 @@ impl<'a> Registry<'a> {
             Some(Challenge::Basic) if basic.is_some() => Ok(basic),
             Some(Challenge::Basic) | None => {
                 Err(Error::user(format!("registry {} wants a password", self.endpoint.host))
-                    .hint(format!("log in first: minirun login {}", self.endpoint.host))
+                    .hint(log_in(&self.endpoint.host))
                     .into())
             }
         }
@@ -229,7 +229,7 @@ fn refusal(status: u16, url: &str, retry_after: Option<&str>) -> Error {
     let host = host_of(url);
     let error = Error::image(format!("registry {host} answers {status}"));
     match status {
-        401 | 403 => error.hint(format!("the image is private or does not exist; log in: minirun login {host}")),
+        401 | 403 => error.hint(format!("the image is private or does not exist; {}", log_in(&host))),
         404 => Error::image(format!("registry {host} has no such image")).hint("look at the name and the tag again"),
         429 => error.hint(format!(
             "too many pulls: wait{}, or log in",
@@ -237,6 +237,11 @@ fn refusal(status: u16, url: &str, retry_after: Option<&str>) -> Error {
         )),
         _ => error.hint("try again later"),
     }
+}
+
+/// We keep no passwords; those that docker and podman keep are read.
+fn log_in(host: &str) -> String {
+    format!("log in with docker login {host}, or name podman's file in REGISTRY_AUTH_FILE")
 }
 
 /// One clause, in lower case, without our plumbing.
