@@ -8,7 +8,7 @@ use std::process::Command;
 
 /// One line that begins with `error: ` and has the words, then one that begins with `hint: `.
 #[track_caller]
-fn assert_error(said: &Output, words: &[&str]) {
+pub fn assert_error(said: &Output, words: &[&str]) {
     let lines: Vec<&str> = said.stderr.lines().filter(|line| !line.starts_with("warning: ")).collect();
     let [error, hint] = lines[..] else { panic!("one error and one hint: {said}") };
     assert!(error.starts_with("error: ") && hint.starts_with("hint: "), "{said}");
@@ -112,17 +112,6 @@ fn a_broken_archive_is_refused_whole() {
     }
     let of_the_store = |line: &str| line.contains(" minirun root: ") || line.contains("/state/containers 40700 ");
     before.assert_only(&sandbox, of_the_store);
-}
-
-#[test]
-fn an_image_that_cannot_be_had_is_said_soon() {
-    requires![root];
-    let sandbox = Sandbox::new();
-    let began = std::time::Instant::now();
-    let said = sandbox.minirun(&["run", "--rm", "alpine", "true"]).expect_code(125);
-    assert!(began.elapsed() < crate::support::command::seconds(5), "{said}");
-    assert_error(&said, &["image alpine is not here and its registry cannot be reached"]);
-    assert!(said.stderr.contains("offline you can run hello"), "{said}");
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod golden;
 mod layering;
 mod limits;
 mod network;
+mod registry;
 mod run;
 mod style;
 mod support;

@@ -1,0 +1,220 @@
+//! An image from a registry: Debian's docker-registry inside the sandbox, a mirror of docker.io, holding an image that
+//! the test made. It is called library/alpine there, for that is what people type; its content is our busybox image,
+//! a stand-in, and nothing of Alpine.
+
+use crate::errors::assert_error;
+use crate::support::command::{Output, Running, eventually, output, seconds};
+use crate::support::requires::requires;
+use crate::support::sandbox::{Sandbox, image_layout};
+use crate::support::snapshot::Snapshot;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Instant;
+
+/// Each sandbox has a loopback of its own, so no two tests meet on these ports.
+const REGISTRY: &str = "127.0.0.1:5000";
+const TOKENS: &str = "127.0.0.1:5001";
+/// The one account: name and word, as docker's config.json has them, base64, and as htpasswd has them, with what
+/// `perl -e 'print crypt("word", q($2b$04$abcdefghijklmnopqrstuu))'` prints: docker-registry reads bcrypt alone.
+const LOGIN: &str = "bmFtZTp3b3Jk";
+const WRONG_LOGIN: &str = "bmFtZTp3cm9uZw==";
+const HTPASSWD: &str = "name:$2b$04$abcdefghijklmnopqrstuuB/GrfUOm5dtrEiT8lcouu5XB5ftbWLi\n";
+
+/// A registry that runs; it ends with its sandbox, or by [`Registry::stop`].
+struct Registry<'s> {
+    sandbox: &'s Sandbox,
+    running: Running,
+}
+
+impl<'s> Registry<'s> {
+    /// `auth` is the section of that name of its configuration (distribution's docs/configuration.md).
+    fn start(sandbox: &'s Sandbox, auth: &str) -> Registry<'s> {
+        let settings = sandbox.path("registry.yml");
+        let text = format!(
+            "version: 0.1\nlog: {{level: error, accesslog: {{disabled: true}}}}\nhttp: {{addr: \"{REGISTRY}\"}}\n\
+             storage: {{filesystem: {{rootdirectory: {:?}}}}}\n{auth}\n",
+            sandbox.path("registry")
+        );
+        std::fs::write(&settings, text).unwrap();
+        let running = Running::start(sandbox.command("docker-registry").arg("serve").arg(&settings));
+        let registry = Registry { sandbox, running };
+        answers(sandbox, REGISTRY);
+        registry
+    }
+
+    /// Ends it by its pid; afterwards nobody listens.
+    fn stop(self) {
+        let pid = self.sandbox.inner_pid(&self.running).to_string();
+        assert!(Command::new("kill").args(["-9", &pid]).status().unwrap().success());
+        self.running.output().expect_code(137);
+        self.sandbox.sh(&format!("exec 3<>/dev/tcp/{}", REGISTRY.replace(':', "/"))).expect_code(1);
+    }
+}
+
+/// Waits until somebody accepts connections at this address of the sandbox.
+fn answers(sandbox: &Sandbox, address: &str) {
+    let connect = format!("(exec 3<>/dev/tcp/{}) 2>/dev/null", address.replace(':', "/"));
+    eventually(address, seconds(20), || sandbox.sh(&connect).code() == 0);
+}
+
+/// A sandbox whose minirun takes a registry on loopback for docker.io's mirror.
+fn sandbox_with_mirror() -> Sandbox {
+    let sandbox = Sandbox::new();
+    let settings = format!("[[mirror]]\nhost = \"docker.io\"\nurl = \"http://{REGISTRY}\"\n");
+    std::fs::write(sandbox.path("config.toml"), settings).unwrap();
+    sandbox
+}
+
+/// minirun with that mirror, and with no logins but those of [`log_in`].
+#[track_caller]
+fn minirun(sandbox: &Sandbox, args: &[&str]) -> Output {
+    let mut command = sandbox.minirun_command(args);
+    command.env("MINIRUN_CONFIG", sandbox.path("config.toml")).env("DOCKER_CONFIG", sandbox.path("docker"));
+    command.env("REGISTRY_AUTH_FILE", sandbox.path("auth.json")).env("HOME", sandbox.path("home"));
+    output(&mut command)
+}
+
+/// Writes the file of logins that `name` is, below the sandbox's directory.
+fn log_in(sandbox: &Sandbox, name: &str, login: &str) {
+    let file = sandbox.path(name);
+    std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+    std::fs::write(file, format!(r#"{{"auths": {{"{REGISTRY}": {{"auth": "{login}"}}}}}}"#)).unwrap();
+}
+
+/// Puts the stand-in into the registry's storage as library/alpine:latest.
+fn publish(sandbox: &Sandbox) {
+    let registry = Registry::start(sandbox, "");
+    let from = format!("oci:{}", image_layout("busybox").display());
+    let to = format!("docker://{REGISTRY}/library/alpine:latest");
+    sandbox.sh(&format!("skopeo copy -q --insecure-policy --dest-tls-verify=false {from} {to}")).expect_code(0);
+    registry.stop();
+}
+
+/// The image's blobs in the registry's storage, the largest, which is the layer, first.
+fn blobs(sandbox: &Sandbox) -> Vec<PathBuf> {
+    let list = "find registry/docker/registry/v2/blobs -name data -printf '%s %p\\n' | sort -rn | cut -d' ' -f2";
+    let text = sandbox.sh(&format!("cd {} && {list}", sandbox.path("").display())).text();
+    text.lines().map(|path| sandbox.path(path)).collect()
+}
+
+const RUN: &[&str] =
+    &["run", "--rm", "--network", "none", "alpine", "sh", "-c", "echo $$: $(busybox | head -n 1 | cut -c 1-7)"];
+const RAN: &str = "1: BusyBox";
+
+#[test]
+fn an_image_is_pulled_once_and_runs() {
+    requires![root, tool("docker-registry"), tool("skopeo")];
+    let sandbox = sandbox_with_mirror();
+    publish(&sandbox);
+    let registry = Registry::start(&sandbox, "");
+    assert_eq!(minirun(&sandbox, RUN).text(), RAN);
+    let images = minirun(&sandbox, &["images"]).text();
+    assert!(images.lines().any(|line| line.starts_with("alpine ") && line.contains(" latest ")), "{images}");
+    registry.stop();
+    assert_eq!(minirun(&sandbox, RUN).text(), RAN, "what is here is not asked for again");
+    // the control: who asks gets no answer any more
+    minirun(&sandbox, &["run", "--rm", "--pull", "always", "alpine", "true"]).expect_code(125);
+}
+
+#[test]
+fn a_damaged_blob_is_named_and_nothing_of_it_kept() {
+    requires![root, tool("docker-registry"), tool("skopeo"), tool("nft")];
+    let sandbox = sandbox_with_mirror();
+    publish(&sandbox);
+    let _registry = Registry::start(&sandbox, "");
+    minirun(&sandbox, &["run", "--rm", "hello"]).expect_code(0); // makes the store
+    let before = Snapshot::of(&sandbox);
+    let blobs = blobs(&sandbox);
+    assert_eq!(blobs.len(), 3, "{blobs:?}");
+    let configuration =
+        blobs[1..].iter().find(|blob| std::fs::read_to_string(blob).unwrap().contains("rootfs")).unwrap();
+    for (blob, damage) in [
+        (&blobs[0], "printf x | dd of=data bs=1 seek=1000 conv=notrunc 2>/dev/null"),
+        (&blobs[0], "truncate -s -1 data"),
+        (&blobs[0], "echo >>data"),
+        (configuration, "sed -i s/linux/Linux/ data"),
+    ] {
+        let dir = blob.parent().unwrap();
+        let whole = std::fs::read(blob).unwrap();
+        sandbox.sh(&format!("cd {} && {damage}", dir.display())).expect_code(0);
+        let said = minirun(&sandbox, RUN).expect_code(125);
+        assert_error(&said, &[dir.file_name().unwrap().to_str().unwrap(), "pulling alpine"]);
+        eprintln!("left by {damage:?}?"); // shown where the next line fails
+        before.assert_same(&sandbox);
+        std::fs::write(blob, whole).unwrap();
+    }
+    assert_eq!(minirun(&sandbox, RUN).text(), RAN, "the control: whole again, it runs");
+}
+
+#[test]
+fn without_network_an_image_that_is_not_here_is_said_within_5_seconds() {
+    requires![root];
+    let sandbox = sandbox_with_mirror();
+    for settings in ["config.toml", "no-such-file"] {
+        let began = Instant::now();
+        let mut command = sandbox.minirun_command(RUN);
+        let said = output(command.env("MINIRUN_CONFIG", sandbox.path(settings))).expect_code(125);
+        assert!(began.elapsed() < seconds(5), "{said}");
+        // why differs: libcs differ in how they take a name server that cannot be reached
+        let why = said.stderr.strip_prefix("error: image alpine is not here and its registry cannot be reached (");
+        let why = why.and_then(|rest| {
+            rest.strip_suffix(
+                ")\nhint: offline you can run hello and the images built from images/, or minirun load -i FILE\n",
+            )
+        });
+        assert!(why.is_some_and(|why| !why.contains('\n') && why.starts_with("registry-1.docker.io: ")), "{said}");
+    }
+}
+
+#[test]
+fn a_registry_with_a_password_is_given_the_nearest_login() {
+    requires![root, tool("docker-registry"), tool("skopeo")];
+    let sandbox = sandbox_with_mirror();
+    publish(&sandbox);
+    std::fs::write(sandbox.path("htpasswd"), HTPASSWD).unwrap();
+    let _registry =
+        Registry::start(&sandbox, &format!("auth: {{htpasswd: {{realm: r, path: {:?}}}}}", sandbox.path("htpasswd")));
+    let said = minirun(&sandbox, RUN).expect_code(125);
+    assert_error(&said, &[REGISTRY, "password"]);
+    log_in(&sandbox, "home/.docker/config.json", WRONG_LOGIN);
+    let said = minirun(&sandbox, RUN).expect_code(125);
+    assert_error(&said, &[REGISTRY, "401"]);
+    log_in(&sandbox, "docker/config.json", LOGIN); // $DOCKER_CONFIG goes before the home directory
+    assert_eq!(minirun(&sandbox, RUN).text(), RAN);
+    log_in(&sandbox, "auth.json", WRONG_LOGIN); // and $REGISTRY_AUTH_FILE before both
+    minirun(&sandbox, &["pull", "alpine"]).expect_code(1);
+}
+
+#[test]
+fn a_registry_that_wants_a_token_is_shown_one() {
+    requires![root, tool("docker-registry"), tool("skopeo"), tool("openssl")];
+    let sandbox = sandbox_with_mirror();
+    publish(&sandbox);
+    let home = sandbox.path("");
+    sandbox.sh(&format!("cd {} && {TOKEN}", home.display())).expect_code(0);
+    let serve = format!("cd {} && exec busybox httpd -f -p {TOKENS} -h tokens -c ../httpd.conf", home.display());
+    let _tokens = Running::start(sandbox.command("bash").args(["-c", &serve]));
+    answers(&sandbox, TOKENS);
+    let auth = format!(
+        "auth: {{token: {{realm: \"http://{TOKENS}/token\", service: registry, issuer: tests, rootcertbundle: {:?}}}}}",
+        sandbox.path("cert.pem")
+    );
+    let _registry = Registry::start(&sandbox, &auth);
+    let said = minirun(&sandbox, RUN).expect_code(125);
+    assert_error(&said, &[TOKENS, "401"]);
+    log_in(&sandbox, "auth.json", LOGIN);
+    assert_eq!(minirun(&sandbox, RUN).text(), RAN);
+    // the token is for one image
+    assert_error(&minirun(&sandbox, &["run", "--rm", "debian", "true"]).expect_code(125), &["401"]);
+}
+
+/// Makes the file `tokens/token`, which the token server gives to who logs in, whatever the query: a JSON Web Token
+/// that says "may pull library/alpine", signed with the key of cert.pem (distribution's docs/spec/auth/jwt.md).
+const TOKEN: &str = r#"set -eo pipefail; mkdir tokens; echo /:name:word >httpd.conf
+openssl req -x509 -newkey rsa:2048 -nodes -keyout key.pem -out cert.pem -days 2 -subj /CN=tests 2>/dev/null
+url() { base64 -w 0 | tr +/ -_ | tr -d =; }
+head=$(printf '{"typ":"JWT","alg":"RS256","x5c":["%s"]}' "$(openssl x509 -in cert.pem -outform DER | base64 -w 0)" | url)
+claims=$(printf '{"iss":"tests","aud":"registry","sub":"name","jti":"1","nbf":1,"exp":%d,"access":%s}' \
+  $(($(date +%s) + 3600)) '[{"type":"repository","name":"library/alpine","actions":["pull"]}]' | url)
+signature=$(printf %s "$head.$claims" | openssl dgst -sha256 -sign key.pem -binary | url)
+printf '{"token":"%s"}' "$head.$claims.$signature" >tokens/token"#;
