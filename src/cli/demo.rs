@@ -31,7 +31,8 @@ pub(super) fn main(args: &Args, roots: &Roots) -> Result<u8> {
 
 fn kernel(images: &[String], roots: &Roots) -> Result<u8> {
     let rows = image::demo_kernel(roots, images, &ui::Bars::new(ui::Show::Bars))?;
-    let same = rows.windows(2).all(|pair| pair[0].release == pair[1].release && pair[0].boot_id == pair[1].boot_id);
+    let kernel = |row: &image::KernelRow| (row.release.clone(), row.version.clone(), row.boot_id.clone());
+    let same = rows.iter().all(|row| kernel(row) == kernel(&rows[0]));
     let line = |row: image::KernelRow| {
         let distribution = row.distribution.unwrap_or_else(|| "none".to_owned());
         vec![row.place, row.release, row.boot_id, distribution]

@@ -294,20 +294,25 @@ fn kernel_of(roots: &Roots, image: &str, tool: &HostPath, progress: &dyn Progres
     request.command = vec!["--kernel".to_owned()];
     request.mounts = vec![MountRequest::Bind(tool_mount(tool, PLACE)?)];
     let root = find(roots, &request, progress)?.root;
-    let release = root.as_ref().map(|root| probe::text(root, "/etc/os-release")).transpose()?.flatten();
+    let os_release = root.as_ref().map(|root| probe::text(root, "/etc/os-release")).transpose()?.flatten();
     let outcome = run::run_collecting(roots, &request, progress)?;
     let output = String::from_utf8_lossy(&outcome.output).into_owned();
-    let mut lines = output.lines().map(str::to_owned);
-    match (outcome.exit.map_or(container::UNKNOWN_EXIT, |exit| exit.code()), lines.next(), lines.next(), lines.next()) {
-        (0, Some(release_), Some(version), Some(boot_id)) => Ok(KernelRow {
+    match (outcome.exit.map_or(container::UNKNOWN_EXIT, |exit| exit.code()), kernel_words(&output)) {
+        (0, Some([release, version, boot_id])) => Ok(KernelRow {
             place: image.to_owned(),
-            release: release_,
+            release,
             version,
             boot_id,
-            distribution: release.and_then(|text| pretty_name(&text)),
+            distribution: os_release.and_then(|text| pretty_name(&text)),
         }),
-        (code, ..) => Err(Error::internal(format!("the tool in image {image} ended with {code}: {output:?}"))),
+        (code, _) => Err(Error::internal(format!("the tool in image {image} ended with {code}: {output:?}"))),
     }
+}
+
+/// What follows the labels of `hello --kernel`: release, version, boot id.
+fn kernel_words(output: &str) -> Option<[String; 3]> {
+    let words = output.lines().map(|line| line.split_once(": ").map(|(_label, word)| word.to_owned()));
+    words.collect::<Option<Vec<_>>>()?.try_into().ok()
 }
 
 fn tool_mount(tool: &HostPath, place: &str) -> Result<BindMount> {
