@@ -6,6 +6,7 @@
 mod errors;
 mod explain;
 mod golden;
+mod kernel;
 mod layering;
 mod limits;
 mod network;
