@@ -16,6 +16,15 @@ pub struct Shelf {
     /// What was fetched once is here: `$XDG_CACHE_HOME/minirun/debs`.
     pub cache: PathBuf,
     pub sources: Sources,
+    pub dropped: Dropped,
+}
+
+/// What becomes of a locked version that the sources have no longer: a new point release, or another Debian.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dropped {
+    Refuse,
+    /// What the sources have now, in its place.
+    TakeNewest,
 }
 
 /// The files, in the order of the packages. Asks apt only for what is not there.
@@ -81,7 +90,11 @@ fn fetch_locked(apt: &Apt, package: &Locked, recipe: &str, shelf: &Shelf) -> Res
     let once = || fetch(apt, name, Some(version), &shelf.cache);
     let fetched =
         once().or_else(|e| if apt::may_update(apt) { apt::update(apt).and_then(|()| once()) } else { Err(e) });
-    let file = fetched.map_err(|e| gone(e, package, recipe))?;
+    let file = match fetched {
+        Ok(file) => file,
+        Err(e) if shelf.dropped == Dropped::TakeNewest && vanished(&e) => return fetch(apt, name, None, &shelf.cache),
+        Err(e) => return Err(gone(e, package, recipe)),
+    };
     let found = sha256(&file)?;
     if found == package.sha256 {
         return Ok(file);
@@ -100,9 +113,10 @@ fn gone(e: Error, package: &Locked, recipe: &str) -> Error {
         .hint(format!("`rootfs-builder lock {recipe}` takes the version they have now"))
 }
 
-/// apt's words: "Version '1' for 'x' was not found", "Unable to locate package x", "404  Not Found".
+/// apt's words: "Version '1' for 'x' was not found", "Unable to locate package x", "404  Not Found", and of a version
+/// that is installed "Can't find a source to download version '1' of 'x'".
 fn vanished(e: &Error) -> bool {
-    ["not found", "Not Found", "Unable to locate"].iter().any(|words| e.message.contains(words))
+    ["not found", "Not Found", "Unable to locate", "Can't find a source"].iter().any(|words| e.message.contains(words))
 }
 
 /// Fetches into a directory of its own inside the cache, then renames: the cache never holds half a file.
@@ -128,7 +142,7 @@ mod tests {
 
     fn shelf(dir: &Path) -> Shelf {
         let sources = Sources { mirror: None, architecture: "amd64".into(), cache: dir.into() };
-        Shelf { from_dir: Some(dir.into()), cache: dir.join("cache"), sources }
+        Shelf { from_dir: Some(dir.into()), cache: dir.join("cache"), sources, dropped: Dropped::Refuse }
     }
 
     #[test]
@@ -148,9 +162,11 @@ mod tests {
     fn a_version_that_vanished_names_the_command_that_locks_anew() {
         let package =
             Locked { name: "a".into(), version: "1".into(), architecture: "all".into(), sha256: String::new() };
-        let error = gone(Error::host("Version '1' for 'a' was not found"), &package, "x");
-        assert!(error.message.contains("the sources no longer have it"));
-        assert_eq!(error.hint.as_deref(), Some("`rootfs-builder lock x` takes the version they have now"));
+        for words in ["Version '1' for 'a' was not found", "Can't find a source to download version '1' of 'a:amd64'"] {
+            let error = gone(Error::host(words), &package, "x");
+            assert!(error.message.contains("the sources no longer have it"));
+            assert_eq!(error.hint.as_deref(), Some("`rootfs-builder lock x` takes the version they have now"));
+        }
         let error = gone(Error::host("Could not resolve 'm'"), &package, "x");
         assert!(error.hint.unwrap().contains("--from-dir"));
     }

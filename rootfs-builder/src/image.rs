@@ -12,18 +12,29 @@ use std::path::Path;
 /// More recipes than that, one on the other, are a circle.
 const MOST_LAYERS: usize = 20;
 
+/// An image that was built.
+#[derive(Debug)]
+pub struct Built {
+    pub manifest: Blob,
+    /// Packages that are not the locked ones: `tzdata 2 in place of 1`. Where there are any, the digest is another one.
+    pub replaced: Vec<String>,
+}
+
 /// Builds the recipe and enters it in the layout `output`, which need not exist, as `NAME:latest`.
-/// `epoch` stands in for the recipe's own (SOURCE_DATE_EPOCH). Gives the manifest.
-pub fn build(recipe: &Recipe, shelf: &fetch::Shelf, epoch: Option<i64>, output: &HostPath) -> Result<Blob> {
+/// `epoch` stands in for the recipe's own (SOURCE_DATE_EPOCH).
+pub fn build(recipe: &Recipe, shelf: &fetch::Shelf, epoch: Option<i64>, output: &HostPath) -> Result<Built> {
     check_output(output)?;
     let recipes = with_bases(recipe)?;
     check_builtin(&recipes, &shelf.sources.architecture)?;
     // all packages before the first write: a missing one leaves no half-made layout
-    let mut packages = Vec::new();
+    let (mut packages, mut replaced) = (Vec::new(), Vec::new());
     for recipe in &recipes {
         let locked = lock::load(&recipe.dir, &recipe.name, &recipe.packages, &shelf.sources.architecture)?;
         let files = fetch::locked(&locked, &recipe.name, shelf)?;
-        packages.push(files.iter().map(|file| deb::open(file)).collect::<Result<Vec<_>>>()?);
+        let found = files.iter().map(|file| deb::open(file)).collect::<Result<Vec<_>>>()?;
+        let others = found.iter().zip(&locked).filter(|(found, locked)| found.version != locked.version);
+        replaced.extend(others.map(|(new, old)| format!("{} {} in place of {}", new.name, new.version, old.version)));
+        packages.push(found);
     }
     assemble::create_layout(output)?;
     let (mut layers, mut below) = (Vec::new(), Tree::new());
@@ -34,7 +45,8 @@ pub fn build(recipe: &Recipe, shelf: &fetch::Shelf, epoch: Option<i64>, output: 
         layers.push(assemble::add_layer(output, entries, Some(epoch), recipe.compression)?);
     }
     let config = configuration(&recipes, &layers, epoch, &shelf.sources.architecture)?;
-    assemble::add_image(output, Image { name: &format!("{}:latest", recipe.name), config, layers: &layers })
+    let image = Image { name: &format!("{}:latest", recipe.name), config, layers: &layers };
+    Ok(Built { manifest: assemble::add_image(output, image)?, replaced })
 }
 
 /// A directory that holds something else is not ours to write into.

@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand};
 use minirun::error::{Error, Result};
 use minirun::id::HostPath;
 use rootfs_builder::apt::Sources;
-use rootfs_builder::fetch::Shelf;
+use rootfs_builder::fetch::{Dropped, Shelf};
 use rootfs_builder::{apt, contents, image};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -35,6 +35,9 @@ enum Command {
         /// Latest time of any file, in seconds since 1970, in place of the recipe's
         #[arg(long, env = "SOURCE_DATE_EPOCH", value_name = "SECONDS")]
         epoch: Option<i64>,
+        /// Where the sources have dropped a locked version, take what they have now: another digest than elsewhere
+        #[arg(long, conflicts_with = "from_dir")]
+        or_newest: bool,
         #[command(flatten)]
         packages: Packages,
     },
@@ -83,11 +86,15 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<()> {
     let here = std::env::current_dir().map_err(|e| Error::host(format!("the working directory is gone: {e}")))?;
     match command {
-        Command::Build { recipe, output, from_dir, epoch, packages } => {
+        Command::Build { recipe, output, from_dir, epoch, or_newest, packages } => {
             let output = absolute(&here.join(output))?;
             let recipe = image::recipe_of(&recipe, &here)?;
-            let manifest = image::build(&recipe, &shelf(packages, from_dir)?, epoch, &output)?;
-            println!("{}", manifest.digest);
+            let dropped = if or_newest { Dropped::TakeNewest } else { Dropped::Refuse };
+            let built = image::build(&recipe, &Shelf { dropped, ..shelf(packages, from_dir)? }, epoch, &output)?;
+            if !built.replaced.is_empty() {
+                eprintln!("warning: not the locked packages: {}", built.replaced.join(", "));
+            }
+            println!("{}", built.manifest.digest);
         }
         Command::Lock { recipe, packages } => {
             for package in image::lock(&image::recipe_of(&recipe, &here)?, &shelf(packages, None)?)? {
@@ -109,7 +116,7 @@ fn shelf(packages: Packages, from_dir: Option<PathBuf>) -> Result<Shelf> {
     })?;
     let cache = std::path::absolute(&cache).map_err(|e| Error::user(format!("cache {}: {e}", cache.display())))?;
     let sources = Sources { mirror: packages.mirror, architecture: packages.architecture, cache: cache.clone() };
-    Ok(Shelf { from_dir, cache, sources })
+    Ok(Shelf { from_dir, cache, sources, dropped: Dropped::Refuse })
 }
 
 /// XDG base directory specification: an empty variable is as one that is not set.

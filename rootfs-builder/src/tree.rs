@@ -48,12 +48,19 @@ fn merged(path: &Path) -> PathBuf {
     }
 }
 
+/// Debian 13's base-files brings `bin -> usr/bin` itself; we make these links where they are needed.
+fn is_merge_link(entry: &Entry) -> bool {
+    let target = Path::new("usr").join(&entry.path);
+    let is_merged = MERGED.iter().any(|name| entry.path == Path::new(name));
+    is_merged && matches!(&entry.kind, EntryKind::Symlink(to) if to.strip_prefix("/").unwrap_or(to) == target)
+}
+
 /// Everything the packages bring. A directory may come from several, a file only from one.
 fn from_packages(packages: &[Package]) -> Result<Tree> {
     let mut tree = Tree::new();
     let mut owners: BTreeMap<PathBuf, &str> = BTreeMap::new();
     for package in packages {
-        for entry in &package.entries {
+        for entry in package.entries.iter().filter(|entry| !is_merge_link(entry)) {
             let mut entry = Entry { path: merged(&entry.path), ..entry.clone() };
             if let EntryKind::Hardlink(target) = &mut entry.kind {
                 *target = merged(target);
@@ -280,7 +287,9 @@ mod tests {
 
     #[test]
     fn usr_is_merged_and_parents_are_named() {
-        let packages = [package("a", &[("./bin/x", "1"), ("./usr/lib/y", "")]), package("b", &[("./sbin/", "")])];
+        let mut packages = [package("a", &[("./bin/x", "1"), ("./usr/lib/y", "")]), package("b", &[("./sbin/", "")])];
+        packages[1].entries.push(plain("bin".into(), EntryKind::Symlink("usr/bin".into()), 1));
+        packages[1].entries.push(plain("lib64".into(), EntryKind::Symlink("/usr/lib64".into()), 1));
         let entries = layer(&recipe("[[links]]\nto = 'x'\ndir = '/bin'\nnames = ['z']"), &packages, &Tree::new(), 1);
         let list = paths(&entries.unwrap());
         let status = ["a", "a.md5sums", "b", "b.md5sums"].map(|name| format!("var/lib/dpkg/status.d/{name}"));
