@@ -7,6 +7,7 @@ mod errors;
 mod explain;
 mod golden;
 mod kernel;
+mod killed;
 mod layering;
 mod limits;
 mod network;

@@ -110,6 +110,11 @@ impl Running {
         self
     }
 
+    /// What it has written to standard error so far.
+    pub fn stderr(&self) -> String {
+        self.stderr.text()
+    }
+
     /// Closes its standard input and waits for its end.
     #[track_caller]
     pub fn output(mut self) -> Output {

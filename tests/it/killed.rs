@@ -1,0 +1,256 @@
+//! SIGKILL at every moment of a birth: what is left of a container when its command, its monitor or both are killed,
+//! and who removes it.
+//!
+//! `--trace=step` is the hold: the monitor announces a step, and does it, or lets init do it, only when its command says
+//! so; the command says so once for each line of its standard input. So after N lines the first N steps are done, the
+//! next one is announced and not begun, and command, monitor and init stand still until one of them is killed.
+
+use crate::support::command::{Output, Running, eventually, seconds};
+use crate::support::requires::requires;
+use crate::support::sandbox::Sandbox;
+use crate::support::snapshot::Snapshot;
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::Command;
+use std::time::Instant;
+
+/// All that two containers cannot both have is asked for by name, so that the next one wants the very same.
+const TAKEN: [&str; 6] = ["--name", "web", "--ip", "172.18.0.9", "-p", "8080:80"];
+
+/// Who removes what a killed monitor has left.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Cleaner {
+    NextCommand,
+    Repair,
+}
+
+/// Whether the container was to be removed at its end.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Kind {
+    Removed,
+    Kept,
+}
+
+impl Kind {
+    fn flags(self) -> &'static [&'static str] {
+        if self == Kind::Removed { &["--rm"] } else { &[] }
+    }
+}
+
+const VARIANTS: [(Kind, Cleaner); 4] = [
+    (Kind::Removed, Cleaner::NextCommand),
+    (Kind::Kept, Cleaner::Repair),
+    (Kind::Removed, Cleaner::Repair),
+    (Kind::Kept, Cleaner::NextCommand),
+];
+
+/// One variant at each point by turns; all of them where hack/soak asks.
+fn variants(point: usize) -> Vec<(Kind, Cleaner)> {
+    if soaks() { VARIANTS.to_vec() } else { vec![VARIANTS[point % VARIANTS.len()]] }
+}
+
+fn soaks() -> bool {
+    std::env::var_os("MINIRUN_SOAK").is_some_and(|value| value == "1")
+}
+
+fn run<'a>(flags: &[&'a str], command: &[&'a str]) -> Vec<&'a str> {
+    [&["run"], flags, &TAKEN, &["busybox"], command].concat()
+}
+
+/// A host that has all that containers share, how it looks without a container, and the number of steps to one.
+fn host() -> (Sandbox, Snapshot, usize) {
+    let sandbox = Sandbox::with_images(&["busybox"]);
+    sandbox.minirun(&run(&["--rm"], &["true"])).expect_code(0);
+    let before = Snapshot::of(&sandbox);
+    let steps = [Kind::Removed, Kind::Kept].map(|kind| {
+        let traced = [kind.flags(), &["--trace"]].concat();
+        announced(&sandbox.minirun(&run(&traced, &["true"])).expect_code(0).stderr)
+    });
+    sandbox.minirun(&["rm", "web"]).expect_code(0);
+    before.assert_same(&sandbox);
+    assert!(steps[0] > 50 && steps[0] == steps[1], "{steps:?}");
+    (sandbox, before, steps[0])
+}
+
+fn announced(trace: &str) -> usize {
+    trace.lines().filter(|line| line.starts_with("+ ")).count()
+}
+
+/// A container at a moment of its birth. Pids are the machine's.
+struct Birth {
+    running: Running,
+    command: u32,
+    monitor: u32,
+    init: Option<u32>,
+}
+
+impl Birth {
+    /// The first `done` steps are done and the next one is announced; where there is none, the program runs.
+    fn at(done: usize, steps: usize, sandbox: &Sandbox, flags: &[&str]) -> Birth {
+        let flags = [flags, &["--trace=step"]].concat();
+        let mut running = sandbox.start(&run(&flags, &["sleep", "1000"]));
+        running.write(&"\n".repeat(done));
+        eventually(&format!("{done} steps of {steps}"), seconds(20), || {
+            announced(&running.stderr()) == steps.min(done + 1)
+                && (done < steps || !sandbox.in_pids("sleep 1000").is_empty())
+        });
+        let command = sandbox.inner_pid(&running);
+        let monitor = children(command)[0];
+        assert_eq!(comm(monitor), "minirun-monitor");
+        Birth { running, command, monitor, init: children(monitor).first().copied() }
+    }
+}
+
+fn children(pid: u32) -> Vec<u32> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+    text.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
+}
+
+fn comm(pid: u32) -> String {
+    std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap().trim().to_owned()
+}
+
+fn kill(pids: &[u32]) {
+    let pids = pids.iter().map(u32::to_string);
+    assert!(Command::new("kill").arg("-9").args(pids).status().unwrap().success());
+}
+
+fn assert_ends(pid: u32) {
+    eventually("init ends by itself", seconds(5), || !std::path::Path::new(&format!("/proc/{pid}")).exists());
+}
+
+/// The code of a command whose program may go on, and have its streams.
+fn code(running: &mut Running) -> i32 {
+    let mut status = None;
+    eventually("the command ends", seconds(20), || {
+        status = running.child.try_wait().unwrap();
+        status.is_some()
+    });
+    let status = status.unwrap();
+    status.code().or(status.signal().map(|signal| 128 + signal)).unwrap()
+}
+
+/// `ps -a` at once, whatever was killed.
+fn listed(sandbox: &Sandbox) -> String {
+    let began = Instant::now();
+    let said = sandbox.minirun(&["ps", "-a"]).expect_code(0);
+    assert!(began.elapsed() < seconds(1), "{:?}", began.elapsed());
+    said.stdout
+}
+
+/// Name, address and port are free: another container has them, and leaves nothing.
+fn assert_reusable(sandbox: &Sandbox) {
+    sandbox.minirun(&run(&["--rm"], &["true"])).expect_code(0);
+}
+
+fn assert_cleaned(cleaner: Cleaner, sandbox: &Sandbox, before: &Snapshot) {
+    match cleaner {
+        Cleaner::NextCommand => assert_reusable(sandbox),
+        Cleaner::Repair => drop(sandbox.minirun(&["repair"]).expect_code(0)),
+    }
+    before.assert_same(sandbox);
+}
+
+/// The end of a command whose monitor was killed: it says what happened and what to do.
+fn assert_told(said: &Output) {
+    assert!(said.code() != 0 && said.stderr.contains("monitor") && said.stderr.contains("minirun repair"), "{said}");
+}
+
+#[test]
+fn a_command_killed_after_any_step_leaves_nothing() {
+    requires![root, tool("nft")];
+    let (sandbox, before, steps) = host();
+    for done in 0..steps {
+        for (kind, _) in variants(done) {
+            let birth = Birth::at(done, steps, &sandbox, kind.flags());
+            kill(&[birth.command]);
+            // its streams end when monitor and init, who have them too, have ended
+            birth.running.output().expect_code(137);
+            before.assert_same(&sandbox);
+        }
+    }
+    assert_reusable(&sandbox);
+}
+
+#[test]
+fn what_a_monitor_killed_after_any_step_leaves_goes_with_the_next_command_or_repair() {
+    requires![root, tool("nft")];
+    let (sandbox, before, steps) = host();
+    for done in 0..steps {
+        for (kind, cleaner) in variants(done) {
+            let birth = Birth::at(done, steps, &sandbox, kind.flags());
+            kill(&[birth.monitor]);
+            birth.init.into_iter().for_each(assert_ends);
+            assert_told(&birth.running.output());
+            after_the_monitor(done + 1 == steps, kind, cleaner, &sandbox, &before);
+        }
+    }
+}
+
+#[test]
+fn both_killed_at_once_after_any_step_is_no_worse() {
+    requires![root, tool("nft")];
+    let (sandbox, before, steps) = host();
+    for done in 0..steps {
+        for (kind, cleaner) in variants(done + 1) {
+            let birth = Birth::at(done, steps, &sandbox, kind.flags());
+            kill(&[birth.monitor, birth.command]);
+            birth.init.into_iter().for_each(assert_ends);
+            birth.running.output().expect_code(137);
+            after_the_monitor(done + 1 == steps, kind, cleaner, &sandbox, &before);
+        }
+    }
+}
+
+/// `last`: before the one step whose end nobody could have written down any more. The program may have run, and what it
+/// wrote may be wanted: a container that was to be kept is.
+fn after_the_monitor(last: bool, kind: Kind, cleaner: Cleaner, sandbox: &Sandbox, before: &Snapshot) {
+    let list = listed(sandbox);
+    assert!(list.contains("web") && list.contains("Dead"), "{list}");
+    if last && kind == Kind::Kept {
+        sandbox.minirun(&["repair"]).expect_code(0);
+        before.assert_only(sandbox, |line| line.starts_with("+ minirun root: "));
+        assert!(listed(sandbox).contains("Exited (unknown)"));
+        sandbox.minirun(&["rm", "web"]).expect_code(0);
+    }
+    assert_cleaned(cleaner, sandbox, before);
+}
+
+#[test]
+fn a_program_outlives_its_command_and_its_monitor() {
+    requires![root, tool("nft")];
+    let (sandbox, before, steps) = host();
+    let (command, monitor) = (|b: &Birth| vec![b.command], |b: &Birth| vec![b.monitor]);
+    let both = |b: &Birth| vec![b.monitor, b.command];
+    for victims in [&command as &dyn Fn(&Birth) -> Vec<u32>, &monitor, &both] {
+        for kind in [Kind::Removed, Kind::Kept] {
+            let mut birth = Birth::at(steps, steps, &sandbox, kind.flags());
+            kill(&victims(&birth));
+            let code = code(&mut birth.running);
+            assert!(code == 137 || birth.running.stderr().contains("minirun repair"), "{}", birth.running.stderr());
+            sandbox.minirun(&["repair"]).expect_code(0); // what lives is not touched
+            assert!(listed(&sandbox).contains("Up"));
+            assert_eq!(sandbox.in_pids("sleep 1000").len(), 1);
+            sandbox.minirun(&["rm", "-f", "web"]).expect_code(0);
+            before.assert_same(&sandbox);
+        }
+    }
+    assert_reusable(&sandbox);
+}
+
+#[test]
+fn a_program_that_ends_without_a_monitor_leaves_nothing_but_itself() {
+    requires![root, tool("nft")];
+    let (sandbox, before, steps) = host();
+    for (kind, cleaner) in VARIANTS {
+        let birth = Birth::at(steps, steps, &sandbox, kind.flags());
+        kill(&[birth.monitor]);
+        kill(&[birth.init.unwrap()]);
+        assert_told(&birth.running.output());
+        assert_ends(birth.init.unwrap());
+        assert!(listed(&sandbox).contains("Dead"));
+        if kind == Kind::Kept {
+            sandbox.minirun(&["rm", "web"]).expect_code(0);
+        }
+        assert_cleaned(cleaner, &sandbox, &before);
+    }
+}
