@@ -8,7 +8,7 @@ use super::store::{self, Image, Store};
 use crate::error::{Error, Result};
 use crate::id::{Digest, HostPath};
 use crate::sys::fs;
-use crate::sys::record::Lock;
+use crate::sys::record::{Lock, UNWRITTEN};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{Read, Write as _};
@@ -216,7 +216,7 @@ impl Store {
             }
         }
         for name in fs::list(self.images().as_path())? {
-            if name.starts_with(STAGING) || name.starts_with(".record-") {
+            if name.starts_with(STAGING) || name.starts_with(UNWRITTEN) {
                 removed.push(self.images().child(&name));
             }
         }

@@ -50,6 +50,11 @@ impl Networks {
         self.lock.into()
     }
 
+    /// Removes records whose writer was killed while it wrote them; how many there were.
+    pub fn forget_unwritten(&self) -> Result<usize> {
+        Ok(record::forget_unwritten(directory(&self.state).as_path())?)
+    }
+
     pub fn save(&self, network: &Network) -> Result<()> {
         write(&file(&self.state, network.name.as_str()), network)
     }

@@ -8,7 +8,7 @@ use crate::net::publish::Published;
 use crate::plan::step::Undo;
 use crate::spec::JoinedNamespaces;
 use crate::spec::request::{NamespaceMode, NetworkNamespace, RunRequest};
-use crate::state::{Ended, Roots, Status, container, names};
+use crate::state::{Roots, Status, container, names};
 use crate::sys::event;
 use crate::sys::process::{self, Identity};
 use std::os::fd::AsFd as _;
@@ -241,7 +241,7 @@ pub(super) fn repair_one(roots: &Roots, container: &Container) -> Result<bool> {
             match &container.config {
                 Some(config) if (had_run || container.started.is_some()) && !config.remove => {
                     undo(container)?;
-                    end_unseen(roots, container)?;
+                    container::end_unseen(roots, &container.id, &super::now())?;
                 }
                 _ => clear(roots, container)?,
             }
@@ -252,21 +252,13 @@ pub(super) fn repair_one(roots: &Roots, container: &Container) -> Result<bool> {
             undo(container)?;
             match (&container.config, &container.ended) {
                 (Some(config), _) if config.remove => clear(roots, container)?,
-                (_, None) => end_unseen(roots, container)?,
+                (_, None) => container::end_unseen(roots, &container.id, &super::now())?,
                 (_, Some(_)) => container::forget_life(roots, &container.id)?,
             }
             Ok(true)
         }
         Status::Created | Status::Exited(_) | Status::Running | Status::Starting | Status::Broken(_) => Ok(false),
     }
-}
-
-/// Writes down that it ended and nobody saw how.
-fn end_unseen(roots: &Roots, container: &Container) -> Result<()> {
-    let (version, at) = (container::VERSION, super::now());
-    let ended = Ended { version, exit: None, at, oom_killed: false, error: None };
-    container::end(roots, &container.id, &ended)?;
-    container::forget_life(roots, &container.id)
 }
 
 /// Makes sure that a name can be taken, as far as a killed process has it.

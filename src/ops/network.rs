@@ -234,7 +234,9 @@ pub(super) fn repair(roots: &Roots) -> Result<Vec<String>> {
     }
     let networks = Networks::lock(&roots.state)?;
     let (all, _) = record::all(&roots.state)?;
+    let unwritten = networks.forget_unwritten()?;
     let mut lines = Vec::new();
+    lines.extend((unwritten > 0).then(|| format!("{unwritten} networks' records that were being written")));
     for loan in all.iter().flat_map(|network| &network.loans).filter(|loan| !is_alive(roots, &loan.holder)) {
         lease::release(&networks, &loan.holder.container)?;
         lines.push(format!("the addresses of container {}", loan.holder.container.short()));

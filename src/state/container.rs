@@ -209,6 +209,14 @@ pub fn forget_life(roots: &Roots, id: &ContainerId) -> Result<()> {
     Ok(fs::remove_tree(roots.life(id).as_path())?)
 }
 
+/// Records that a container ended and nobody saw how, for its monitor is dead. What that one was writing meanwhile goes,
+/// and its life too.
+pub fn end_unseen(roots: &Roots, id: &ContainerId, at: &str) -> Result<()> {
+    record::forget_unwritten(roots.container(id).as_path())?;
+    end(roots, id, &Ended { version: VERSION, exit: None, at: at.to_owned(), oom_killed: false, error: None })?;
+    forget_life(roots, id)
+}
+
 /// Forgets a container: from here on it does not exist. Its directories have other names and wait to be removed, which
 /// takes longer. Gone already is success.
 pub fn forget(roots: &Roots, id: &ContainerId) -> Result<Gone> {

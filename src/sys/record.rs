@@ -1,6 +1,6 @@
 //! A record on disk: written whole or not at all, and guarded by a lock that the kernel frees.
 
-use super::{named, named_io};
+use super::{fs, named, named_io};
 use crate::error::{Errno, SysError, SysResult};
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
@@ -18,11 +18,14 @@ pub enum Durability {
     Memory,
 }
 
+/// How the names of records begin that are not yet whole.
+pub const UNWRITTEN: &str = ".record-";
+
 /// Replaces the file at `path` by `bytes`, mode 0600: a reader sees the old or the new record, never a part.
 pub fn write(path: &Path, bytes: &[u8], durability: Durability) -> SysResult<()> {
     let dir = path.parent().unwrap_or(Path::new("/"));
     let call = || format!("write_record({path:?})");
-    let mut file = named_io(tempfile::Builder::new().prefix(".record-").tempfile_in(dir), call)?;
+    let mut file = named_io(tempfile::Builder::new().prefix(UNWRITTEN).tempfile_in(dir), call)?;
     named_io(file.write_all(bytes), call)?;
     if durability == Durability::Disk {
         named_io(file.as_file().sync_all(), || format!("fsync({path:?})"))?;
@@ -32,6 +35,15 @@ pub fn write(path: &Path, bytes: &[u8], durability: Durability) -> SysResult<()>
         named_io(File::open(dir).and_then(|d| d.sync_all()), || format!("fsync({dir:?})"))?;
     }
     Ok(())
+}
+
+/// Removes what killed writers left in a directory; how many there were. For who holds the lock under which it is
+/// written, or knows that its writers are dead.
+pub fn forget_unwritten(dir: &Path) -> SysResult<usize> {
+    let mut names = fs::list(dir)?;
+    names.retain(|name| name.starts_with(UNWRITTEN));
+    names.iter().try_for_each(|name| fs::unlink(&dir.join(name)))?;
+    Ok(names.len())
 }
 
 /// A held flock(2) on a file of its own. The kernel frees it when the last descriptor is closed: a process that
@@ -109,6 +121,16 @@ mod tests {
         write(&path, b"new", Durability::Disk).unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"new");
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_was_never_whole_goes_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        write(&dir.path().join("r"), b"whole", Durability::Memory).unwrap();
+        std::fs::write(dir.path().join(".record-x"), b"ha").unwrap();
+        assert_eq!(forget_unwritten(dir.path()).unwrap(), 1);
+        assert_eq!(fs::list(dir.path()).unwrap(), ["r"]);
+        assert_eq!(forget_unwritten(&dir.path().join("missing")).unwrap(), 0);
     }
 
     #[test]
