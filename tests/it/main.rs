@@ -8,6 +8,7 @@ mod explain;
 mod golden;
 mod kernel;
 mod killed;
+mod killed_between_steps;
 mod layering;
 mod limits;
 mod network;
