@@ -163,7 +163,8 @@ pub fn sweep(roots: &Roots) -> Result<usize> {
     }
     for name in fs::list(dir.as_path())? {
         let Some((pid, start)) = name.strip_prefix(UNBORN).and_then(|writer| writer.split_once('-')) else { continue };
-        let same = pid.parse().ok().and_then(|pid| Identity::of(Pid(pid)).ok());
+        // one that nobody has waited for yet has still a start time, and writes no more
+        let same = pid.parse().ok().and_then(|pid| Identity::of(Pid(pid)).ok()).filter(Identity::is_alive);
         if same.is_none_or(|writer| writer.start_time.to_string() != start) {
             fs::remove_tree(dir.child(&name).as_path())?;
             forgotten.insert(name);
@@ -415,6 +416,22 @@ mod tests {
         assert!(ids(&roots).unwrap().is_empty());
         assert_eq!(sweep(&roots).unwrap(), 1);
         assert_eq!(sweep(&roots).unwrap(), 0);
+    }
+
+    #[test]
+    #[allow(clippy::disallowed_methods)] // a process that ends and is not waited for
+    fn a_writer_that_nobody_has_waited_for_is_dead() {
+        let dir = tempfile::tempdir().unwrap();
+        let roots = roots(&dir);
+        let mut zombie = std::process::Command::new("true").spawn().unwrap();
+        let writer = Identity::of(Pid(zombie.id() as i32)).unwrap();
+        let end = std::time::Instant::now() + std::time::Duration::from_secs(60);
+        while writer.is_alive() && std::time::Instant::now() < end {
+            std::thread::yield_now();
+        }
+        fs::mkdir(roots.state.child("containers").child(&unborn(&writer)).as_path(), 0o700).unwrap();
+        assert_eq!(forget_unborn(&roots).unwrap(), 1);
+        zombie.wait().unwrap();
     }
 
     #[test]
