@@ -262,7 +262,8 @@ fn a_program_outlives_its_command_and_its_monitor() {
     requires![root, tool("nft")];
     let (sandbox, before, steps) = host_and_steps();
     let (command, monitor) = (|b: &Birth| vec![b.command], |b: &Birth| vec![b.monitor]);
-    let both = |b: &Birth| vec![b.monitor, b.command];
+    // in this order: a monitor does not end with its command, but a command with its monitor
+    let both = |b: &Birth| vec![b.command, b.monitor];
     for victims in [&command as &dyn Fn(&Birth) -> Vec<u32>, &monitor, &both] {
         for kind in [Kind::Removed, Kind::Kept] {
             let mut birth = Birth::at(steps, steps, &sandbox, kind);
