@@ -15,18 +15,18 @@ pub const FILES: [&str; 3] = ["etc/hostname", "etc/hosts", "etc/resolv.conf"];
 const NAME: &str = "skeleton";
 
 impl Store {
-    /// The directory, made where it is missing.
-    pub fn skeleton(&self) -> Result<HostPath> {
-        let dir = self.root.child(NAME);
-        if !fs::exists(dir.as_path()) {
-            make(&dir).during(|| format!("making {dir}"))?;
-        }
-        Ok(dir)
+    /// The directory: there as soon as the store is.
+    pub fn skeleton(&self) -> HostPath {
+        self.root.child(NAME)
     }
 
-    /// The directory, if it was made.
-    pub fn expected_skeleton(&self) -> Option<HostPath> {
-        Some(self.root.child(NAME)).filter(|dir| fs::exists(dir.as_path()))
+    /// Makes it where it is missing.
+    pub(super) fn make_skeleton(&self) -> Result<()> {
+        let dir = self.skeleton();
+        match fs::exists(dir.as_path()) {
+            true => Ok(()),
+            false => make(&dir).during(|| format!("making {dir}")),
+        }
     }
 }
 
@@ -55,10 +55,10 @@ mod tests {
     fn it_is_made_once_and_stays() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store { root: HostPath::parse(dir.path().to_str().unwrap()).unwrap() };
-        assert_eq!(store.expected_skeleton(), None);
-        let made = store.skeleton().unwrap();
+        let made = store.skeleton();
+        make(&made).unwrap();
         make(&made).unwrap(); // somebody else at the same time
-        assert_eq!(store.skeleton().unwrap(), made);
+        store.make_skeleton().unwrap();
         let names: Vec<_> = fs::list(dir.path()).unwrap();
         assert_eq!(names, [NAME]);
         assert!(FILES.iter().all(|file| fs::read(made.child(file).as_path()).unwrap().is_empty()));

@@ -87,6 +87,7 @@ impl Store {
             record::write(store.images().child("oci-layout").as_path(), layout, Durability::Disk)?;
         }
         fs::mkdir_all(store.layers().child("l").as_path(), 0o700)?;
+        store.make_skeleton()?;
         Ok(store)
     }
 

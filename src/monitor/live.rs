@@ -71,7 +71,8 @@ fn detach() -> Result<()> {
 fn run(roots: &Roots, birth: Birth, trace: bool, clients: &mut Clients, locks: Vec<OwnedFd>) -> Result<End> {
     let Birth { config, plan, undo, oom_counter, record } = birth;
     let (version, monitor) = (container::VERSION, Identity::of_self()?);
-    let mut life = Life { version, id: config.id.clone(), monitor, init: None, undo, oom_counter };
+    let kept = record == Record::Kept;
+    let mut life = Life { version, id: config.id.clone(), monitor, init: None, undo, oom_counter, kept };
     let started = begin(roots, &config, &life, record).and_then(|_lock| {
         let born = be_parent(roots, &config, &plan, &mut life, trace, clients)?;
         drop(locks);
@@ -102,10 +103,6 @@ fn begin(roots: &Roots, config: &Config, life: &Life<Undo>, record: Record) -> R
             Ok(lock)
         }
     }
-    .and_then(|lock| {
-        container::write_started(roots, &config.id, &life.monitor.boot_id, &now())?;
-        Ok(lock)
-    })
 }
 
 fn lock(roots: &Roots, id: &ContainerId) -> Result<Lock> {
@@ -136,6 +133,7 @@ fn be_parent(
     let unstarted = engine::create(plan, config.tty.then_some(theirs), &mut observer)?;
     streams::take(&streams::silent()?)?;
     life.init = Some(Identity::of(unstarted.pid)?);
+    container::write_started(roots, &config.id, &life.monitor.boot_id, &now())?;
     container::write_life(roots, life)?;
     observer.check_caller()?;
     if config.tty {

@@ -237,11 +237,15 @@ pub(super) fn repair_one(roots: &Roots, container: &Container) -> Result<bool> {
     let monitor_is_dead = container.life.as_ref().is_none_or(|life| !life.monitor.is_alive());
     match &container.status {
         Status::Dead => {
-            let had_run = container.life.as_ref().is_none_or(|life| life.init.is_some());
+            let life = container.life.as_ref();
+            let (had_run, kept) = (life.is_none_or(|life| life.init.is_some()), life.is_none_or(|life| life.kept));
             match &container.config {
-                Some(config) if (had_run || container.started.is_some()) && !config.remove => {
+                Some(config) if (had_run || kept) && !config.remove => {
                     undo(container)?;
-                    container::end_unseen(roots, &container.id, &super::now())?;
+                    match container.started {
+                        Some(_) => container::end_unseen(roots, &container.id, &super::now())?,
+                        None => container::forget_life(roots, &container.id)?,
+                    }
                 }
                 _ => clear(roots, container)?,
             }

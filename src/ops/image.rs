@@ -43,7 +43,7 @@ pub(super) fn find(roots: &Roots, request: &RunRequest, progress: &dyn Progress)
         (_, Err(error)) => return Err(error),
     };
     let dirs = store.layer_dirs(&image)?;
-    let layers: Vec<HostPath> = [store.skeleton()?].into_iter().chain(dirs.iter().map(short_link)).collect();
+    let layers: Vec<HostPath> = [store.skeleton()].into_iter().chain(dirs.iter().map(short_link)).collect();
     let root = probe::open_layers(&layers)?;
     Ok(Found { root: Some(root), id: Some(image.manifest.clone()), layers, config: Some(image.config) })
 }
@@ -64,13 +64,12 @@ pub(super) fn look(roots: &Roots, request: &RunRequest) -> Result<Found> {
     match store.find(name) {
         Ok(image) => {
             let (dirs, unpacked) = store.expected_dirs(&image);
-            let skeleton = store.expected_skeleton();
-            let layers: Vec<HostPath> = skeleton.into_iter().chain(dirs.iter().map(short_link)).collect();
+            let layers: Vec<HostPath> = [store.skeleton()].into_iter().chain(dirs.iter().map(short_link)).collect();
             let root = if unpacked { probe::open_layers(&layers).ok() } else { None };
             Ok(Found { root, id: Some(image.manifest), layers, config: Some(image.config) })
         }
         Err(_) if is_hello(name) => {
-            let layers = vec![roots.root.child("layers/l/hello")];
+            let layers = vec![store.skeleton(), roots.root.child("layers/l/hello")];
             Ok(Found { root: None, id: None, layers, config: Some(builtin::hello_config()?) })
         }
         Err(error) => Err(error.hint(format!("minirun pull {name}"))),

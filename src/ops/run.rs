@@ -9,6 +9,7 @@ use super::{Progress, container as containers, names};
 use crate::error::{Error, Kind, Result};
 use crate::facts;
 use crate::id::{ContainerId, Name};
+use crate::image::skeleton;
 use crate::monitor::protocol::{Attach, Birth as Order, Record, Task};
 use crate::monitor::spawn::Monitor;
 use crate::mount::plan::{Kind as FileKind, RootSource};
@@ -106,6 +107,7 @@ pub fn create(roots: &Roots, request: &RunRequest, progress: &dyn Progress) -> R
             init: None,
             undo: Vec::new(),
             oom_counter: None,
+            kept: false,
         };
         // whoever finds it before it has its name finds us at work on it, or dead
         container::begin(roots, &config, &life)?;
@@ -241,11 +243,21 @@ fn design(
     // written by the plan's first steps, so not there yet
     let written = birth.files.iter().map(|(path, _)| (path.to_string(), FileKind::File));
     facts.mount.sources.extend(written);
+    if found.root.is_none() {
+        facts.mount.targets.extend(in_every_root()); // all that is known of an image that cannot be looked into
+    }
     let mut planned = plan::build(&spec, &birth, &facts)?;
     let security = birth.security;
     planned.warnings.extend(spec::warnings(request, &spec_facts));
     planned.warnings.extend(lent.plan.warnings.iter().cloned());
     Ok(Design { id, security, found, spec, lent, planned, cgroups: facts.cgroup })
+}
+
+/// What the lowest layer of every image gives it.
+fn in_every_root() -> impl Iterator<Item = (String, FileKind)> {
+    let directories = skeleton::DIRECTORIES.iter().map(|name| (name, FileKind::Directory));
+    let files = skeleton::FILES.iter().map(|name| (name, FileKind::File));
+    directories.chain(files).map(|(name, kind)| (format!("/{name}"), kind))
 }
 
 fn birth(

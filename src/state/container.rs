@@ -79,6 +79,8 @@ pub struct Life<U> {
     pub undo: Vec<U>,
     /// The file of its memory cgroup that counts what the kernel killed for lack of memory, where there is one.
     pub oom_counter: Option<HostPath>,
+    /// The container was there before this life, and stays where nothing comes of it.
+    pub kept: bool,
 }
 
 /// How a container ended.
@@ -360,6 +362,7 @@ mod tests {
             init: None,
             undo: vec!["x".into()],
             oom_counter: None,
+            kept: false,
         }
     }
 
@@ -430,7 +433,7 @@ mod tests {
             std::thread::yield_now();
         }
         fs::mkdir(roots.state.child("containers").child(&unborn(&writer)).as_path(), 0o700).unwrap();
-        assert_eq!(forget_unborn(&roots).unwrap(), 1);
+        assert_eq!(sweep(&roots).unwrap(), 1);
         zombie.wait().unwrap();
     }
 

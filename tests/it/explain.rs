@@ -233,7 +233,6 @@ fn a_step_of_the_network_left_out_is_seen() {
     each_omission_is_seen(
         PUBLISHED,
         &[
-            ("mount -t overlay", "inside mounts"),
             ("nft 'add element", "host nft"),
             ("network bridge'", "host links"),
             ("/route_localnet", "host sysctls"),
