@@ -102,7 +102,7 @@ fn files(dir: &HostPath) -> Result<Vec<HostPath>> {
     };
     let mut found: Vec<(u32, HostPath)> =
         crate::sys::fs::list(dir.as_path())?.iter().filter_map(|name| Some((number(name)?, dir.child(name)))).collect();
-    found.sort_by(|a, b| b.0.cmp(&a.0));
+    found.sort_by_key(|one| std::cmp::Reverse(one.0));
     Ok(found.into_iter().map(|(_, path)| path).collect())
 }
 

@@ -175,7 +175,7 @@ pub fn exit_of_other(pidfd: &OwnedFd, patience: std::time::Duration) -> Option<E
     let mut info = PidfdInfo { mask: PIDFD_INFO_EXIT, cgroup: 0, ids: [0; 11], exit_code: 0 };
     // SAFETY: the request's number holds the size of the structure, which the kernel reads and fills.
     let done = unsafe { libc::ioctl(pidfd.as_raw_fd(), PIDFD_GET_INFO, &raw mut info) };
-    (done == 0 && info.mask & PIDFD_INFO_EXIT != 0).then(|| match info.exit_code & 0x7f {
+    (done == 0 && info.mask & PIDFD_INFO_EXIT != 0).then_some(match info.exit_code & 0x7f {
         0 => Exit::Code((info.exit_code >> 8) as u8),
         signal => Exit::Signal(signal),
     })
