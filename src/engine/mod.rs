@@ -8,6 +8,7 @@ mod parent;
 pub use parent::{Running, Unstarted, create};
 
 use crate::error::{Error, Result};
+use crate::net::apply::Held;
 use crate::plan::step::{IdMapFile, IdMapWriter, IdRange, Joined, Namespace, Step, Undo};
 use crate::plan::{Phase, Plan};
 use crate::sys::fs::{self, Root};
@@ -35,8 +36,8 @@ struct Slots {
     cgroup: Option<OwnedFd>,
     /// Where the console's other end goes.
     console: Option<OwnedFd>,
-    /// Sockets that hold published ports for as long as the monitor lives.
-    held: Vec<OwnedFd>,
+    /// Of the container's network, for as long as the monitor lives.
+    held: Held,
 }
 
 /// What init tells its monitor.

@@ -2,6 +2,7 @@
 
 use super::{FromInit, Observer, Slots, apply, child, in_step, net_batch};
 use crate::error::{Error, Result};
+use crate::net::apply::Held;
 use crate::plan::step::{Namespace, Step};
 use crate::plan::{Phase, Plan};
 use crate::sys::fs;
@@ -15,7 +16,7 @@ pub struct Unstarted {
     pub pid: Pid,
     pub pidfd: OwnedFd,
     link: OwnedFd,
-    held: Vec<OwnedFd>,
+    held: Held,
 }
 
 /// Init after exec: the container's program.
@@ -23,8 +24,7 @@ pub struct Unstarted {
 pub struct Running {
     pub pid: Pid,
     pub pidfd: OwnedFd,
-    /// Sockets that keep published ports from other programs.
-    pub held: Vec<OwnedFd>,
+    pub held: Held,
 }
 
 /// Everything up to the barrier. On failure init is dead and reaped; what the steps left on the host is for the
@@ -85,7 +85,7 @@ fn clone(plan: &Plan, slots: &mut Slots, namespaces: &[Namespace], watched: bool
     match process::clone3(Namespace::flags(namespaces), slots.cgroup.as_ref().map(|fd| fd.as_fd()))? {
         Side::Parent { child, pidfd } => {
             slots.cgroup = None;
-            Ok(Unstarted { pid: child, pidfd, link: ours, held: Vec::new() })
+            Ok(Unstarted { pid: child, pidfd, link: ours, held: Held::default() })
         }
         Side::Child => {
             drop(ours);

@@ -5,7 +5,7 @@ use super::log::Log;
 use super::notes;
 use super::protocol::{Birth, Event, Record, Request, SOCKET, Task};
 use super::serve::Session;
-use super::spawn::{self, Received};
+use super::spawn::{self, Handed, Received};
 use super::streams::{self, Streams};
 use crate::engine::{self, Observer, Running, Undone};
 use crate::error::{Error, Result};
@@ -14,6 +14,7 @@ use crate::plan::Plan;
 use crate::plan::step::{Step, Undo};
 use crate::state::container::{self, Gone};
 use crate::state::{Config, Ended, Life, Roots, names};
+use crate::sys::netlink::Socket;
 use crate::sys::process::{self, Exit, Identity};
 use crate::sys::record::Lock;
 use crate::sys::{event, fs, socket};
@@ -23,7 +24,7 @@ use std::time::Duration;
 
 /// The whole of a monitor. `number` is the descriptor of its order.
 pub fn main(number: &str) -> u8 {
-    let Received { order, control, locks } = match spawn::receive(number) {
+    let Received { order, control, handed: Handed { locks, sockets } } = match spawn::receive(number) {
         Ok(received) => received,
         Err(error) => return error.exit_code(),
     };
@@ -36,13 +37,14 @@ pub fn main(number: &str) -> u8 {
     });
     match outcome {
         Err(error) => clients.tell(&Event::Failed(error)),
-        Ok(End { exit, undone: Undone { errors, lingering }, gone, rest }) => {
+        Ok(End { exit, undone: Undone { errors, lingering }, gone, rest, rules }) => {
             clients.tell(&Event::Exited { exit, left: errors });
             drop(clients);
-            drop(lingering);
             // nobody is left to hear of an error; the kernel and `repair` do the same
             let _ = gone.remove();
             drop(engine::undo(&rest));
+            // last, for a close waits until the kernel has freed what was removed, and lets no one else at its rules
+            drop((lingering, rules, sockets));
         }
     }
     0
@@ -55,6 +57,7 @@ struct End {
     gone: Gone,
     /// What the kernel does by itself, but for the rare case that somebody else holds on to a namespace.
     rest: Vec<Undo>,
+    rules: Option<Socket>,
 }
 
 /// Away from the caller's session, directory, umask, signals and streams.
@@ -79,7 +82,10 @@ fn run(roots: &Roots, birth: Birth, trace: bool, clients: &mut Clients, locks: V
         Ok((born, _lock))
     });
     match started {
-        Ok(((running, streams), _lock)) => serve(roots, &config, life, &running.pidfd, streams, clients),
+        Ok(((running, streams), _lock)) => {
+            let end = serve(roots, &config, life, &running.pidfd, streams, clients)?;
+            Ok(End { rules: running.held.rules, ..end })
+        }
         Err(error) => {
             not_started(roots, &config, &life, record, &error);
             Err(error)
@@ -177,7 +183,7 @@ fn serve(
     for error in &undone.errors {
         notes::note(&dir, error);
     }
-    Ok(End { exit, undone, gone, rest })
+    Ok(End { exit, undone, gone, rest, rules: None })
 }
 
 /// How long the new parent of a process may take to reap it: init of the host is quick.
@@ -212,7 +218,7 @@ fn exec(plan: &Plan, tty: bool, interactive: bool, uid: u32, trace: bool, client
     clients.tell(&Event::Started { pid: running.pid });
     Session::new(&running.pidfd, streams, None, clients).serve()?;
     let exit = Some(process::wait(&running.pidfd)?);
-    Ok(End { exit, undone: Undone::default(), gone: Gone::default(), rest: Vec::new() })
+    Ok(End { exit, undone: Undone::default(), gone: Gone::default(), rest: Vec::new(), rules: None })
 }
 
 /// Takes the place of a monitor that was killed.

@@ -30,6 +30,8 @@ pub struct Order {
     pub control: i32,
     /// Locks that are let go as soon as the container has started.
     pub locks: Vec<i32>,
+    /// Sockets that are closed when all is over.
+    pub sockets: Vec<i32>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]

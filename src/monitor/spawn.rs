@@ -18,20 +18,29 @@ pub struct Monitor {
     pub pidfd: OwnedFd,
 }
 
+/// What a command hands over to its monitor, to be held on to.
+#[derive(Debug, Default)]
+pub struct Handed {
+    /// Until the container has started.
+    pub locks: Vec<OwnedFd>,
+    /// Until all is over, for closing them takes time.
+    pub sockets: Vec<OwnedFd>,
+}
+
 /// Starts the monitor in its own cgroup: on cgroup v2 it is born there, for moving costs milliseconds; on v1 it moves
 /// itself by `join`.
-/// `locks` go with it.
-pub fn spawn(mut order: Order, locks: &[OwnedFd], cgroup: Option<&OwnedFd>, join: &[Step]) -> Result<Monitor> {
+pub fn spawn(mut order: Order, handed: &Handed, cgroup: Option<&OwnedFd>, join: &[Step]) -> Result<Monitor> {
     let (ours, monitors) = socket::pair()?;
     order.control = monitors.as_raw_fd();
-    order.locks = locks.iter().map(|fd| fd.as_raw_fd()).collect();
+    order.locks = numbers(&handed.locks);
+    order.sockets = numbers(&handed.sockets);
     let bytes = serde_json::to_vec(&order).map_err(|e| Error::internal(format!("the monitor's order: {e}")))?;
     let memory = sys::memory_file(c"minirun-order", &bytes)?;
     match process::clone3(0, cgroup.map(|fd| fd.as_fd())).during(|| "starting the monitor")? {
         Side::Parent { pidfd, .. } => Ok(Monitor { control: ours, pidfd }),
         Side::Child => {
             drop(ours);
-            let error = become_monitor(&memory, &monitors, locks, join);
+            let error = become_monitor(&memory, &monitors, handed, join);
             // where the command is gone too there is nobody to tell
             let _ = socket::send_json(&monitors, &Event::Failed(error));
             process::exit_now(125)
@@ -39,11 +48,15 @@ pub fn spawn(mut order: Order, locks: &[OwnedFd], cgroup: Option<&OwnedFd>, join
     }
 }
 
+fn numbers(fds: &[OwnedFd]) -> Vec<i32> {
+    fds.iter().map(|fd| fd.as_raw_fd()).collect()
+}
+
 /// Returns only on failure.
-fn become_monitor(memory: &OwnedFd, control: &OwnedFd, locks: &[OwnedFd], join: &[Step]) -> Error {
+fn become_monitor(memory: &OwnedFd, control: &OwnedFd, handed: &Handed, join: &[Step]) -> Error {
     let attempt = || -> Result<std::convert::Infallible> {
         engine::run(join)?;
-        for fd in [memory, control].into_iter().chain(locks) {
+        for fd in [memory, control].into_iter().chain(&handed.locks).chain(&handed.sockets) {
             sys::keep_on_exec(fd)?;
         }
         let args = [ARGV0.to_owned(), memory.as_raw_fd().to_string()];
@@ -60,7 +73,7 @@ fn become_monitor(memory: &OwnedFd, control: &OwnedFd, locks: &[OwnedFd], join: 
 pub(super) struct Received {
     pub(super) order: Order,
     pub(super) control: OwnedFd,
-    pub(super) locks: Vec<OwnedFd>,
+    pub(super) handed: Handed,
 }
 
 /// Reads the order from the memfd whose number stands on the command line, and takes over what it names.
@@ -71,6 +84,7 @@ pub(super) fn receive(number: &str) -> Result<Received> {
     let order: Order =
         serde_json::from_slice(&bytes).map_err(|e| Error::internal(format!("the monitor's order: {e}")))?;
     let control = sys::inherited(order.control)?;
-    let locks = order.locks.iter().map(|fd| sys::inherited(*fd)).collect::<Result<Vec<_>, _>>()?;
-    Ok(Received { order, control, locks })
+    let all = |numbers: &[i32]| numbers.iter().map(|fd| sys::inherited(*fd)).collect::<Result<Vec<_>, _>>();
+    let handed = Handed { locks: all(&order.locks)?, sockets: all(&order.sockets)? };
+    Ok(Received { order, control, handed })
 }

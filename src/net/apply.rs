@@ -36,11 +36,19 @@ impl From<Failure> for (usize, Error) {
     }
 }
 
+/// What a container's network keeps open.
+#[derive(Debug, Default)]
+pub struct Held {
+    /// Sockets that keep published ports from other programs.
+    pub ports: Vec<OwnedFd>,
+    /// What nf_tables was spoken to by. To be closed when nobody waits.
+    pub rules: Option<Socket>,
+}
+
 /// Does the steps in order and stops at the first that fails; steps behind it in the same batch may be done already.
-/// `init` is wanted where a step concerns its namespace. Sockets of held ports are appended to `held`.
-pub fn apply(steps: &[Step], init: Option<Pid>, held: &mut Vec<OwnedFd>) -> Result<(), Failure> {
-    let mut run =
-        Run { init, visit: None, held, host: Channel::default(), inside: Channel::default(), netfilter: None };
+/// `init` is wanted where a step concerns its namespace.
+pub fn apply(steps: &[Step], init: Option<Pid>, held: &mut Held) -> Result<(), Failure> {
+    let mut run = Run { init, visit: None, held, host: Channel::default(), inside: Channel::default() };
     for (index, step) in steps.iter().enumerate() {
         run.step(index, step, steps)?;
     }
@@ -50,10 +58,9 @@ pub fn apply(steps: &[Step], init: Option<Pid>, held: &mut Vec<OwnedFd>) -> Resu
 struct Run<'a> {
     init: Option<Pid>,
     visit: Option<Visit>,
-    held: &'a mut Vec<OwnedFd>,
+    held: &'a mut Held,
     host: Channel,
     inside: Channel,
-    netfilter: Option<Socket>,
 }
 
 /// rtnetlink in one namespace, with the messages that wait.
@@ -144,7 +151,7 @@ impl Run<'_> {
     fn hold_port(&mut self, table: &str, port: &Published) -> Result<(), Taken> {
         match netns::bind(transport(port.protocol), port.listen()) {
             Ok(socket) => {
-                self.held.push(socket);
+                self.held.ports.push(socket);
                 Ok(())
             }
             Err(e) if e.errno == Errno::EADDRINUSE => {
@@ -196,11 +203,11 @@ impl Run<'_> {
     }
 
     fn netfilter(&mut self) -> Result<&mut Socket> {
-        let socket = match self.netfilter.take() {
+        let socket = match self.held.rules.take() {
             Some(socket) => socket,
             None => Socket::netfilter()?,
         };
-        Ok(self.netfilter.insert(socket))
+        Ok(self.held.rules.insert(socket))
     }
 
     fn channel(&mut self, netns: Netns) -> &mut Channel {

@@ -29,7 +29,12 @@ use std::path::Path;
 
 /// The planner's facts about these networks (those of the request, in its order). A normal user may not ask nf_tables
 /// and is told what root would see on a host without rules.
-pub fn facts(state: &HostPath, networks: &[Network], alive: &dyn Fn(&Holder) -> bool) -> Result<NetFacts> {
+/// Comes with the socket that it asked nf_tables by, if it may: whoever is in a hurry closes it later.
+pub fn facts(
+    state: &HostPath,
+    networks: &[Network],
+    alive: &dyn Fn(&Holder) -> bool,
+) -> Result<(NetFacts, Option<Socket>)> {
     let realm = Realm { state: state.clone() };
     let mut rules = Rules::of(&realm)?;
     let mut route = Socket::route()?;
@@ -39,7 +44,7 @@ pub fn facts(state: &HostPath, networks: &[Network], alive: &dyn Fn(&Holder) -> 
         of.push(NetworkFacts { network: network.clone(), bridge, entries: rules.know(&network.bridge)? });
     }
     let rebuild = if rules.table { Vec::new() } else { living(state, networks, alive)? };
-    Ok(NetFacts {
+    let facts = NetFacts {
         ip_forward: is_on("net/ipv4/ip_forward").unwrap_or(false),
         ipv6_forwarding: is_on("net/ipv6/conf/all/forwarding"),
         table: rules.table,
@@ -47,7 +52,8 @@ pub fn facts(state: &HostPath, networks: &[Network], alive: &dyn Fn(&Holder) -> 
         rebuild,
         foreign: rules.foreign()?,
         realm,
-    })
+    };
+    Ok((facts, rules.socket))
 }
 
 /// A container's cable, as the host has it.

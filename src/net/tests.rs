@@ -130,7 +130,7 @@ struct Container {
     space: Space,
     lease: Vec<Lease>,
     plan: NetPlan,
-    _held: Vec<OwnedFd>,
+    _held: apply::Held,
 }
 
 const HOST: &str = "10.0.2.15";
@@ -172,7 +172,7 @@ impl Host {
         let networks = Networks::lock(&self.state())?;
         let lease = acquire(&networks, request, &holder, &|_| true, &probe::used)?;
         let of = |lease: &Lease| record::load(&self.state(), &lease.network).unwrap().unwrap();
-        let facts = probe::facts(&self.state(), &lease.iter().map(of).collect::<Vec<_>>(), &|_| true)?;
+        let (facts, _) = probe::facts(&self.state(), &lease.iter().map(of).collect::<Vec<_>>(), &|_| true)?;
         let plan = plan(request, &lease, &facts, id, &id.tag(self.state().as_str()))?;
         networks.intend(&plan)?;
         Ok((lease, plan))
@@ -186,7 +186,7 @@ impl Host {
         let id = ContainerId::parse(name).unwrap();
         let (lease, plan) = self.planned_with(&id, request)?;
         let space = Space::new();
-        let mut held = Vec::new();
+        let mut held = apply::Held::default();
         let done = apply::apply(&plan.prepare, None, &mut held)
             .and_then(|()| apply::apply(&plan.host, Some(space.pid()), &mut held));
         let container = Container { id, space, lease, plan, _held: held };

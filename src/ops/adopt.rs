@@ -5,6 +5,7 @@ use crate::error::Result;
 use crate::facts;
 use crate::id::ContainerId;
 use crate::monitor::protocol::{Attach, Task};
+use crate::monitor::spawn::Handed;
 use crate::state::Roots;
 use crate::{cgroup, sys};
 
@@ -15,7 +16,7 @@ pub(super) fn adopt(roots: &Roots, id: &ContainerId) -> Result<()> {
     }
     let cgroups = cgroup::probe::probe(&facts::cgroup_parent(roots))?;
     let order = super::order(roots, Task::Adopt(id.clone()), Attach::default(), false);
-    let monitor = super::spawn_monitor(roots, order, &[], &cgroups)?;
+    let monitor = super::spawn_monitor(roots, order, &Handed::default(), &cgroups)?;
     let silent = super::Silent;
     match attach::await_start(&monitor, &silent) {
         Err(_) if is_looked_after(roots, id) => Ok(()),

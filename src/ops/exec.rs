@@ -6,6 +6,7 @@ use super::{Progress, container};
 use crate::error::{Error, Result};
 use crate::facts;
 use crate::monitor::protocol::{Attach, Task};
+use crate::monitor::spawn::Handed;
 use crate::mount::probe;
 use crate::plan;
 use crate::spec::exec::{self, ExecRequest};
@@ -41,7 +42,8 @@ pub fn exec(roots: &Roots, request: &ExecRequest, progress: &dyn Progress) -> Re
     let (tty, interactive, uid) = (request.tty, request.interactive, process.user().uid());
     let task = Task::Exec { plan: planned.plan, tty, interactive, uid };
     let attach = if request.detach { Attach::default() } else { front.attach() };
-    let monitor = super::spawn_monitor(roots, super::order(roots, task, attach, false), &[], &facts.cgroup)?;
+    let monitor =
+        super::spawn_monitor(roots, super::order(roots, task, attach, false), &Handed::default(), &facts.cgroup)?;
     if request.detach {
         return attach::await_start(&monitor, progress).map(|()| 0);
     }

@@ -20,7 +20,7 @@ use crate::error::{Error, Kind, Result};
 use crate::facts;
 use crate::id::HostPath;
 use crate::monitor::protocol::{Attach, Order, Task};
-use crate::monitor::spawn::{self, Monitor};
+use crate::monitor::spawn::{self, Handed, Monitor};
 use crate::plan::step::Step;
 use crate::security;
 use crate::spec::SeccompChoice;
@@ -28,7 +28,6 @@ use crate::spec::request::RunRequest;
 use crate::state::Roots;
 use crate::state::roots::{DEFAULT_CONFIG, DEFAULT_ROOT, DEFAULT_STATE};
 use crate::sys::{fs, host, tty};
-use std::os::fd::OwnedFd;
 
 /// Where everything is, by flag or environment, else the system's.
 pub fn roots(
@@ -99,21 +98,21 @@ fn refuse_without_root(request: &RunRequest) -> Result<()> {
 
 /// An order for a monitor; which descriptors it inherits is known when it is spawned.
 fn order(roots: &Roots, task: Task, attach: Attach, trace: bool) -> Order {
-    Order { roots: roots.clone(), task, trace, attach, control: -1, locks: Vec::new() }
+    Order { roots: roots.clone(), task, trace, attach, control: -1, locks: Vec::new(), sockets: Vec::new() }
 }
 
-/// Starts a monitor in the monitors' own cgroup; `locks` go with it.
+/// Starts a monitor in the monitors' own cgroup.
 fn spawn_monitor(
     roots: &Roots,
     order: Order,
-    locks: &[OwnedFd],
+    handed: &Handed,
     cgroups: &cgroup::facts::Hierarchies,
 ) -> Result<Monitor> {
     let place = cgroup::plan::join_monitors(cgroups, &facts::cgroup_parent(roots))?;
     let steps = |steps: Vec<_>| steps.into_iter().map(Step::Cgroup).collect::<Vec<_>>();
     engine::run(&steps(place.prepare))?;
     let into = place.into.map(|dir| fs::open_read(dir.as_path())).transpose()?;
-    spawn::spawn(order, locks, into.as_ref(), &steps(place.inside))
+    spawn::spawn(order, handed, into.as_ref(), &steps(place.inside))
 }
 
 /// The filter of a request, read where it is a file.

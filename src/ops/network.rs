@@ -4,6 +4,7 @@ use super::{Progress, container};
 use crate::engine;
 use crate::error::{Error, Result};
 use crate::id::{ContainerId, HostPath, Name};
+use crate::monitor::spawn::Handed;
 use crate::net::files::{AddHost, Dns, Hosts};
 use crate::net::network::{Attachment, Holder, Lease, Loan, Network};
 use crate::net::plan::{DEFAULT_NETWORK, Mode, NetPlan, NetRequest};
@@ -37,8 +38,8 @@ pub(super) struct Lent {
     pub(super) leases: Vec<Lease>,
     /// Gives back what was lent.
     pub(super) undo: Vec<Undo>,
-    /// Held until the shared part of the network stands: nobody may remove it meanwhile.
-    pub(super) locks: Vec<OwnedFd>,
+    /// The lock is held until the shared part of the network stands: nobody may remove it meanwhile.
+    pub(super) handed: Handed,
 }
 
 /// Lends the container its addresses and plans its network. The `net.*` sysctls of the specification become steps
@@ -59,25 +60,27 @@ pub(super) fn lend(
     match how {
         Use::Peek => {
             let (networks, leases) = lease::peek(&roots.state, &request, &holder, &alive, &probe::used)?;
-            let facts = probe::facts(&roots.state, &networks, &alive)?;
+            let (facts, _) = probe::facts(&roots.state, &networks, &alive)?;
             let plan = plan::plan(&request, &leases, &facts, id, &tag)?;
-            Ok(Lent { plan, leases, undo: Vec::new(), locks: Vec::new() })
+            Ok(Lent { plan, leases, undo: Vec::new(), handed: Handed::default() })
         }
         Use::Lend if lease::attachments(&request).is_empty() => {
-            let facts = probe::facts(&roots.state, &[], &alive)?;
+            let (facts, _) = probe::facts(&roots.state, &[], &alive)?;
             let plan = plan::plan(&request, &[], &facts, id, &tag)?;
-            Ok(Lent { plan, leases: Vec::new(), undo: Vec::new(), locks: Vec::new() })
+            Ok(Lent { plan, leases: Vec::new(), undo: Vec::new(), handed: Handed::default() })
         }
         Use::Lend => {
             let networks = Networks::lock(&roots.state)?;
             let leases = lease::acquire(&networks, &request, &holder, &alive, &probe::used)?;
             let records = leases.iter().filter_map(|lease| record::load(&roots.state, &lease.network).transpose());
-            let facts = probe::facts(&roots.state, &records.collect::<Result<Vec<_>>>()?, &alive)?;
+            let (facts, rules) = probe::facts(&roots.state, &records.collect::<Result<Vec<_>>>()?, &alive)?;
             let plan = plan::plan(&request, &leases, &facts, id, &tag)?;
             refuse_taken_ports(roots, id, &plan::published(&request, &leases)?)?;
             networks.intend(&plan)?;
             let undo = vec![Undo::ReturnLeases { state: roots.state.clone(), container: id.clone() }];
-            Ok(Lent { plan, leases, undo, locks: vec![networks.into_lock()] })
+            let handed =
+                Handed { locks: vec![networks.into_lock()], sockets: rules.into_iter().map(OwnedFd::from).collect() };
+            Ok(Lent { plan, leases, undo, handed })
         }
     }
 }

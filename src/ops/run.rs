@@ -359,7 +359,7 @@ fn hand_over(
     let (plan, oom_counter) = (design.planned.plan, design.planned.oom_counter);
     let task = Task::Run(Box::new(Order { config, plan, undo, oom_counter, record }));
     let order = super::order(roots, task, attach, request.trace.is_some());
-    super::spawn_monitor(roots, order, &design.lent.locks, &design.cgroups)
+    super::spawn_monitor(roots, order, &design.lent.handed, &design.cgroups)
 }
 
 fn value(of: &impl serde::Serialize) -> Result<serde_json::Value> {

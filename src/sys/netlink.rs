@@ -107,13 +107,21 @@ pub struct Socket {
     buffer: Vec<u8>,
 }
 
+/// For who closes it elsewhere or later.
+impl From<Socket> for OwnedFd {
+    fn from(socket: Socket) -> OwnedFd {
+        socket.fd
+    }
+}
+
 impl Socket {
     /// Links, addresses, routes.
     pub fn route() -> SysResult<Socket> {
         Socket::open(SockProtocol::NetlinkRoute)
     }
 
-    /// nf_tables and conntrack.
+    /// nf_tables and conntrack. Closing it waits, with the lock of all rules, as long as the kernel is freeing what
+    /// somebody has just removed (nft_rcv_nl_event in nf_tables_api.c): 5 to 10 ms.
     pub fn netfilter() -> SysResult<Socket> {
         Socket::open(SockProtocol::NetlinkNetFilter)
     }
