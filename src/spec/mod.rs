@@ -158,7 +158,11 @@ pub fn build(request: &RunRequest, image: Option<&ImageConfiguration>, facts: &S
 
 /// What will be less than asked for; the container starts all the same.
 pub fn warnings(request: &RunRequest, facts: &SpecFacts) -> Vec<String> {
-    process::limit_warnings(request, facts)
+    let mut warnings = process::limit_warnings(request, facts);
+    if matches!(request.namespaces.ipc, NamespaceMode::Container(_)) && facts.shared_shm.is_none() {
+        warnings.push("--ipc container: shares semaphores and message queues, but not /dev/shm yet".to_owned());
+    }
+    warnings
 }
 
 /// A bundle's config.json.
