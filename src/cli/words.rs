@@ -4,8 +4,15 @@
 use clap::{Arg, Command};
 
 /// docker's long spellings of our commands.
-const LONG_FORMS: [(&str, &str, &str); 13] = [
+const LONG_FORMS: [(&str, &str, &str); 20] = [
     ("container", "run", "run"),
+    ("container", "create", "create"),
+    ("container", "start", "start"),
+    ("container", "stop", "stop"),
+    ("container", "kill", "kill"),
+    ("container", "wait", "wait"),
+    ("container", "logs", "logs"),
+    ("container", "port", "port"),
     ("container", "exec", "exec"),
     ("container", "ls", "ps"),
     ("container", "list", "ps"),
@@ -21,7 +28,7 @@ const LONG_FORMS: [(&str, &str, &str); 13] = [
 ];
 
 /// Commands whose first word ends their flags.
-const ENDS_FLAGS: [&str; 2] = ["run", "exec"];
+const ENDS_FLAGS: [&str; 3] = ["run", "create", "exec"];
 
 /// The words in clap's grammar. `command` need not be built: --help, which it has not then, ends the scan like an
 /// unknown flag, and is clap's to answer.
@@ -167,6 +174,7 @@ mod tests {
                 "m run -p 80:80 --name web --memory=64m -- nginx -g x",
             ),
             ("m run --net host x", "m run --net host -- x"),
+            ("m container create --rm x sh -c y", "m create --rm -- x sh -c y"),
             ("m run --explain x", "m run --explain -- x"),
             ("m run --explain=json x", "m run --explain=json -- x"),
             ("m run -- x --rm", "m run -- x --rm"),

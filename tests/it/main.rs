@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::print_stderr)]
 #![allow(unreachable_pub)] // a binary exports nothing; here `pub` says what other test files use
 
+mod detached;
+mod detached_streams;
 mod errors;
 mod explain;
 mod golden;
