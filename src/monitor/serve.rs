@@ -11,6 +11,9 @@ use crate::sys::{process, socket};
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::time::Instant;
 
+/// In bytes: as much as a pipe holds at most that its program has not enlarged as root (pipe(7)).
+const LAST_WORDS: usize = 1 << 20;
+
 #[derive(Debug)]
 pub(super) struct Session<'a> {
     pub(super) pidfd: &'a OwnedFd,
@@ -65,7 +68,7 @@ impl<'a> Session<'a> {
                 Who::Program => ended = ready.read,
                 Who::Listener if ready.read => self.accept(),
                 Who::Input if ready.read || ready.write => self.feed(),
-                Who::Source(index) if ready.read => drop(self.pump(index)),
+                Who::Source(index) if ready.read => _ = self.pump(index),
                 Who::Client(index) => self.client(index, ready),
                 Who::Listener | Who::Input | Who::Source(_) => {}
             }
@@ -105,22 +108,22 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// One read of what the program says; false where there is nothing more now.
-    fn pump(&mut self, index: usize) -> bool {
+    /// One read of what the program says, and how long it was; 0 where there is nothing more now.
+    fn pump(&mut self, index: usize) -> usize {
         let mut buffer = [0; CHUNK];
-        let Some(source) = self.streams.sources.get(index) else { return false };
+        let Some(source) = self.streams.sources.get(index) else { return 0 };
         match source.read(&mut buffer) {
             Read::Bytes(length) => {
                 let stream = source.stream;
                 let logged = self.log.as_mut().map_or(Ok(()), |log| log.append(stream, &buffer[..length]));
                 self.log_error = self.log_error.take().or(logged.err());
                 self.clients.output(stream, &buffer[..length]);
-                true
+                length
             }
-            Read::Nothing => false,
+            Read::Nothing => 0,
             Read::End => {
                 self.streams.sources.remove(index);
-                false
+                0
             }
         }
     }
@@ -181,14 +184,21 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// The program has ended: what it said last goes out, to everybody who takes it in time.
+    /// The program has ended: what it said last goes out, to everybody who takes it in time. Others may have its streams
+    /// still and write on: what they say after it is nobody's.
     fn drain(&mut self) {
         let mut index = 0;
         while index < self.streams.sources.len() {
-            self.clients.catch_up();
-            let before = self.streams.sources.len();
-            if !self.pump(index) && self.streams.sources.len() == before {
-                index += 1;
+            let (open, mut left) = (self.streams.sources.len(), LAST_WORDS);
+            while left > 0 {
+                self.clients.catch_up();
+                match self.pump(index) {
+                    0 => break,
+                    length => left = left.saturating_sub(length),
+                }
+            }
+            if self.streams.sources.len() == open {
+                index += 1; // else it has ended, and the next one has its place
             }
         }
         self.clients.catch_up();

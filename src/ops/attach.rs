@@ -10,6 +10,7 @@ use crate::sys::tty::{self, RawMode};
 use crate::sys::{fs, socket};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::time::Duration;
 
 /// How it went: the program's end, and what could not be removed after it.
 #[derive(Debug)]
@@ -56,6 +57,14 @@ pub(super) fn await_start(monitor: &Monitor, progress: &dyn Progress) -> Result<
 fn gone() -> Error {
     Error::internal("the container's monitor ended without a word")
         .hint("see `minirun ps -a`; `minirun repair` removes what is left")
+}
+
+/// How long a monitor that has closed its socket may take to end, where that is what it does.
+const CLOSING: Duration = Duration::from_secs(1);
+
+fn let_go() -> Error {
+    Error::host("nobody took the program's output for too long; it goes on without this command")
+        .hint("`minirun logs` has all that a container says, `minirun wait` its exit code")
 }
 
 /// A connection to the monitor of a container that runs, by the directory of its life. It wants nothing of the streams.
@@ -128,7 +137,10 @@ impl Session<'_> {
     }
 
     fn hear(&mut self, progress: &dyn Progress) -> Result<Option<End>> {
-        let Some((message, _)) = socket::receive(&self.monitor.control)? else { return Ok(Some(Err(gone()))) };
+        let Some((message, _)) = socket::receive(&self.monitor.control)? else {
+            let ended = event::ended_within(self.monitor.pidfd.as_fd(), CLOSING)?;
+            return Ok(Some(Err(if ended { gone() } else { let_go() })));
+        };
         if let Some((stream, bytes)) = stream_bytes(&message) {
             return self.write(stream, bytes, progress);
         }

@@ -1,15 +1,17 @@
 //! `logs`: what a container has said, from the files that its monitor writes; with `follow` until it ends.
 
-use super::container;
+use super::{adopt, container};
 use crate::error::{Error, Result};
 use crate::id::{ContainerId, HostPath};
 use crate::monitor::log::NAME;
 use crate::state::{Roots, Status, container as records};
+use crate::sys::event;
 use crate::sys::watch::Watch;
 use serde::Deserialize;
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{BufRead as _, BufReader};
+use std::os::fd::AsFd as _;
 use std::os::unix::fs::MetadataExt as _;
 
 /// What is wanted of the log.
@@ -66,25 +68,16 @@ pub fn logs(
     let watch = if request.follow { Some(Watch::directory(dir.as_path())?) } else { None };
     let mut reader = None;
     let mut last: VecDeque<LogEntry> = VecDeque::new();
-    let mut first = |entry: LogEntry| -> Result<()> {
-        match request.tail {
-            Some(tail) => {
-                last.push_back(entry);
-                if last.len() > tail {
-                    last.pop_front();
-                }
-                Ok(())
+    read_all(&dir, &mut reader, request, &mut |entry| match request.tail {
+        Some(tail) => {
+            last.push_back(entry);
+            if last.len() > tail {
+                last.pop_front();
             }
-            None => sink(&entry),
+            Ok(())
         }
-    };
-    for path in files(&dir)? {
-        if let Ok(file) = File::open(path.as_path()) {
-            let mut open = Open::new(file);
-            open.read(request, &mut first)?;
-            reader = Some(open);
-        }
-    }
+        None => sink(&entry),
+    })?;
     for entry in &last {
         sink(entry)?;
     }
@@ -94,7 +87,42 @@ pub fn logs(
     }
 }
 
-/// The files there are, the oldest first.
+/// Everything that is there now and has not been read, through as many files as there are.
+fn read_all(
+    dir: &HostPath,
+    reader: &mut Option<Open>,
+    request: &LogRequest,
+    sink: &mut dyn FnMut(LogEntry) -> Result<()>,
+) -> Result<()> {
+    loop {
+        // looked for before the read: where there is a newer file, nothing more comes into the one that is open
+        let newer = newer(dir, reader.as_ref())?;
+        if let Some(open) = reader {
+            open.read(request, sink)?;
+        }
+        match newer {
+            Some(file) => *reader = Some(Open::new(file)),
+            None => return Ok(()),
+        }
+    }
+}
+
+/// The file after the one that is open; the oldest where none is or where that one is gone.
+fn newer(dir: &HostPath, open: Option<&Open>) -> Result<Option<File>> {
+    let inode = |file: &File| file.metadata().ok().map(|meta| meta.ino());
+    let open = open.and_then(|open| inode(open.reader.get_ref()));
+    let mut newer = None;
+    // a file gets a higher number while we look, and never a lower one: so none is missed
+    for file in files(dir)?.iter().filter_map(|path| File::open(path.as_path()).ok()) {
+        if open.is_some() && inode(&file) == open {
+            return Ok(newer);
+        }
+        newer = Some(file);
+    }
+    Ok(newer)
+}
+
+/// The files there are, the newest first.
 fn files(dir: &HostPath) -> Result<Vec<HostPath>> {
     let number = |name: &str| match name.strip_prefix(NAME)?.strip_prefix('.') {
         Some(number) => number.parse::<u32>().ok(),
@@ -102,7 +130,7 @@ fn files(dir: &HostPath) -> Result<Vec<HostPath>> {
     };
     let mut found: Vec<(u32, HostPath)> =
         crate::sys::fs::list(dir.as_path())?.iter().filter_map(|name| Some((number(name)?, dir.child(name)))).collect();
-    found.sort_by_key(|one| std::cmp::Reverse(one.0));
+    found.sort_by_key(|one| one.0);
     Ok(found.into_iter().map(|(_, path)| path).collect())
 }
 
@@ -134,10 +162,6 @@ impl Open {
             self.line.clear();
         }
     }
-
-    fn inode(&self) -> Option<u64> {
-        self.reader.get_ref().metadata().ok().map(|meta| meta.ino())
-    }
 }
 
 impl LogRequest {
@@ -158,27 +182,24 @@ fn follow(
     request: &LogRequest,
     sink: &mut dyn FnMut(&LogEntry) -> Result<()>,
 ) -> Result<()> {
-    let newest = roots.container(id).child(NAME);
-    let mut pass = |entry: LogEntry| sink(&entry);
+    let dir = roots.container(id);
     loop {
         // before the last look at the files: what is said after that is not the container's
-        let now: container::Container = records::load(roots, id);
-        let over = !matches!(now.status, Status::Running | Status::Starting);
-        loop {
-            if let Some(open) = &mut reader {
-                open.read(request, &mut pass)?;
-            }
-            // a file that was put aside has been read to its end by now
-            let inode = std::fs::metadata(newest.as_path()).ok().map(|meta| meta.ino());
-            if inode.is_none() || inode == reader.as_ref().and_then(Open::inode) {
-                break;
-            }
-            reader = File::open(newest.as_path()).ok().map(Open::new);
+        let mut now: container::Container = records::load(roots, id);
+        if now.is_orphan() {
+            // who follows a log does it to the end, whatever becomes of the monitor; where it gets none, the log waits
+            drop(adopt::adopt(roots, id));
+            now = records::load(roots, id);
         }
-        if over {
+        read_all(&dir, &mut reader, request, &mut |entry| sink(&entry))?;
+        if !matches!(now.status, Status::Running | Status::Starting) {
             return Ok(());
         }
-        watch.changed()?;
+        let monitor = now.life.and_then(|life| life.monitor.open().ok());
+        let waiting: Vec<_> = std::iter::once(watch.as_fd()).chain(monitor.as_ref().map(|fd| fd.as_fd())).collect();
+        if event::readable(&waiting)?[0] {
+            watch.changed()?;
+        }
     }
 }
 

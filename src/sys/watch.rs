@@ -3,6 +3,7 @@
 use super::named;
 use crate::error::SysResult;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
 /// Files in one directory that are written, made, renamed or removed, and the directory's own going away.
@@ -30,5 +31,11 @@ impl Watch {
                 done => return named(done, || "read(inotify)".into()).map(drop),
             }
         }
+    }
+}
+
+impl AsFd for Watch {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 }

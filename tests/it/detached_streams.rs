@@ -89,8 +89,7 @@ fn a_reader_that_is_stuck_holds_no_container_up() {
     for stuck in ["a pipe that nobody reads", "a command that is stopped"] {
         let args = ["run", "--name", "web", "--network", "none", "-e", "LINES=2000", "busybox", "sh", "-c", &script];
         let mut run = sandbox.minirun_command(&args);
-        let (reader, writer) = std::io::pipe().unwrap();
-        let mut run = run.stdout(writer).stderr(Stdio::null()).spawn().unwrap();
+        let mut run = run.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         if stuck.contains("stopped") {
             // the whole way into the sandbox: bash has become nsenter, which waits for the command
             eventually("it runs", seconds(20), || row(&sandbox, "web").is_some_and(|row| row.contains("Up")));
@@ -102,8 +101,7 @@ fn a_reader_that_is_stuck_holds_no_container_up() {
         let log = does(&sandbox, &["logs", "web"]).stdout;
         assert_eq!(log.lines().count(), 2000, "{stuck}");
         does(&sandbox, &["rm", "-f", "web"]);
-        drop(reader);
-        let _ = run.kill();
+        let _gone_already = run.kill();
         run.wait().unwrap();
     }
 }
@@ -129,8 +127,8 @@ fn a_command_let_go_for_its_reader_says_so() {
     let script = format!("{MANY}; touch /done; sleep 1000");
     let args = ["run", "--name", "web", "--network", "none", "-e", "LINES=2000", "busybox", "sh", "-c", &script];
     let mut run = sandbox.minirun_command(&args);
-    let (mut reader, writer) = std::io::pipe().unwrap();
-    let mut run = run.stdout(writer).stderr(Stdio::piped()).spawn().unwrap();
+    let mut run = run.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut reader = run.stdout.take().unwrap();
     let is_done = || sandbox.minirun(&["exec", "web", "test", "-e", "/done"]).code() == 0;
     eventually("the container goes on", seconds(20), is_done);
     let reading = std::thread::spawn(move || std::io::copy(&mut reader, &mut std::io::sink()));
