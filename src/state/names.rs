@@ -20,10 +20,12 @@ pub fn claim(roots: &Roots, name: &Name, id: &ContainerId) -> Result<()> {
 
 /// The container with this name.
 pub fn holder(roots: &Roots, name: &Name) -> Result<Option<ContainerId>> {
-    match fs::read_link(roots.names().child(name.as_str()).as_path()) {
-        Ok(id) => ContainerId::parse(&id).map(Some),
+    let link = roots.names().child(name.as_str());
+    let broken = |error: Error| error.during(format!("the name {name}")).hint(format!("rm {link}"));
+    match fs::read_link(link.as_path()) {
+        Ok(id) => ContainerId::parse(&id).map(Some).map_err(broken),
         Err(e) if e.errno == Errno::ENOENT => Ok(None),
-        Err(e) => Err(e.into()),
+        Err(e) => Err(broken(e.into())),
     }
 }
 
@@ -35,12 +37,12 @@ pub fn release(roots: &Roots, name: &Name, id: &ContainerId) -> Result<()> {
     Ok(())
 }
 
-/// Every name that is held, with its container.
+/// Every name that is held, with its container. What is no link to an id is nobody's, and keeps nobody else's back.
 pub fn all(roots: &Roots) -> Result<Vec<(Name, ContainerId)>> {
     let mut all = Vec::new();
     for text in fs::list(roots.names().as_path())? {
         let Ok(name) = Name::parse(&text) else { continue };
-        if let Some(id) = holder(roots, &name)? {
+        if let Ok(Some(id)) = holder(roots, &name) {
             all.push((name, id));
         }
     }

@@ -70,7 +70,12 @@ impl Lock {
         }
     }
 
-    /// The same on a directory that is there: no file is made for it. ENOENT where it is not.
+    /// Waits for a directory that is there: no file is made for it. ENOENT where it is not.
+    pub fn directory(path: &Path) -> SysResult<Lock> {
+        Lock::open(path, OFlag::O_RDONLY | OFlag::O_DIRECTORY, libc::LOCK_EX)
+    }
+
+    /// The same without waiting; `None` where somebody else has it.
     pub fn try_directory(path: &Path) -> SysResult<Option<Lock>> {
         match Lock::open(path, OFlag::O_RDONLY | OFlag::O_DIRECTORY, libc::LOCK_EX | libc::LOCK_NB) {
             Err(SysError { errno: Errno::EWOULDBLOCK, .. }) => Ok(None),

@@ -3,11 +3,14 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::print_stderr)]
 #![allow(unreachable_pub)] // a binary exports nothing; here `pub` says what other test files use
 
+mod adopted;
 mod detached;
+mod detached_records;
 mod detached_streams;
 mod errors;
 mod explain;
 mod golden;
+mod joined;
 mod kernel;
 mod killed;
 mod killed_between_steps;
