@@ -1,8 +1,7 @@
 //! Containers that exist: `ps`, `rm`; finding and repairing them.
 
-use super::{adopt, network};
-use crate::engine;
-use crate::error::{Error, Result};
+use super::{Silent, adopt, network};
+use crate::error::{Errno, Error, Result};
 use crate::id::{ContainerId, HostPath, Name};
 use crate::net::publish::Published;
 use crate::plan::step::Undo;
@@ -11,6 +10,8 @@ use crate::spec::request::{NamespaceMode, NetworkNamespace, RunRequest};
 use crate::state::{Roots, Status, container, names};
 use crate::sys::event;
 use crate::sys::process::{self, Identity};
+use crate::sys::record::Lock;
+use crate::{cgroup, engine, facts};
 use std::os::fd::AsFd as _;
 use std::time::Duration;
 
@@ -180,7 +181,12 @@ pub enum Force {
 /// Removes a container and all it left. One that runs is killed with force, and refused without.
 pub fn remove(roots: &Roots, word: &str, force: Force) -> Result<()> {
     let container = look_up(roots, word)?;
-    let busy = matches!(container.status, Status::Running | Status::Starting);
+    let lives = container.life.as_ref().and_then(|life| life.init.as_ref()).is_some_and(Identity::is_alive);
+    let busy = match container.status {
+        Status::Running | Status::Starting => true,
+        Status::Dead | Status::Broken(_) => lives || has_monitor(roots, &container),
+        Status::Created | Status::Exited(_) => false,
+    };
     if busy && force == Force::No {
         return Err(Error::user(format!("container {word} is running")).hint(format!("minirun rm -f {word}")));
     }
@@ -215,7 +221,7 @@ pub(super) fn ignore_gone(e: crate::error::SysError) -> Result<(), crate::error:
 
 /// Undoes what a container holds and forgets it; its records stay where something could not be undone.
 fn clear(roots: &Roots, container: &Container) -> Result<()> {
-    undo(container)?;
+    undo(roots, container)?;
     for (name, id) in names::all(roots)? {
         if id == container.id {
             names::release(roots, &name, &id)?;
@@ -224,24 +230,52 @@ fn clear(roots: &Roots, container: &Container) -> Result<()> {
     container::forget(roots, &container.id)?.remove()
 }
 
-pub(super) fn undo(container: &Container) -> Result<()> {
-    let undos = container.life.as_ref().map(|life| life.undo.as_slice()).unwrap_or_default();
+fn undo(roots: &Roots, container: &Container) -> Result<()> {
+    let Some(life) = &container.life else { return undo_unknown(roots, container) };
+    undo_all(&container.id, &life.undo)
+}
+
+fn undo_all(id: &ContainerId, undos: &[Undo]) -> Result<()> {
     match engine::undo(undos).errors.into_iter().next() {
-        Some(error) => Err(error.during(format!("cleaning up container {}", container.id.short()))),
+        Some(error) => Err(error.during(format!("cleaning up container {}", id.short()))),
         None => Ok(()),
     }
+}
+
+/// Undoes what a container holds whose life was lost: its id leads to its cgroups, and with its processes go its
+/// namespaces. A monitor that lives does the rest.
+fn undo_unknown(roots: &Roots, container: &Container) -> Result<()> {
+    if !matches!(container.status, Status::Dead | Status::Broken(_)) {
+        return Ok(()); // it has none, and so holds nothing
+    }
+    let path = facts::cgroup_path(roots, &container.id);
+    let groups = cgroup::plan::plan(None, &path, &cgroup::probe::probe(&path)?)?.prepare;
+    let undos: Vec<Undo> = groups.iter().filter_map(cgroup::step::Step::undo).map(Undo::Cgroup).collect();
+    undo_all(&container.id, &undos)?;
+    match Lock::directory(roots.container(&container.id).as_path()) {
+        Err(e) if e.errno != Errno::ENOENT => return Err(e.into()),
+        _it_has_ended => {}
+    }
+    network::give_back(roots, &container.id, &Silent);
+    Ok(())
+}
+
+/// Whether a monitor looks after a container, whatever its records say.
+fn has_monitor(roots: &Roots, container: &Container) -> bool {
+    matches!(Lock::try_directory(roots.container(&container.id).as_path()), Ok(None))
 }
 
 /// Repairs a container if it is one that a killed process left.
 pub(super) fn repair_one(roots: &Roots, container: &Container) -> Result<bool> {
     let monitor_is_dead = container.life.as_ref().is_none_or(|life| !life.monitor.is_alive());
     match &container.status {
+        Status::Dead if container.life.is_none() && has_monitor(roots, container) => Ok(false), // it lives
         Status::Dead => {
             let life = container.life.as_ref();
             let (had_run, kept) = (life.is_none_or(|life| life.init.is_some()), life.is_none_or(|life| life.kept));
             match &container.config {
                 Some(config) if (had_run || kept) && !config.remove => {
-                    undo(container)?;
+                    undo(roots, container)?;
                     match container.started {
                         Some(_) => container::end_unseen(roots, &container.id, &super::now())?,
                         None => container::forget_life(roots, &container.id)?,
@@ -253,7 +287,7 @@ pub(super) fn repair_one(roots: &Roots, container: &Container) -> Result<bool> {
         }
         // its end is written down or lies in another boot, and its monitor died before it had cleaned up
         Status::Exited(_) if container.life.is_some() && monitor_is_dead => {
-            undo(container)?;
+            undo(roots, container)?;
             match (&container.config, &container.ended) {
                 (Some(config), _) if config.remove => clear(roots, container)?,
                 (_, None) => container::end_unseen(roots, &container.id, &super::now())?,

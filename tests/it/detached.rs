@@ -304,7 +304,8 @@ fn the_monitor_is_small_and_holds_no_stream_of_its_command() {
     requires![root];
     let sandbox = Sandbox::with_images(&["busybox"]);
     let (out, err) = (sandbox.path("out"), sandbox.path("err"));
-    let mut run = sandbox.minirun_command(&["run", "-d", "--name", "web", "--network", "none", "busybox", "sleep", "1000"]);
+    let mut run =
+        sandbox.minirun_command(&["run", "-d", "--name", "web", "--network", "none", "busybox", "sleep", "1000"]);
     run.stdout(std::fs::File::create(&out).unwrap()).stderr(std::fs::File::create(&err).unwrap());
     assert!(run.status().unwrap().success());
     let held = [&out, &err].map(|path| std::fs::metadata(path).unwrap().ino());

@@ -34,7 +34,18 @@ fn who_shares_a_network_reaches_its_servers_at_127_0_0_1() {
     let sandbox = Sandbox::with_images(&["busybox"]);
     up(&sandbox, &["--name", "web"], &["httpd", "-f", "-p", "80", "-h", "/etc"]);
     let ask = |network: &str| {
-        sandbox.minirun(&["run", "--rm", "--network", network, "busybox", "wget", "-q", "-O", "-", "http://127.0.0.1/passwd"])
+        sandbox.minirun(&[
+            "run",
+            "--rm",
+            "--network",
+            network,
+            "busybox",
+            "wget",
+            "-q",
+            "-O",
+            "-",
+            "http://127.0.0.1/passwd",
+        ])
     };
     eventually("it answers", seconds(20), || ask("container:web").code() == 0);
     assert!(ask("container:web").text().contains("root"));
