@@ -4,6 +4,7 @@
 #![allow(unreachable_pub)] // a binary exports nothing; here `pub` says what other test files use
 
 mod adopted;
+mod calls;
 mod detached;
 mod detached_records;
 mod detached_streams;
@@ -14,6 +15,7 @@ mod joined;
 mod kernel;
 mod killed;
 mod killed_between_steps;
+mod killed_detached;
 mod layering;
 mod limits;
 mod network;
