@@ -267,9 +267,11 @@ fn remove(roots: &Roots, config: &Config, undos: &[Undo]) -> (Undone, Gone) {
     if !undone.errors.is_empty() {
         return (undone, Gone::default());
     }
-    let released = names::release(roots, &config.name, &config.id);
-    match released.and_then(|()| container::forget(roots, &config.id)) {
-        Ok(gone) => (undone, gone),
+    match container::forget(roots, &config.id) {
+        Ok(gone) => {
+            undone.errors.extend(names::release(roots, &config.name, &config.id).err());
+            (undone, gone)
+        }
         Err(error) => {
             undone.errors.push(error);
             (undone, Gone::default())

@@ -222,12 +222,13 @@ pub(super) fn ignore_gone(e: crate::error::SysError) -> Result<(), crate::error:
 /// Undoes what a container holds and forgets it; its records stay where something could not be undone.
 fn clear(roots: &Roots, container: &Container) -> Result<()> {
     undo(roots, container)?;
+    let gone = container::forget(roots, &container.id)?;
     for (name, id) in names::all(roots)? {
         if id == container.id {
             names::release(roots, &name, &id)?;
         }
     }
-    container::forget(roots, &container.id)?.remove()
+    gone.remove()
 }
 
 fn undo(roots: &Roots, container: &Container) -> Result<()> {

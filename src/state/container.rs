@@ -207,9 +207,9 @@ pub fn end(roots: &Roots, id: &ContainerId, ended: &Ended) -> Result<()> {
     write(&roots.container(id).child("ended.json"), ended, Durability::Disk)
 }
 
-/// Forgets a container's life: nothing of it is left on the host.
+/// Forgets a container's life at once: nothing of it is left on the host.
 pub fn forget_life(roots: &Roots, id: &ContainerId) -> Result<()> {
-    Ok(fs::remove_tree(roots.life(id).as_path())?)
+    Gone(put_away(&roots.life(id), &roots.state, id)?.into_iter().collect()).remove()
 }
 
 /// Records that a container ended and nobody saw how, for its monitor is dead. What that one was writing meanwhile goes,
@@ -223,18 +223,26 @@ pub fn end_unseen(roots: &Roots, id: &ContainerId, at: &str) -> Result<()> {
 /// Forgets a container: from here on it does not exist. Its directories have other names and wait to be removed, which
 /// takes longer. Gone already is success.
 pub fn forget(roots: &Roots, id: &ContainerId) -> Result<Gone> {
-    let mut gone = Gone(Vec::new());
     // the life goes last: while it stands, whoever finds it knows what to undo
-    for (dir, parent) in [(roots.container(id), &roots.root), (roots.life(id), &roots.state)] {
-        let place = parent.child("containers").child(&format!("{GONE}{id}"));
-        match fs::rename(dir.as_path(), place.as_path()) {
-            Err(e) if e.errno == Errno::ENOENT => continue,
-            Err(e) if matches!(e.errno, Errno::ENOTEMPTY | Errno::EEXIST) => fs::remove_tree(dir.as_path())?,
-            renamed => renamed?,
+    let dirs = [(roots.container(id), &roots.root), (roots.life(id), &roots.state)];
+    let gone = dirs.iter().map(|(dir, parent)| put_away(dir, parent, id)).collect::<Result<Vec<_>>>()?;
+    Ok(Gone(gone.into_iter().flatten().collect()))
+}
+
+/// Gives a directory of a container the name under which it waits to be removed. What waits there already goes.
+fn put_away(dir: &HostPath, parent: &HostPath, id: &ContainerId) -> Result<Option<HostPath>> {
+    let place = parent.child("containers").child(&format!("{GONE}{id}"));
+    let renamed = match fs::rename(dir.as_path(), place.as_path()) {
+        Err(e) if matches!(e.errno, Errno::ENOTEMPTY | Errno::EEXIST) => {
+            fs::remove_tree(place.as_path())?;
+            fs::rename(dir.as_path(), place.as_path())
         }
-        gone.0.push(place);
+        renamed => renamed,
+    };
+    match renamed {
+        Err(e) if e.errno == Errno::ENOENT => Ok(None),
+        renamed => Ok(renamed.map(|()| Some(place))?),
     }
-    Ok(gone)
 }
 
 const GONE: &str = ".gone-";

@@ -4,6 +4,7 @@ use super::Roots;
 use crate::error::{Errno, Error, Result};
 use crate::id::{ContainerId, Name};
 use crate::sys::fs;
+use crate::sys::record::Lock;
 
 /// Claims a name for a container. The error names the holder.
 pub fn claim(roots: &Roots, name: &Name, id: &ContainerId) -> Result<()> {
@@ -29,8 +30,11 @@ pub fn holder(roots: &Roots, name: &Name) -> Result<Option<ContainerId>> {
     }
 }
 
-/// Gives a name back, if it is this container's.
+/// Gives a name back, if it is this container's: for one that is forgotten already, so that a name leads to every
+/// container that there is.
 pub fn release(roots: &Roots, name: &Name, id: &ContainerId) -> Result<()> {
+    // of two that find the same holder, the slower one would take the name from the next
+    let _lock = Lock::directory(roots.names().as_path())?;
     if holder(roots, name)?.as_ref() == Some(id) {
         fs::unlink(roots.names().child(name.as_str()).as_path())?;
     }
