@@ -417,6 +417,19 @@ mod tests {
     }
 
     #[test]
+    fn a_life_goes_where_another_one_waits_to_be_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let roots = roots(&dir);
+        let life = life("a", Identity::of_self().unwrap());
+        begin(&roots, &config("a"), &life).unwrap();
+        put_away(&roots.life(&life.id), &roots.state, &life.id).unwrap(); // killed before it was removed
+        revive(&roots, &life).unwrap();
+        forget_life(&roots, &life.id).unwrap();
+        assert!(fs::list(roots.state.child("containers").as_path()).unwrap().is_empty());
+        forget_life(&roots, &life.id).unwrap();
+    }
+
+    #[test]
     fn a_life_that_was_never_written_goes_when_its_writer_is_dead() {
         let dir = tempfile::tempdir().unwrap();
         let roots = roots(&dir);

@@ -21,7 +21,7 @@ const REMOVE_RUNNING: &[&str] = &["rm", "-f", "web"];
 const EXEC: &[&str] = &["exec", "web", "true"];
 
 /// How many moments are tried of each victim where nobody soaks.
-const SAMPLE: usize = 10;
+const SAMPLE: usize = 12;
 
 fn run_detached(kind: Kind) -> Vec<&'static str> {
     run(&[&["-d"][..], kind.flags()].concat(), &["sleep", "1000"])
@@ -232,6 +232,7 @@ struct Tally {
     lives: usize,
     kept: usize,
     left: usize,
+    failed: usize,
 }
 
 /// Kills at one moment after another, on a host that has to look in the end as it did before.
@@ -280,6 +281,7 @@ impl Sweep {
                     }
                 }
                 Err(panic) => {
+                    tally.failed += 1;
                     let why = panic.downcast_ref::<String>().cloned().unwrap_or_default();
                     self.failed.push(format!("{} in {name} at {call:?} ({kind:?}, {n}): {why}", self.victim));
                     (self.sandbox, self.before) = host();
@@ -292,11 +294,10 @@ impl Sweep {
     fn end(self) {
         if let Some(path) = std::env::var_os("MINIRUN_KILLS") {
             let mut file = std::fs::File::options().create(true).append(true).open(path).unwrap();
-            for (command, Tally { calls, kills, lives, kept, left }) in &self.tallies {
-                let words = [self.victim, command].join("\t");
-                let numbers = [calls, kills, lives, kept, left].map(usize::to_string).join("\t");
-                let failed = self.failed.len();
-                file.write_all(format!("{words}\t{numbers}\t{failed}\n").as_bytes()).unwrap();
+            for (command, tally) in &self.tallies {
+                let Tally { calls, kills, lives, kept, left, failed } = tally;
+                let numbers = [calls, kills, lives, kept, left, failed].map(usize::to_string).join("\t");
+                writeln!(file, "{}\t{command}\t{numbers}", self.victim).unwrap();
             }
         }
         assert!(self.failed.is_empty(), "{}", self.failed.join("\n\n"));
