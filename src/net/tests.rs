@@ -2,6 +2,7 @@
 //! has an outside, containers that are `sleep`s in further namespaces, and proves with TCP what reaches what.
 #![allow(clippy::disallowed_methods)] // a test builds its hosts with the usual tools
 
+use super::apply::Held;
 use super::lease::{acquire, release};
 use super::names::Realm;
 use super::network::{Attachment, Holder, Lease, Network, Subnet};
@@ -16,7 +17,6 @@ use crate::sys::netns::Visit;
 use nix::unistd::Pid;
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt as _;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -130,7 +130,7 @@ struct Container {
     space: Space,
     lease: Vec<Lease>,
     plan: NetPlan,
-    _held: apply::Held,
+    _held: Held,
 }
 
 const HOST: &str = "10.0.2.15";
@@ -186,7 +186,7 @@ impl Host {
         let id = ContainerId::parse(name).unwrap();
         let (lease, plan) = self.planned_with(&id, request)?;
         let space = Space::new();
-        let mut held = apply::Held::default();
+        let mut held = Held::default();
         let done = apply::apply(&plan.prepare, None, &mut held)
             .and_then(|()| apply::apply(&plan.host, Some(space.pid()), &mut held));
         let container = Container { id, space, lease, plan, _held: held };
@@ -377,7 +377,7 @@ fn a_port_left_by_a_killed_monitor_names_its_container() {
         let id = ContainerId::parse("second").unwrap();
         let (_, plan) = host.planned(&id, &["8080:80"]).unwrap();
         let space = Space::new();
-        let failure = apply::apply(&plan.host, Some(space.pid()), &mut Vec::new()).unwrap_err();
+        let failure = apply::apply(&plan.host, Some(space.pid()), &mut Held::default()).unwrap_err();
         assert!(matches!(plan.host[failure.index], Step::Publish { .. }), "{failure:?}");
         assert_eq!(failure.owner.unwrap().as_str(), "web");
     });
@@ -494,11 +494,11 @@ fn a_failed_step_is_named_by_its_index() {
         let host = Host::new();
         let id = ContainerId::parse("web").unwrap();
         let (_, plan) = host.planned(&id, &[]).unwrap();
-        apply::apply(&plan.prepare, None, &mut Vec::new()).unwrap();
+        apply::apply(&plan.prepare, None, &mut Held::default()).unwrap();
         let space = Space::new();
-        apply::apply(&plan.host, Some(space.pid()), &mut Vec::new()).unwrap();
+        apply::apply(&plan.host, Some(space.pid()), &mut Held::default()).unwrap();
         // the same once more: the veth is there already
-        let failure = apply::apply(&plan.host, Some(space.pid()), &mut Vec::new()).unwrap_err();
+        let failure = apply::apply(&plan.host, Some(space.pid()), &mut Held::default()).unwrap_err();
         assert!(matches!(plan.host[failure.index], Step::AddVeth(_)), "{failure:?}");
         assert!(failure.error.message.contains("EEXIST"), "{}", failure.error.message);
     });

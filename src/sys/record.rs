@@ -83,11 +83,6 @@ impl Lock {
         }
     }
 
-    /// Waits for the lock of a directory that is there.
-    pub fn directory(path: &Path) -> SysResult<Lock> {
-        Lock::open(path, OFlag::O_RDONLY | OFlag::O_DIRECTORY, libc::LOCK_EX)
-    }
-
     fn take(path: &Path, how: libc::c_int) -> SysResult<Lock> {
         Lock::open(path, OFlag::O_RDWR | OFlag::O_CREAT, how)
     }
