@@ -139,15 +139,22 @@ fn be_parent(
     let unstarted = engine::create(plan, config.tty.then_some(theirs), &mut observer)?;
     streams::take(&streams::silent()?)?;
     life.init = Some(Identity::of(unstarted.pid)?);
-    container::write_started(roots, &config.id, &life.monitor.boot_id, &now())?;
     container::write_life(roots, life)?;
     observer.check_caller()?;
     if config.tty {
         streams.use_terminal(console(&ours)?, config.interactive)?;
     }
     let running = unstarted.start(plan, &mut observer)?;
+    note_start(roots, life);
     clients.tell(&Event::Started { pid: running.pid });
     Ok((running, streams))
+}
+
+/// Writes down that it runs. It does so all the same where that cannot be written.
+fn note_start(roots: &Roots, life: &Life<Undo>) {
+    if let Err(error) = container::write_started(roots, &life.id, &life.monitor.boot_id, &now()) {
+        notes::note(&roots.container(&life.id), &error);
+    }
 }
 
 /// The terminal's side that init has sent.
@@ -236,6 +243,9 @@ fn adopt(roots: &Roots, id: &ContainerId, clients: &mut Clients) -> Result<End> 
     let streams = Streams { listener: Some(listener), ..streams::reopen(&dir)? };
     life.monitor = Identity::of_self()?;
     container::write_life(roots, &life)?;
+    if found.started.is_none() {
+        note_start(roots, &life);
+    }
     notes::note(&roots.container(id), &"the monitor was killed; another one has taken its place");
     clients.tell(&Event::Started { pid: init.pid });
     serve(roots, &config, life, &pidfd, streams, clients)

@@ -272,10 +272,9 @@ pub(super) fn repair_one(roots: &Roots, container: &Container) -> Result<bool> {
     match &container.status {
         Status::Dead if container.life.is_none() && has_monitor(roots, container) => Ok(false), // it lives
         Status::Dead => {
-            let life = container.life.as_ref();
-            let (had_run, kept) = (life.is_none_or(|life| life.init.is_some()), life.is_none_or(|life| life.kept));
+            let kept = container.life.as_ref().is_none_or(|life| life.kept);
             match &container.config {
-                Some(config) if (had_run || kept) && !config.remove => {
+                Some(config) if (container.started.is_some() || kept) && !config.remove => {
                     undo(roots, container)?;
                     match container.started {
                         Some(_) => container::end_unseen(roots, &container.id, &super::now())?,

@@ -191,7 +191,7 @@ fn what_a_monitor_killed_after_any_step_leaves_goes_with_the_next_command_or_rep
             kill(&[birth.monitor]);
             birth.init.into_iter().for_each(assert_ends);
             assert_told(&birth.running.output());
-            after_the_monitor(done + 1 == steps, kind, cleaner, &sandbox, &before);
+            after_the_monitor(cleaner, &sandbox, &before);
         }
     }
 }
@@ -207,22 +207,14 @@ fn both_killed_at_once_after_any_step_is_no_worse() {
             kill(&[birth.monitor, birth.command]);
             birth.init.into_iter().for_each(assert_ends);
             birth.running.output().expect_code(137);
-            after_the_monitor(done + 1 == steps, kind, cleaner, &sandbox, &before);
+            after_the_monitor(cleaner, &sandbox, &before);
         }
     }
 }
 
-/// `last`: before the one step whose end nobody could have written down any more. The program may have run, and what it
-/// wrote may be wanted: a container that was to be kept is.
-fn after_the_monitor(last: bool, kind: Kind, cleaner: Cleaner, sandbox: &Sandbox, before: &Snapshot) {
+fn after_the_monitor(cleaner: Cleaner, sandbox: &Sandbox, before: &Snapshot) {
     let list = listed(sandbox);
     assert!(list.contains("web") && list.contains("Dead"), "{list}");
-    if last && kind == Kind::Kept {
-        sandbox.minirun(&["repair"]).expect_code(0);
-        before.assert_only(sandbox, |line| line.starts_with("+ minirun root: "));
-        assert!(listed(sandbox).contains("Exited (unknown)"));
-        sandbox.minirun(&["rm", "web"]).expect_code(0);
-    }
     assert_cleaned(cleaner, sandbox, before);
 }
 
