@@ -251,6 +251,11 @@ fn adopt(roots: &Roots, id: &ContainerId, clients: &mut Clients) -> Result<End> 
     serve(roots, &config, life, &pidfd, streams, clients)
 }
 
+/// Whether the life that is written down is of this monitor.
+fn is_ours(roots: &Roots, life: &Life<Undo>) -> bool {
+    container::load::<Undo>(roots, &life.id).life.is_some_and(|there| there.monitor == life.monitor)
+}
+
 /// A container that never ran leaves nothing, or, where it was there before, says why; what resists is for `repair`.
 fn not_started(roots: &Roots, config: &Config, life: &Life<Undo>, record: Record, error: &Error) {
     match record {
@@ -259,7 +264,7 @@ fn not_started(roots: &Roots, config: &Config, life: &Life<Undo>, record: Record
             let _ = gone.remove();
         }
         // the lock was another monitor's: so is the life that stands there
-        Record::Kept if container::load::<Undo>(roots, &config.id).life.as_ref() != Some(life) => {}
+        Record::Kept if !is_ours(roots, life) => {}
         Record::Kept => {
             let (exit, at) = (Some(Exit::Code(error.exit_code())), now());
             let why = Some(error.to_string());

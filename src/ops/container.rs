@@ -153,6 +153,14 @@ pub(super) fn find(roots: &Roots, word: &str) -> Result<Container> {
     Ok(found)
 }
 
+/// The same; one whose program has ended has ended, and its monitor too.
+pub(super) fn find_settled(roots: &Roots, word: &str) -> Result<Container> {
+    let found = find(roots, word)?;
+    let Some(monitor) = found.ending() else { return Ok(found) };
+    await_monitor(monitor, false)?;
+    find(roots, found.id.as_str())
+}
+
 fn look_up(roots: &Roots, word: &str) -> Result<Container> {
     if let Some(id) = Name::parse(word).ok().and_then(|name| names::holder(roots, &name).transpose()).transpose()? {
         return Ok(container::load(roots, &id));
@@ -180,7 +188,11 @@ pub enum Force {
 
 /// Removes a container and all it left. One that runs is killed with force, and refused without.
 pub fn remove(roots: &Roots, word: &str, force: Force) -> Result<()> {
-    let container = look_up(roots, word)?;
+    let mut container = look_up(roots, word)?;
+    if let Some(monitor) = container.ending() {
+        await_monitor(monitor, false)?;
+        container = container::load(roots, &container.id);
+    }
     let lives = container.life.as_ref().and_then(|life| life.init.as_ref()).is_some_and(Identity::is_alive);
     let busy = match container.status {
         Status::Running | Status::Starting => true,

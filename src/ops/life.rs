@@ -13,6 +13,9 @@ use std::time::Duration;
 /// when all it held is gone. One that does not run is stopped.
 pub fn stop(roots: &Roots, word: &str, patience: Option<Duration>) -> Result<()> {
     let found = container::find(roots, word)?;
+    if let Some(monitor) = found.ending() {
+        return await_monitor(monitor, false);
+    }
     let (Status::Running, Some(life), Some(config)) = (&found.status, &found.life, &found.config) else {
         return Ok(());
     };

@@ -123,7 +123,7 @@ pub fn create(roots: &Roots, request: &RunRequest, progress: &dyn Progress) -> R
 
 /// Starts a container that was created or has ended.
 pub fn start(roots: &Roots, word: &str, progress: &dyn Progress) -> Result<()> {
-    let found = containers::find(roots, word)?;
+    let found = containers::find_settled(roots, word)?;
     match (&found.status, &found.config) {
         (Status::Running | Status::Starting, _) => Ok(()),
         (Status::Created | Status::Exited(_), Some(config)) => restart(roots, config, progress),

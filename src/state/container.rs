@@ -113,6 +113,12 @@ impl<U> Container<U> {
     pub fn is_orphan(&self) -> bool {
         self.status == Status::Running && self.life.as_ref().is_some_and(|life| !life.monitor.is_alive())
     }
+
+    /// Its program has ended, and its monitor, which this gives, still cleans up.
+    pub fn ending(&self) -> Option<&Identity> {
+        let life = self.life.as_ref().filter(|life| self.status == Status::Starting && life.init.is_some())?;
+        Some(&life.monitor)
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

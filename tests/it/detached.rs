@@ -276,6 +276,36 @@ fn created_started_stopped_and_started_again() {
 }
 
 #[test]
+fn a_container_whose_program_has_ended_is_not_taken_for_one_that_runs() {
+    requires![root];
+    let sandbox = Sandbox::with_images(&["busybox"]);
+    // its end lasts as long as its monitor is held
+    let ending = || {
+        up_alone(&sandbox, &["--name", "web"], &["sleep", "1000"]);
+        let monitor = inspect(&sandbox, "web")["Host"]["MonitorPid"].to_string();
+        sandbox.sh(&format!("kill -STOP {monitor}")).expect_code(0);
+        does(&sandbox, &["kill", "web"]);
+        eventually("it has ended", seconds(20), || !row(&sandbox, "web").unwrap().contains("Up"));
+        monitor
+    };
+    for (command, then) in [(["start", "web"], "Up"), (["stop", "web"], "Exited (137)")] {
+        let monitor = ending();
+        let running = sandbox.start(&command);
+        let waits = || sandbox.sh("readlink /proc/*/fd/*").stdout.matches("[pidfd]").count() > 1;
+        eventually("it waits for the monitor", seconds(20), waits);
+        sandbox.sh(&format!("kill -CONT {monitor}")).expect_code(0);
+        running.output().expect_code(0);
+        assert!(row(&sandbox, "web").unwrap().contains(then), "{command:?}");
+        does(&sandbox, &["rm", "-f", "web"]);
+    }
+    let monitor = ending();
+    let rm = sandbox.start(&["rm", "web"]);
+    sandbox.sh(&format!("kill -CONT {monitor}")).expect_code(0);
+    rm.output().expect_code(0);
+    assert_eq!(row(&sandbox, "web"), None);
+}
+
+#[test]
 fn a_container_that_cannot_be_started_again_stays_and_says_why() {
     requires![root];
     let sandbox = Sandbox::with_images(&["busybox"]);
