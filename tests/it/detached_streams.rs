@@ -32,6 +32,32 @@ fn the_log_keeps_both_streams_apart_and_in_order() {
 }
 
 #[test]
+fn every_user_can_open_its_streams_by_name() {
+    requires![root];
+    let sandbox = Sandbox::with_images(&["busybox"]);
+    let script = "echo out >/dev/stdout; echo err >/dev/stderr; echo fd >/proc/self/fd/1";
+    for user in ["0", "1234:567"] {
+        up_alone(&sandbox, &["--name", "web", "-u", user], &["sh", "-c", &format!("{script}; sleep 1000")]);
+        eventually_logs(&sandbox, "web", "fd");
+        let said = does(&sandbox, &["logs", "web"]);
+        assert_eq!((said.stdout.as_str(), said.stderr.as_str()), ("out\nfd\n", "err\n"), "{user}");
+        let said = does(&sandbox, &["exec", "-u", user, "web", "sh", "-c", script]);
+        assert_eq!((said.stdout.as_str(), said.stderr.as_str()), ("out\nfd\n", "err\n"), "exec -u {user}");
+        does(&sandbox, &["rm", "-f", "web"]);
+    }
+}
+
+#[test]
+fn the_input_of_a_detached_container_stays_open_where_that_was_asked_for() {
+    requires![root];
+    let sandbox = Sandbox::with_images(&["busybox"]);
+    up_alone(&sandbox, &["--name", "open", "-i"], &["cat"]);
+    up_alone(&sandbox, &["--name", "shut"], &["cat"]);
+    assert_eq!(sandbox.minirun(&["wait", "shut"]).text(), "0");
+    assert_eq!(inspect(&sandbox, "open")["State"]["Running"], true);
+}
+
+#[test]
 fn following_a_log_ends_with_the_container() {
     requires![root];
     let sandbox = Sandbox::with_images(&["busybox"]);

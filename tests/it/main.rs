@@ -21,5 +21,6 @@ mod limits;
 mod network;
 mod registry;
 mod run;
+mod started_again;
 mod style;
 mod support;
