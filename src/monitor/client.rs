@@ -37,6 +37,13 @@ impl Clients {
         self.0.iter().filter_map(Client::deadline).min()
     }
 
+    /// Takes in those that have connected.
+    pub(super) fn accept_all(&mut self, listener: Option<&OwnedFd>) {
+        while let Some(Ok(Some(socket))) = listener.map(socket::accept) {
+            self.0.push(Client::connected(socket));
+        }
+    }
+
     /// Tells everybody, and waits until they have it or are let go.
     pub(super) fn tell(&mut self, event: &Event) {
         self.0.iter_mut().for_each(|client| client.tell(event));

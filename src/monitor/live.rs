@@ -37,7 +37,8 @@ pub fn main(number: &str) -> u8 {
     });
     match outcome {
         Err(error) => clients.tell(&Event::Failed(error)),
-        Ok(End { exit, undone: Undone { errors, lingering }, gone, rest, rules }) => {
+        Ok(End { exit, undone: Undone { errors, lingering }, gone, rest, listener, rules }) => {
+            clients.accept_all(listener.as_ref());
             clients.tell(&Event::Exited { exit, left: errors });
             drop(clients);
             // nobody is left to hear of an error; the kernel and `repair` do the same
@@ -57,6 +58,9 @@ struct End {
     gone: Gone,
     /// What the kernel does by itself, but for the rare case that somebody else holds on to a namespace.
     rest: Vec<Undo>,
+    /// Where commands have come in meanwhile that wait for the end.
+    listener: Option<OwnedFd>,
+    /// What nf_tables was spoken to by.
     rules: Option<Socket>,
 }
 
@@ -179,6 +183,7 @@ fn serve(
         notes::note(&dir, &format!("the container's output could not be written: {error}"));
     }
     served?;
+    let listener = session.streams.listener.take();
     let exit = process::wait(pidfd).ok().or_else(|| adopted_exit(pidfd));
     let oom_killed = life.oom_counter.as_ref().is_some_and(|file| killed_for_memory(file) > 0);
     let ended = Ended { version: container::VERSION, exit, at: now(), oom_killed, error: None };
@@ -190,7 +195,7 @@ fn serve(
     for error in &undone.errors {
         notes::note(&dir, error);
     }
-    Ok(End { exit, undone, gone, rest, rules: None })
+    Ok(End { exit, undone, gone, rest, listener, rules: None })
 }
 
 /// How long the new parent of a process may take to reap it: init of the host is quick.
@@ -225,7 +230,8 @@ fn exec(plan: &Plan, tty: bool, interactive: bool, uid: u32, trace: bool, client
     clients.tell(&Event::Started { pid: running.pid });
     Session::new(&running.pidfd, streams, None, clients).serve()?;
     let exit = Some(process::wait(&running.pidfd)?);
-    Ok(End { exit, undone: Undone::default(), gone: Gone::default(), rest: Vec::new(), rules: None })
+    let (undone, gone) = (Undone::default(), Gone::default());
+    Ok(End { exit, undone, gone, rest: Vec::new(), listener: None, rules: None })
 }
 
 /// Takes the place of a monitor that was killed.

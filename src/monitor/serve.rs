@@ -1,13 +1,13 @@
 //! The loop of a monitor while its program runs: output to the log and to the commands in front of it, input and signals
 //! from them, until the program has ended and its last word is out.
 
-use super::client::{Client, Clients, Said};
+use super::client::{Clients, Said};
 use super::log::Log;
 use super::protocol::{CHUNK, Event, Request};
 use super::streams::Streams;
 use crate::error::Result;
 use crate::sys::event::{self, Interest, Read, Ready};
-use crate::sys::{process, socket};
+use crate::sys::process;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::time::Instant;
 
@@ -66,7 +66,7 @@ impl<'a> Session<'a> {
         for (who, ready) in who.into_iter().zip(ready) {
             match who {
                 Who::Program => ended = ready.read,
-                Who::Listener if ready.read => self.accept(),
+                Who::Listener if ready.read => self.clients.accept_all(self.streams.listener.as_ref()),
                 Who::Input if ready.read || ready.write => self.feed(),
                 Who::Source(index) if ready.read => _ = self.pump(index),
                 Who::Client(index) => self.client(index, ready),
@@ -98,14 +98,6 @@ impl<'a> Session<'a> {
             }
         }
         all.into_iter().unzip()
-    }
-
-    fn accept(&mut self) {
-        if let Some(listener) = &self.streams.listener
-            && let Ok(Some(socket)) = socket::accept(listener)
-        {
-            self.clients.0.push(Client::connected(socket));
-        }
     }
 
     /// One read of what the program says, and how long it was; 0 where there is nothing more now.

@@ -191,6 +191,25 @@ fn removed_at_its_end_when_that_was_wanted() {
     refused(&sandbox, &["logs", "brief"], 1, "no container brief");
 }
 
+#[test]
+fn whoever_waits_hears_how_it_ended() {
+    requires![root];
+    let sandbox = Sandbox::with_images(&["busybox"]);
+    up_alone(&sandbox, &["--rm", "--name", "brief"], &["sh", "-c", OBEDIENT]);
+    eventually_logs(&sandbox, "brief", "ready");
+    let monitor = inspect(&sandbox, "brief")["Host"]["MonitorPid"].to_string();
+    let hold = |signal: &str| drop(sandbox.sh(&format!("kill -{signal} {monitor}")).expect_code(0));
+    hold("STOP");
+    does(&sandbox, &["kill", "-s", "TERM", "brief"]);
+    eventually("its program has ended", seconds(20), || !row(&sandbox, "brief").unwrap().contains("Up"));
+    let waiting = sandbox.start(&["wait", "brief"]);
+    // its connection waits for a monitor that has its hands full
+    let waits = "ss -xlH | grep /attach | awk '$3 > 0' | grep -q .";
+    eventually("it waits", seconds(20), || sandbox.in_network(waits).code() == 0);
+    hold("CONT");
+    assert_eq!(waiting.output().text(), "9");
+}
+
 /// Whether a command is connected to a monitor's socket.
 fn connected(sandbox: &Sandbox) -> bool {
     sandbox.in_network("ss -xH state established | grep -c /attach").stdout.trim() != "0"

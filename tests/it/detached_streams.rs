@@ -3,7 +3,7 @@
 use crate::detached::{does, eventually_logs, inspect, row, up_alone};
 use crate::support::command::{Running, eventually, seconds};
 use crate::support::requires::requires;
-use crate::support::sandbox::Sandbox;
+use crate::support::sandbox::{Sandbox, minirun_binary};
 use crate::support::terminal::Terminal;
 use std::process::{Command, Stdio};
 
@@ -200,6 +200,18 @@ fn exec_is_a_program_with_its_own_streams_and_exit_code() {
     cat.write("two\n");
     assert_eq!(cat.output().text(), "one\ntwo");
     assert!(row(&sandbox, "web").unwrap().contains("Up"));
+}
+
+#[test]
+fn input_that_nobody_reads_hides_no_exit_code() {
+    requires![root];
+    let sandbox = Sandbox::with_images(&["busybox"]);
+    up_alone(&sandbox, &["--name", "web"], &["sleep", "1000"]);
+    let binary = minirun_binary();
+    for command in ["exec -i web", "run -i --rm --network none busybox"] {
+        let one = format!("yes | {} {command} sh -c 'exit 5'; [ $? = 5 ] || exit 1", binary.display());
+        sandbox.sh(&format!("for i in 1 2 3 4 5 6 7 8 9 10; do {one}; done")).expect_code(0);
+    }
 }
 
 #[test]
