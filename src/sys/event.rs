@@ -189,16 +189,32 @@ pub fn read_some(fd: &impl AsFd, buffer: &mut [u8]) -> SysResult<usize> {
     }
 }
 
-/// Writes all of it.
+/// Writes all of it. A descriptor of our caller's may be one that does not wait: then we do.
 pub fn write_all(fd: &impl AsFd, bytes: &[u8]) -> SysResult<()> {
     let mut rest = bytes;
     while !rest.is_empty() {
         match nix::unistd::write(fd, rest) {
             Err(Errno::EINTR) => {}
+            Err(Errno::EAGAIN) => drop(wait(&[Interest { fd: fd.as_fd(), read: false, write: true }], None)?),
             Ok(0) => return named_io(Err(std::io::ErrorKind::WriteZero.into()), || "write()".into()),
             Ok(written) => rest = &rest[written..],
             Err(errno) => return named(Err(errno), || "write()".into()),
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_is_written_to_a_pipe_that_does_not_wait() {
+        let (from, to) = pipe().unwrap();
+        never_wait(&to).unwrap();
+        let reader = std::thread::spawn(move || read_to_string(from).unwrap().len());
+        write_all(&to, &vec![b'x'; 1 << 20]).unwrap();
+        drop(to);
+        assert_eq!(reader.join().unwrap(), 1 << 20);
+    }
 }
