@@ -24,3 +24,4 @@ mod run;
 mod started_again;
 mod style;
 mod support;
+mod sweep;
