@@ -58,7 +58,7 @@ impl Call {
             calls = listed(listing).into_iter().map(|(call, _)| call).collect();
         }
         let stride = if soaks() { 1 } else { calls.len().div_ceil(most).max(1) };
-        calls.into_iter().step_by(stride).collect()
+        calls.into_iter().skip(stride / 2).step_by(stride).collect()
     }
 
     /// What makes strace send this signal to the process there: KILL before the call, STOP before the next one.
@@ -154,7 +154,7 @@ fn a_listing_of_calls_is_read() {
     let call = |name: &str, number| Call { name: name.into(), number };
     if !soaks() {
         assert_eq!(Call::all(listing), [call("mkdir", 1), call("open", 2)]);
-        assert_eq!(Call::sample(listing, 1), [call("mkdir", 1)]);
+        assert_eq!(Call::sample(listing, 1), [call("open", 2)]);
     }
 }
 

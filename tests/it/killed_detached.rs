@@ -10,7 +10,7 @@ use crate::support::sandbox::{Sandbox, minirun_binary};
 use crate::support::snapshot::{processes, without};
 use crate::sweep::Sweep;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 const STOP: &[&str] = &["stop", "-t", "0", "web"];
 const REMOVE: &[&str] = &["rm", "web"];
@@ -196,7 +196,7 @@ fn inside(running: &Running) -> Option<u32> {
 
 fn kill(pids: &[Option<u32>]) {
     let pids = pids.iter().flatten().map(u32::to_string);
-    let _gone_already = Command::new("kill").arg("-9").args(pids).status().unwrap();
+    let _gone_already = Command::new("kill").arg("-9").args(pids).stderr(Stdio::null()).status().unwrap();
 }
 
 fn strace(sandbox: &Sandbox, options: &[String], list: &Path, command: &[&str]) -> Command {
