@@ -130,11 +130,7 @@ fn after(sandbox: &Sandbox, before: &Snapshot, list: &str) -> After {
 /// Whatever was killed: `ps` answers, name, address and port are free when a container that stays is removed, and repair
 /// leaves nothing but such a container.
 fn recovers(n: usize, sandbox: &Sandbox, before: &Snapshot) -> After {
-    let mut list = listed(sandbox);
-    eventually("nobody is at work on it", seconds(20), || {
-        list = listed(sandbox);
-        !list.contains("Starting")
-    });
+    let list = settled(sandbox);
     let after = after(sandbox, before, &list);
     let stays = |list: &str| ["Up", "Exited", "Created"].iter().any(|word| list.contains(word));
     if n.is_multiple_of(2) {
@@ -148,7 +144,7 @@ fn recovers(n: usize, sandbox: &Sandbox, before: &Snapshot) -> After {
         assert_reusable(sandbox);
     }
     sandbox.minirun(&["repair"]).expect_code(0);
-    let list = listed(sandbox);
+    let list = settled(sandbox);
     if list.contains("web") {
         assert!(stays(&list), "{list}");
         if !list.contains("Up") {
@@ -158,6 +154,16 @@ fn recovers(n: usize, sandbox: &Sandbox, before: &Snapshot) -> After {
     }
     before.assert_same(sandbox);
     after
+}
+
+/// `ps -a` at once, and once more when nobody is at work on a container.
+fn settled(sandbox: &Sandbox) -> String {
+    let mut list = listed(sandbox);
+    eventually("nobody is at work on it", seconds(20), || {
+        list = listed(sandbox);
+        !list.contains("Starting")
+    });
+    list
 }
 
 /// A container whose command was killed at its birth was up, as far as `ps` can see, and may be gone by itself.
