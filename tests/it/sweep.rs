@@ -93,6 +93,9 @@ impl Sweep {
             }
         }
         assert!(self.failed.is_empty(), "{}", self.failed.join("\n\n"));
+        let (calls, kills) =
+            self.tallies.values().fold((0, 0), |sum, tally| (sum.0 + tally.calls, sum.1 + tally.kills));
+        assert!(kills * 2 > calls, "of {calls} moments only {kills} came: {:?}", self.tallies);
     }
 }
 
