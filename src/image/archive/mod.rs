@@ -135,7 +135,11 @@ fn find(nodes: &BTreeMap<String, Node>, path: &str) -> Option<Digest> {
 
 /// Stages every file of the archive, in one pass, for its index may stand last.
 fn read_archive(ingest: &mut Ingest<'_>, archive: impl Read + Send) -> Result<Files> {
-    let broken = |e: std::io::Error| Error::image(e.to_string());
+    // what could not be read is in the tar package's words, byte for byte, and tells nobody anything
+    let broken = |e: std::io::Error| match e.to_string() {
+        text if text.contains("cksum") => Error::image("it is no tar archive, or a header in it is damaged"),
+        text => Error::image(text),
+    };
     let (plain, _) = layer::inflated(BufReader::with_capacity(256 << 10, archive)).map_err(broken)?;
     let mut tar = TarStream::new(plain);
     let mut nodes = BTreeMap::new();
