@@ -34,6 +34,8 @@ struct Slots {
     root: Option<Root>,
     /// The cgroup v2 directory in which init is born, opened before namespaces are entered.
     cgroup: Option<OwnedFd>,
+    /// The process whose namespaces are entered.
+    entered: Option<OwnedFd>,
     /// Where the console's other end goes.
     console: Option<OwnedFd>,
     /// Of the container's network, for as long as the monitor lives.
@@ -86,8 +88,9 @@ fn apply(step: &Step, slots: &mut Slots, init: Option<Pid>) -> Result<()> {
         Step::WriteFile { path, content } => Ok(fs::write_new(path.as_path(), content.as_bytes(), 0o644)?),
         Step::JoinNamespace { namespace, of } => join(*namespace, of),
         Step::Enter { init, namespaces } => {
-            let kinds = Namespace::flags(namespaces);
-            Ok(process::setns(&init.open()?, kinds)?)
+            // once inside, its pid is another one there
+            let pidfd = slots.entered.take().map_or_else(|| init.open(), Ok)?;
+            Ok(process::setns(slots.entered.insert(pidfd), Namespace::flags(namespaces))?)
         }
         Step::NewSession => Ok(process::setsid()?),
         Step::Console { size } => exec::console(slots, *size),

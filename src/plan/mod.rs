@@ -167,14 +167,16 @@ pub fn build_exec(
     let cgroup = cgroup::plan::plan(None, &path, &facts.cgroup)?;
     let join = cgroup.inside.into_iter().filter(|step| matches!(step, cgroup::step::Step::Join { .. }));
     let security = security::plan::plan(process, security, &facts.security)?;
-    let all = [Namespace::Ipc, Namespace::Uts, Namespace::Net, Namespace::Pid, Namespace::Cgroup, Namespace::Mount];
+    let enter = |namespaces: &[Namespace]| vec![Step::Enter { init: init.clone(), namespaces: namespaces.to_vec() }];
+    let most = [Namespace::Ipc, Namespace::Uts, Namespace::Net, Namespace::Pid, Namespace::Mount];
     let prepare = [
         wrap(join.collect(), Step::Cgroup), // through the host's paths, so before its mounts are left
         wrap(security.inside_early, Step::Security), // through the host's /proc; inherited by the clone
-        vec![Step::Enter { init: init.clone(), namespaces: all.to_vec() }],
+        enter(&most),
         vec![Step::Clone { namespaces: Vec::new(), pid: None, cgroup: cgroup.into }], // only a child is in the pid namespace
     ];
     let inside = [
+        enter(&[Namespace::Cgroup]), // from inside of it nobody can be born into the cgroup (nsdelegate)
         vec![Step::NewSession],
         console.map(|size| Step::Console { size }).into_iter().collect(),
         vec![Step::WorkingDirectory { path: process.cwd().to_string_lossy().into_owned() }],
