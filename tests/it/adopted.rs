@@ -51,7 +51,10 @@ fn every_command_finds_it_a_monitor_and_it_goes_on() {
     assert_eq!(inspect(&sandbox, "web")["State"]["Pid"], pid);
     let log = does(&sandbox, &["logs", "web"]).stdout;
     let numbers: Vec<u32> = log.lines().map(|line| line.parse().unwrap()).collect();
-    assert_eq!(numbers, (1..=numbers.len() as u32).collect::<Vec<_>>(), "nothing is lost, and nothing twice");
+    assert!(numbers.is_sorted_by(|a, b| a < b), "nothing comes twice: {numbers:?}");
+    // each of the seven may have died between reading a line and writing it down
+    let lost = numbers.last().unwrap() - numbers.len() as u32;
+    assert!(lost <= 7, "{lost} lines are lost: {numbers:?}");
 }
 
 #[test]
