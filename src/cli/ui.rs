@@ -17,23 +17,19 @@ const DIM: Style = Style::new().dimmed();
 
 /// A result on stdout: as it is for another program, with control characters made visible on a terminal.
 pub fn print(text: &str) -> Result<()> {
-    let mut stdout = std::io::stdout().lock();
-    if !stdout.is_terminal() {
-        return written(stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()));
+    if !std::io::stdout().is_terminal() {
+        return stream(false, text);
     }
     let lines: Vec<Cow<'_, str>> = text.split('\n').map(printable).collect();
-    written(stdout.write_all(lines.join("\n").as_bytes()).and_then(|()| stdout.flush()))
+    stream(false, &lines.join("\n"))
 }
 
 /// A program's own words, as they are.
 pub fn stream(is_error: bool, text: &str) -> Result<()> {
-    match is_error {
-        true => written(std::io::stderr().lock().write_all(text.as_bytes())),
-        false => {
-            let mut stdout = std::io::stdout().lock();
-            written(stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()))
-        }
-    }
+    written(match is_error {
+        true => ops::write_all(&std::io::stderr(), text.as_bytes()),
+        false => ops::write_all(&std::io::stdout(), text.as_bytes()),
+    })
 }
 
 /// Help, in colour where there is any.

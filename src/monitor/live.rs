@@ -107,7 +107,8 @@ fn begin(roots: &Roots, config: &Config, life: &Life<Undo>, record: Record) -> R
             lock(roots, &config.id)
         }
         Record::Kept => {
-            let lock = lock(roots, &config.id)?;
+            // the monitor before may have told its last word and not let go yet
+            let lock = Lock::directory_within(roots.container(&config.id).as_path(), REAPING)?;
             container::write_config(roots, config)?;
             container::revive(roots, life)?;
             Ok(lock)
@@ -137,28 +138,33 @@ fn be_parent(
         false => streams::fifos(&dir, config.interactive, config.uid)?,
     };
     streams.listener = Some(listener);
-    let (ours, theirs) = socket::pair()?;
+    let (ours, theirs) = console_link(config.tty)?;
     streams::take(&standard)?;
     let mut observer = Trace { watches: trace, clients };
-    let unstarted = engine::create(plan, config.tty.then_some(theirs), &mut observer)?;
+    let unstarted = engine::create(plan, theirs, &mut observer)?;
     streams::take(&streams::silent()?)?;
-    life.init = Some(Identity::of(unstarted.pid)?);
+    let init = life.init.insert(Identity::of(unstarted.pid)?).clone();
     container::write_life(roots, life)?;
     observer.check_caller()?;
-    if config.tty {
+    if let Some(ours) = ours {
         streams.use_terminal(console(&ours)?, config.interactive)?;
     }
     let running = unstarted.start(plan, &mut observer)?;
-    note_start(roots, life);
+    note_start(roots, &life.id, &init);
     clients.tell(&Event::Started { pid: running.pid });
     Ok((running, streams))
 }
 
 /// Writes down that it runs. It does so all the same where that cannot be written.
-fn note_start(roots: &Roots, life: &Life<Undo>) {
-    if let Err(error) = container::write_started(roots, &life.id, &life.monitor.boot_id, &now()) {
-        notes::note(&roots.container(&life.id), &error);
+fn note_start(roots: &Roots, id: &ContainerId, init: &Identity) {
+    if let Err(error) = container::write_started(roots, id, init, &now()) {
+        notes::note(&roots.container(id), &error);
     }
+}
+
+/// What init sends its terminal's other side through, where it has one: our end and init's.
+fn console_link(tty: bool) -> Result<(Option<OwnedFd>, Option<OwnedFd>)> {
+    Ok(if tty { Some(socket::pair()?).unzip() } else { (None, None) })
 }
 
 /// The terminal's side that init has sent.
@@ -217,13 +223,13 @@ fn exec(plan: &Plan, tty: bool, interactive: bool, uid: u32, trace: bool, client
         true => (streams::silent()?, Streams::default()),
         false => streams::pipes(interactive, uid)?,
     };
-    let (ours, theirs) = socket::pair()?;
+    let (ours, theirs) = console_link(tty)?;
     streams::take(&standard)?;
     drop(standard);
     let mut observer = Trace { watches: trace, clients };
-    let unstarted = engine::create(plan, tty.then_some(theirs), &mut observer)?;
+    let unstarted = engine::create(plan, theirs, &mut observer)?;
     streams::take(&streams::silent()?)?;
-    if tty {
+    if let Some(ours) = ours {
         streams.use_terminal(console(&ours)?, interactive)?;
     }
     let running = unstarted.start(plan, &mut observer)?;
@@ -249,36 +255,31 @@ fn adopt(roots: &Roots, id: &ContainerId, clients: &mut Clients) -> Result<End> 
     let streams = Streams { listener: Some(listener), ..streams::reopen(&dir)? };
     life.monitor = Identity::of_self()?;
     container::write_life(roots, &life)?;
-    if found.started.is_none() {
-        note_start(roots, &life);
+    if found.started.is_none_or(|started| started.init != init) {
+        note_start(roots, id, &init);
     }
     notes::note(&roots.container(id), &"the monitor was killed; another one has taken its place");
     clients.tell(&Event::Started { pid: init.pid });
     serve(roots, &config, life, &pidfd, streams, clients)
 }
 
-/// Whether the life that is written down is of this monitor.
-fn is_ours(roots: &Roots, life: &Life<Undo>) -> bool {
-    container::load::<Undo>(roots, &life.id).life.is_some_and(|there| there.monitor == life.monitor)
-}
-
-/// A container that never ran leaves nothing, or, where it was there before, says why; what resists is for `repair`.
+/// A container that never ran leaves nothing, or, where it was there before and stays, says why; what resists is for
+/// `repair`.
 fn not_started(roots: &Roots, config: &Config, life: &Life<Undo>, record: Record, error: &Error) {
-    match record {
-        Record::New => {
-            let (_, gone) = remove(roots, config, &life.undo);
-            let _ = gone.remove();
-        }
-        // the lock was another monitor's: so is the life that stands there
-        Record::Kept if !is_ours(roots, life) => {}
-        Record::Kept => {
-            let (exit, at) = (Some(Exit::Code(error.exit_code())), now());
-            let why = Some(error.to_string());
-            let ended = Ended { version: container::VERSION, exit, at, oom_killed: false, error: why };
-            for error in end(roots, config, &life.undo, &ended).errors {
-                notes::note(&roots.container(&config.id), &error);
-            }
-        }
+    let standing = container::load::<Undo>(roots, &config.id).life;
+    if record == Record::Kept && standing.is_some_and(|standing| standing.monitor != life.monitor) {
+        return; // the lock is another monitor's, and so is that life
+    }
+    if record == Record::New || config.remove {
+        let (_, gone) = remove(roots, config, &life.undo);
+        let _ = gone.remove();
+        return;
+    }
+    let (exit, at) = (Some(Exit::Code(error.exit_code())), now());
+    let why = Some(error.to_string());
+    let ended = Ended { version: container::VERSION, exit, at, oom_killed: false, error: why };
+    for error in end(roots, config, &life.undo, &ended).errors {
+        notes::note(&roots.container(&config.id), &error);
     }
 }
 

@@ -138,7 +138,7 @@ impl Session<'_> {
 
     fn hear(&mut self, progress: &dyn Progress) -> Result<Option<End>> {
         let Some((message, _)) = socket::receive(&self.monitor.control)? else {
-            let ended = event::ended_within(self.monitor.pidfd.as_fd(), CLOSING)?;
+            let ended = event::readable_within(self.monitor.pidfd.as_fd(), Some(CLOSING))?;
             return Ok(Some(Err(if ended { gone() } else { let_go() })));
         };
         if let Some((stream, bytes)) = stream_bytes(&message) {

@@ -1,6 +1,6 @@
 //! Containers that exist: `ps`, `rm`; finding and repairing them.
 
-use super::{Silent, adopt, network};
+use super::{Silent, adopt, attach, network};
 use crate::error::{Errno, Error, Result};
 use crate::id::{ContainerId, HostPath, Name};
 use crate::net::publish::Published;
@@ -13,7 +13,7 @@ use crate::sys::process::{self, Identity};
 use crate::sys::record::Lock;
 use crate::{cgroup, engine, facts};
 use std::os::fd::AsFd as _;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub(super) type Container = container::Container<Undo>;
 
@@ -55,7 +55,7 @@ fn row(container: &Container, ports: Option<&Vec<Published>>) -> ContainerRow {
     let moment = match container.status {
         Status::Running => container.started.as_ref().map(|started| &started.at),
         Status::Exited(_) => container.ended.as_ref().map(|ended| &ended.at),
-        Status::Created | Status::Starting | Status::Dead | Status::Broken(_) => None,
+        Status::Created | Status::Starting | Status::Ending | Status::Dead | Status::Broken(_) => None,
     };
     ContainerRow {
         id: container.id.clone(),
@@ -81,6 +81,7 @@ pub(super) fn describe(status: &Status) -> String {
         Status::Created => "Created".to_owned(),
         Status::Starting => "Starting".to_owned(),
         Status::Running => "Up".to_owned(),
+        Status::Ending => "Ending".to_owned(),
         Status::Exited(Some(exit)) => format!("Exited ({})", exit.code()),
         Status::Exited(None) => "Exited (unknown)".to_owned(),
         Status::Dead => "Dead: minirun repair removes what is left".to_owned(),
@@ -93,7 +94,7 @@ pub(super) fn joined(roots: &Roots, request: &RunRequest) -> Result<(JoinedNames
     let mut owners = Vec::new();
     let mut path = |name: Option<&str>, kind: &str| -> Result<Option<HostPath>> {
         let Some(name) = name else { return Ok(None) };
-        let init = running(roots, name)?;
+        let (_, init) = running(roots, name)?;
         let path = HostPath::parse(&format!("/proc/{}/ns/{kind}", init.pid))?;
         owners.push((path.clone(), init));
         Ok(Some(path))
@@ -116,11 +117,12 @@ pub(super) fn joined(roots: &Roots, request: &RunRequest) -> Result<(JoinedNames
     Ok((joined, owners))
 }
 
-/// Init of a container that runs.
-pub(super) fn running(roots: &Roots, word: &str) -> Result<Identity> {
-    let found = find(roots, word)?;
-    match (&found.status, found.life.and_then(|life| life.init)) {
-        (Status::Running, Some(init)) => Ok(init),
+/// A container that runs, and its init.
+pub(super) fn running(roots: &Roots, word: &str) -> Result<(Container, Identity)> {
+    let found = find_settled(roots, word)?;
+    let init = found.life.as_ref().and_then(|life| life.init.clone());
+    match (&found.status, init) {
+        (Status::Running, Some(init)) => Ok((found, init)),
         (status, _) => Err(Error::user(format!("container {word} is not running"))
             .hint(format!("it is {}; `minirun start {word}` starts it", describe(status).to_lowercase()))),
     }
@@ -153,12 +155,46 @@ pub(super) fn find(roots: &Roots, word: &str) -> Result<Container> {
     Ok(found)
 }
 
-/// The same; one whose program has ended has ended, and its monitor too.
+/// The same, once it is neither on its way into life nor on its way out.
 pub(super) fn find_settled(roots: &Roots, word: &str) -> Result<Container> {
-    let found = find(roots, word)?;
-    let Some(monitor) = found.ending() else { return Ok(found) };
-    await_monitor(monitor, false)?;
-    find(roots, found.id.as_str())
+    let mut found = find(roots, word)?;
+    loop {
+        match (&found.status, &found.life) {
+            (Status::Starting, Some(life)) => _ = await_birth(roots, &found.id, &life.monitor, None)?,
+            (Status::Ending, Some(life)) => await_monitor(&life.monitor)?,
+            _ => return Ok(found),
+        }
+        found = find(roots, found.id.as_str())?;
+    }
+}
+
+/// Waits until a container has been born or its monitor has given that up; false where it takes longer than `patience`.
+pub(super) fn await_birth(
+    roots: &Roots,
+    id: &ContainerId,
+    monitor: &Identity,
+    patience: Option<Duration>,
+) -> Result<bool> {
+    let dir = roots.life(id);
+    let end = patience.map(|patience| Instant::now() + patience);
+    loop {
+        let left = end.map(|end| end.saturating_duration_since(Instant::now()));
+        // a monitor answers once its container is born; before that it may have no socket yet
+        if let Ok(socket) = attach::connect(dir.as_path()) {
+            return Ok(event::readable_within(socket.as_fd(), left)?);
+        }
+        if ended_soon(monitor)? || left.is_some_and(|left| left.is_zero()) {
+            return Ok(!monitor.is_alive());
+        }
+    }
+}
+
+/// Waits a moment for a monitor to end, before it is looked at again; whether it has.
+pub(super) fn ended_soon(monitor: &Identity) -> Result<bool> {
+    match monitor.open() {
+        Ok(pidfd) => Ok(event::readable_within(pidfd.as_fd(), Some(Duration::from_millis(5)))?),
+        Err(_) => Ok(true),
+    }
 }
 
 fn look_up(roots: &Roots, word: &str) -> Result<Container> {
@@ -177,7 +213,7 @@ fn look_up(roots: &Roots, word: &str) -> Result<Container> {
 }
 
 /// How long a monitor may take to clean up after its container before its command does that itself.
-const MONITOR_PATIENCE: Duration = Duration::from_secs(5);
+const MONITOR_PATIENCE: Duration = Duration::from_secs(6);
 
 /// Whether what is in use is removed all the same: a running container is killed first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -189,13 +225,13 @@ pub enum Force {
 /// Removes a container and all it left. One that runs is killed with force, and refused without.
 pub fn remove(roots: &Roots, word: &str, force: Force) -> Result<()> {
     let mut container = look_up(roots, word)?;
-    if let Some(monitor) = container.ending() {
-        await_monitor(monitor, false)?;
+    if let (Status::Ending, Some(life)) = (&container.status, &container.life) {
+        await_monitor(&life.monitor)?;
         container = container::load(roots, &container.id);
     }
     let lives = container.life.as_ref().and_then(|life| life.init.as_ref()).is_some_and(Identity::is_alive);
     let busy = match container.status {
-        Status::Running | Status::Starting => true,
+        Status::Running | Status::Starting | Status::Ending => true,
         Status::Dead | Status::Broken(_) => lives || has_monitor(roots, &container),
         Status::Created | Status::Exited(_) => false,
     };
@@ -203,26 +239,37 @@ pub fn remove(roots: &Roots, word: &str, force: Force) -> Result<()> {
         return Err(Error::user(format!("container {word} is running")).hint(format!("minirun rm -f {word}")));
     }
     if let (true, Some(life)) = (busy, &container.life) {
-        end_now(life.init.as_ref(), &life.monitor)?;
+        end_now(life)?;
     }
-    clear(roots, &container::load(roots, &container.id))
+    let _turn = container::turn(roots, &container.id)?;
+    let container = container::load(roots, &container.id);
+    match container.status.is_alive() {
+        true => remove(roots, container.id.as_str(), force), // started meanwhile
+        false => clear(roots, &container),
+    }
 }
 
-/// Kills a container's init, and gives its monitor time to clean up; one that does not is killed too.
-fn end_now(init: Option<&Identity>, monitor: &Identity) -> Result<()> {
-    if let Some(Ok(pidfd)) = init.map(Identity::open) {
+/// Kills a container's init, and gives its monitor time to clean up. A monitor that does not, or that has no init to
+/// wait for, is killed too.
+pub(super) fn end_now(life: &container::Life<Undo>) -> Result<()> {
+    let Some(init) = &life.init else { return await_end(&life.monitor, Duration::ZERO) };
+    if let Ok(pidfd) = init.open() {
         process::send_signal(&pidfd, libc::SIGKILL).or_else(ignore_gone)?;
-        event::ended_within(pidfd.as_fd(), MONITOR_PATIENCE)?;
+        event::readable_within(pidfd.as_fd(), Some(MONITOR_PATIENCE))?;
     }
-    await_monitor(monitor, init.is_none())
+    await_monitor(&life.monitor)
 }
 
-/// Waits for a monitor to end; one that takes too long, or that has nobody to wait for, is killed.
-pub(super) fn await_monitor(monitor: &Identity, at_once: bool) -> Result<()> {
+/// Waits for a monitor to clean up and end; one that takes too long is killed.
+pub(super) fn await_monitor(monitor: &Identity) -> Result<()> {
+    await_end(monitor, MONITOR_PATIENCE)
+}
+
+fn await_end(monitor: &Identity, patience: Duration) -> Result<()> {
     let Ok(pidfd) = monitor.open() else { return Ok(()) }; // gone already is what is wanted
-    if at_once || !event::ended_within(pidfd.as_fd(), MONITOR_PATIENCE)? {
+    if !event::readable_within(pidfd.as_fd(), Some(patience))? {
         process::send_signal(&pidfd, libc::SIGKILL).or_else(ignore_gone)?;
-        event::ended_within(pidfd.as_fd(), MONITOR_PATIENCE)?;
+        event::readable_within(pidfd.as_fd(), Some(MONITOR_PATIENCE))?;
     }
     Ok(())
 }
@@ -265,7 +312,11 @@ fn undo_unknown(roots: &Roots, container: &Container) -> Result<()> {
     let groups = cgroup::plan::plan(None, &path, &cgroup::probe::probe(&path)?)?.prepare;
     let undos: Vec<Undo> = groups.iter().filter_map(cgroup::step::Step::undo).map(Undo::Cgroup).collect();
     undo_all(&container.id, &undos)?;
-    match Lock::directory(roots.container(&container.id).as_path()) {
+    match Lock::directory_within(roots.container(&container.id).as_path(), MONITOR_PATIENCE) {
+        Err(e) if e.errno == Errno::EWOULDBLOCK => {
+            return Err(Error::host(format!("the monitor of container {} does not end", container.id.short()))
+                .hint("is a process named minirun-monitor stopped? `ps -eo pid,stat,comm` shows it; end it and try again"));
+        }
         Err(e) if e.errno != Errno::ENOENT => return Err(e.into()),
         _it_has_ended => {}
     }
@@ -307,7 +358,11 @@ pub(super) fn repair_one(roots: &Roots, container: &Container) -> Result<bool> {
             }
             Ok(true)
         }
-        Status::Created | Status::Exited(_) | Status::Running | Status::Starting | Status::Broken(_) => Ok(false),
+        // one that goes with its end, which was in another boot
+        Status::Exited(None) if container.config.as_ref().is_some_and(|config| config.remove) => {
+            clear(roots, container).map(|()| true)
+        }
+        _ => Ok(false),
     }
 }
 
@@ -317,7 +372,6 @@ pub(super) fn free_name(roots: &Roots, name: &Name) -> Result<()> {
     let holder = container::load(roots, &id);
     match (&holder.status, &holder.config, &holder.life) {
         (Status::Dead, None, None) => names::release(roots, name, &id),
-        (Status::Dead, ..) => repair_one(roots, &holder).map(drop),
-        _ => Ok(()),
+        _ => repair_one(roots, &holder).map(drop),
     }
 }

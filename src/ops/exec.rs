@@ -10,7 +10,7 @@ use crate::monitor::spawn::Handed;
 use crate::mount::probe;
 use crate::plan;
 use crate::spec::exec::{self, ExecRequest};
-use crate::state::{Roots, Status};
+use crate::state::Roots;
 use crate::sys::fs::Root;
 use crate::sys::host;
 use oci_spec::runtime::Spec;
@@ -21,12 +21,8 @@ pub fn exec(roots: &Roots, request: &ExecRequest, progress: &dyn Progress) -> Re
     if host::uid() != 0 {
         return Err(Error::user("entering a container needs root").hint("sudo minirun exec …"));
     }
-    let found = container::find(roots, &request.container)?;
-    let (Status::Running, Some(config), Some(life)) = (&found.status, &found.config, &found.life) else {
-        return Err(Error::user(format!("container {} is not running", request.container))
-            .hint("`minirun ps -a` shows how it ended"));
-    };
-    let init = life.init.clone().ok_or_else(|| Error::internal("a running container without an init"))?;
+    let (found, init) = container::running(roots, &request.container)?;
+    let config = found.config.as_ref().ok_or_else(|| Error::internal("a running container without a record"))?;
     // held while its root is looked at, so that the pid stays its own
     let _pidfd = init.open()?;
     let root = Root::open(&PathBuf::from(format!("/proc/{}/root", init.pid)))?;

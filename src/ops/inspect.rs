@@ -80,6 +80,7 @@ fn state(roots: &Roots, found: &Container) -> Value {
         Status::Created => "created",
         Status::Starting => "starting",
         Status::Running => "running",
+        Status::Ending => "stopping",
         Status::Exited(_) => "exited",
         Status::Dead | Status::Broken(_) => "dead",
     };

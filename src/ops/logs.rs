@@ -4,7 +4,7 @@ use super::{adopt, container};
 use crate::error::{Error, Result};
 use crate::id::{ContainerId, HostPath};
 use crate::monitor::log::NAME;
-use crate::state::{Roots, Status, container as records};
+use crate::state::{Roots, container as records};
 use crate::sys::event;
 use crate::sys::watch::Watch;
 use serde::Deserialize;
@@ -192,7 +192,7 @@ fn follow(
             now = records::load(roots, id);
         }
         read_all(&dir, &mut reader, request, &mut |entry| sink(&entry))?;
-        if !matches!(now.status, Status::Running | Status::Starting) {
+        if !now.status.is_alive() {
             return Ok(());
         }
         let monitor = now.life.and_then(|life| life.monitor.open().ok());

@@ -27,7 +27,7 @@ use crate::spec::SeccompChoice;
 use crate::spec::request::RunRequest;
 use crate::state::Roots;
 use crate::state::roots::{DEFAULT_CONFIG, DEFAULT_ROOT, DEFAULT_STATE};
-use crate::sys::{fs, host, tty};
+use crate::sys::{event, fs, host, tty};
 
 /// Where everything is, by flag or environment, else the system's.
 pub fn roots(
@@ -69,6 +69,11 @@ impl Progress for Silent {
 /// Columns of the terminal on stdout; `None` where it is none.
 pub fn columns() -> Option<usize> {
     tty::size(&std::io::stdout()).ok().map(|size| usize::from(size.columns)).filter(|columns| *columns > 0)
+}
+
+/// Writes all of it; one that does not wait (O_NONBLOCK, as a parent may have set it) is waited for.
+pub fn write_all(to: &impl std::os::fd::AsFd, bytes: &[u8]) -> std::io::Result<()> {
+    event::write_all(to, bytes).map_err(|e| e.errno.into())
 }
 
 /// This moment, in RFC 3339.

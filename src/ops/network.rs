@@ -14,7 +14,7 @@ use crate::net::{files, lease, names, plan, probe, remove};
 use crate::plan::step::Undo;
 use crate::spec::request::{NetworkNamespace, NetworkWords, RunRequest};
 use crate::spec::sysctl;
-use crate::state::{Roots, Status, container as records};
+use crate::state::{Roots, container as records};
 use crate::sys::fs;
 use crate::sys::process::{Identity, Pid};
 use oci_spec::image::ImageConfiguration;
@@ -154,11 +154,7 @@ fn mode(roots: &Roots, words: &NetworkWords) -> Result<Mode> {
 /// A holder is the command that asked, or the container whose records stand.
 fn is_alive(roots: &Roots, holder: &Holder) -> bool {
     let process = Identity { pid: Pid(holder.pid), start_time: holder.start_time, boot_id: holder.boot_id.clone() };
-    let running = || {
-        let container = records::load::<Undo>(roots, &holder.container);
-        matches!(container.status, Status::Running | Status::Starting)
-    };
-    process.is_alive() || running()
+    process.is_alive() || records::load::<Undo>(roots, &holder.container).status.is_alive()
 }
 
 /// /etc/hosts, /etc/hostname and /etc/resolv.conf of a container, by their place on the host.

@@ -123,9 +123,11 @@ pub fn create(roots: &Roots, request: &RunRequest, progress: &dyn Progress) -> R
 
 /// Starts a container that was created or has ended.
 pub fn start(roots: &Roots, word: &str, progress: &dyn Progress) -> Result<()> {
-    let found = containers::find_settled(roots, word)?;
+    let id = containers::find_settled(roots, word)?.id;
+    let _turn = container::turn(roots, &id)?;
+    let found = containers::find_settled(roots, id.as_str())?;
     match (&found.status, &found.config) {
-        (Status::Running | Status::Starting, _) => Ok(()),
+        (Status::Running, _) => Ok(()),
         (Status::Created | Status::Exited(_), Some(config)) => restart(roots, config, progress),
         (status, _) => {
             Err(Error::user(format!("container {word} cannot be started: {}", containers::describe(status)))

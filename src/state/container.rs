@@ -5,7 +5,7 @@ use crate::error::{During as _, Errno, Error, Result};
 use crate::id::{ContainerId, Digest, HostPath, Name};
 use crate::sys::fs;
 use crate::sys::process::{self, Exit, Identity, Pid};
-use crate::sys::record::{self, Durability};
+use crate::sys::record::{self, Durability, Lock};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -58,11 +58,12 @@ impl Default for LogLimits {
     }
 }
 
-/// That a container was started, at least once.
+/// That a container was started, at least once: its program runs, or has run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Started {
     pub version: u32,
-    pub boot_id: String,
+    /// The last one that became its program.
+    pub init: Identity,
     /// RFC 3339.
     pub at: String,
 }
@@ -114,11 +115,6 @@ impl<U> Container<U> {
         self.status == Status::Running && self.life.as_ref().is_some_and(|life| !life.monitor.is_alive())
     }
 
-    /// Its program has ended, and its monitor, which this gives, still cleans up.
-    pub fn ending(&self) -> Option<&Identity> {
-        let life = self.life.as_ref().filter(|life| self.status == Status::Starting && life.init.is_some())?;
-        Some(&life.monitor)
-    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -128,12 +124,21 @@ pub enum Status {
     /// Its monitor is at work on it, and its program does not run yet.
     Starting,
     Running,
+    /// Its program has ended, and its monitor cleans up after it.
+    Ending,
     /// It ended; who saw it wrote down how.
     Exited(Option<Exit>),
     /// It has no monitor, no program and no record of an end: something was killed. `repair` removes what it left.
     Dead,
     /// Its record cannot be read; the text says why.
     Broken(String),
+}
+
+impl Status {
+    /// It holds things on the host, and somebody looks after them or is about to.
+    pub fn is_alive(&self) -> bool {
+        matches!(self, Status::Starting | Status::Running | Status::Ending)
+    }
 }
 
 /// Writes a new container's records, before anything else of it is made: its intent. The name must be claimed next.
@@ -192,9 +197,18 @@ pub fn revive<U: Serialize>(roots: &Roots, life: &Life<U>) -> Result<()> {
     Ok(fs::unlink(dir.child("ended.json").as_path())?)
 }
 
-/// Notes that a container is being started in this boot.
-pub fn write_started(roots: &Roots, id: &ContainerId, boot_id: &str, at: &str) -> Result<()> {
-    let started = Started { version: VERSION, boot_id: boot_id.to_owned(), at: at.to_owned() };
+/// Whoever starts or removes a container that is there does so alone, for as long as they hold this. `None` where it is
+/// gone.
+pub fn turn(roots: &Roots, id: &ContainerId) -> Result<Option<Lock>> {
+    match Lock::exclusive(roots.container(id).child("turn").as_path()) {
+        Err(e) if e.errno == Errno::ENOENT => Ok(None),
+        taken => Ok(taken.map(Some)?),
+    }
+}
+
+/// Notes that init has become a container's program.
+pub fn write_started(roots: &Roots, id: &ContainerId, init: &Identity, at: &str) -> Result<()> {
+    let started = Started { version: VERSION, init: init.clone(), at: at.to_owned() };
     write(&roots.container(id).child("started.json"), &started, Durability::Memory)
 }
 
@@ -292,16 +306,25 @@ pub fn load<U: DeserializeOwned>(roots: &Roots, id: &ContainerId) -> Container<U
 }
 
 fn status<U>(config: bool, life: Option<&Life<U>>, started: Option<&Started>, ended: Option<&Ended>) -> Status {
-    let of_another_boot = |boot_id: &str| process::boot_id().is_ok_and(|now| now != boot_id);
+    let of_another_boot = |process: &Identity| process::boot_id().is_ok_and(|now| now != process.boot_id);
+    if let Some(life) = life {
+        let monitored = life.monitor.is_alive();
+        match &life.init {
+            // without a monitor it does not stand at its barrier, for that ends with the monitor
+            Some(init) if init.is_alive() => {
+                let born = !monitored || started.is_some_and(|started| started.init == *init);
+                return if born { Status::Running } else { Status::Starting };
+            }
+            Some(_) if monitored => return Status::Ending,
+            None if monitored => return Status::Starting,
+            _ => {}
+        }
+    }
     match (life, ended) {
-        (Some(life), _) if life.init.as_ref().is_some_and(Identity::is_alive) => Status::Running,
-        (Some(life), None) if life.monitor.is_alive() => Status::Starting,
         (_, Some(ended)) => Status::Exited(ended.exit),
         (None, None) if config && started.is_none() => Status::Created,
-        (Some(life), None) if of_another_boot(&life.monitor.boot_id) => Status::Exited(None),
-        (None, None) if config && started.is_some_and(|started| of_another_boot(&started.boot_id)) => {
-            Status::Exited(None)
-        }
+        (Some(life), None) if of_another_boot(&life.monitor) => Status::Exited(None),
+        (None, None) if config && started.is_some_and(|started| of_another_boot(&started.init)) => Status::Exited(None),
         _ => Status::Dead,
     }
 }
@@ -401,18 +424,40 @@ mod tests {
     }
 
     #[test]
+    fn it_runs_when_its_program_has_begun_and_ends_with_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let roots = roots(&dir);
+        let me = Identity::of_self().unwrap();
+        let gone = Identity { start_time: 1, ..me.clone() };
+        let id = ContainerId::parse("a").unwrap();
+        begin(&roots, &config("a"), &life("a", me.clone())).unwrap();
+        write_started(&roots, &id, &gone, "").unwrap(); // of an earlier life
+        let status = |monitor: &Identity, init: &Identity| {
+            write_life(&roots, &Life { init: Some(init.clone()), ..life("a", monitor.clone()) }).unwrap();
+            load::<String>(&roots, &id).status
+        };
+        assert_eq!(status(&me, &me), Status::Starting);
+        assert_eq!(status(&gone, &me), Status::Running); // killed before it wrote that down
+        write_started(&roots, &id, &me, "").unwrap();
+        assert_eq!(status(&me, &me), Status::Running);
+        assert_eq!(status(&me, &gone), Status::Ending);
+        assert_eq!(status(&gone, &gone), Status::Dead);
+    }
+
+    #[test]
     fn without_a_life_it_was_never_started_or_not_in_this_boot_or_lost() {
         let dir = tempfile::tempdir().unwrap();
         let roots = roots(&dir);
         let id = ContainerId::parse("a").unwrap();
         begin(&roots, &config("a"), &life("a", Identity::of_self().unwrap())).unwrap();
         forget_life(&roots, &id).unwrap();
-        let now = process::boot_id().unwrap();
-        for (boot_id, status) in
-            [(None, Status::Created), (Some("another"), Status::Exited(None)), (Some(now.as_str()), Status::Dead)]
+        let now = Identity::of_self().unwrap();
+        let another = Identity { boot_id: "another".into(), ..now.clone() };
+        for (init, status) in
+            [(None, Status::Created), (Some(another), Status::Exited(None)), (Some(now), Status::Dead)]
         {
-            if let Some(boot_id) = boot_id {
-                write_started(&roots, &id, boot_id, "").unwrap();
+            if let Some(init) = init {
+                write_started(&roots, &id, &init, "").unwrap();
             }
             assert_eq!(load::<String>(&roots, &id).status, status);
         }

@@ -92,16 +92,17 @@ pub fn never_wait(fd: &impl AsFd) -> SysResult<()> {
     named(fcntl(fd.as_fd(), FcntlArg::F_SETFL(OFlag::O_NONBLOCK)), || "fcntl(F_SETFL, O_NONBLOCK)".into()).map(drop)
 }
 
-/// Waits for a pidfd's process to end; false where it takes longer than `patience`.
-pub fn ended_within(pidfd: BorrowedFd<'_>, patience: std::time::Duration) -> SysResult<bool> {
-    let end = std::time::Instant::now() + patience;
-    let mut polled = [PollFd::new(pidfd, PollFlags::POLLIN)];
+/// Waits until a descriptor can be read or has ended, as a pidfd does with its process; false where that takes longer
+/// than `patience`.
+pub fn readable_within(fd: BorrowedFd<'_>, patience: Option<std::time::Duration>) -> SysResult<bool> {
+    let end = patience.map(|patience| std::time::Instant::now() + patience);
+    let mut polled = [PollFd::new(fd, PollFlags::POLLIN)];
     loop {
-        let left = end.saturating_duration_since(std::time::Instant::now());
-        let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+        let left = end.map(|end| end.saturating_duration_since(std::time::Instant::now()));
+        let timeout = left.map_or(PollTimeout::NONE, |left| PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX));
         match nix::poll::poll(&mut polled, timeout) {
             Err(Errno::EINTR) => {}
-            done => return named(done, || "poll(pidfd)".into()).map(|ready| ready > 0),
+            done => return named(done, || "poll()".into()).map(|ready| ready > 0),
         }
     }
 }

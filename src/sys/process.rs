@@ -8,6 +8,7 @@ use std::convert::Infallible;
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd as _, OwnedFd};
 use std::path::Path;
+use std::sync::OnceLock;
 
 /// A process id as this process sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -104,7 +105,12 @@ fn parse_stat(text: &str) -> Option<(char, u64)> {
 
 /// Identifies this boot (random(4)).
 pub fn boot_id() -> SysResult<String> {
-    fs::read_text(Path::new("/proc/sys/kernel/random/boot_id")).map(|text| text.trim().to_owned())
+    static THIS: OnceLock<String> = OnceLock::new();
+    if let Some(known) = THIS.get() {
+        return Ok(known.clone());
+    }
+    let read = fs::read_text(Path::new("/proc/sys/kernel/random/boot_id"))?;
+    Ok(THIS.get_or_init(|| read.trim().to_owned()).clone())
 }
 
 pub fn pidfd_open(pid: Pid) -> SysResult<OwnedFd> {

@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io::Write as _;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 /// Whether a record survives a power cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,6 +81,20 @@ impl Lock {
         match Lock::open(path, OFlag::O_RDONLY | OFlag::O_DIRECTORY, libc::LOCK_EX | libc::LOCK_NB) {
             Err(SysError { errno: Errno::EWOULDBLOCK, .. }) => Ok(None),
             taken => taken.map(Some),
+        }
+    }
+
+    /// The same with so much patience; EWOULDBLOCK after it. (flock(2) has no time limit, so it is tried again.)
+    pub fn directory_within(path: &Path, patience: Duration) -> SysResult<Lock> {
+        let end = Instant::now() + patience;
+        loop {
+            if let Some(lock) = Lock::try_directory(path)? {
+                return Ok(lock);
+            }
+            if Instant::now() >= end {
+                return named(Err(Errno::EWOULDBLOCK), || format!("flock({path:?})"));
+            }
+            std::thread::sleep(Duration::from_millis(5));
         }
     }
 

@@ -1,10 +1,11 @@
 //! Containers that go on without their command: started, looked at, ended and started again by other commands.
 
-use crate::support::command::{Output, eventually, seconds};
+use crate::support::command::{Output, Running, eventually, seconds};
 use crate::support::requires::requires;
 use crate::support::sandbox::{HOST, Sandbox};
 use crate::support::snapshot::Snapshot;
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt as _;
 
 /// A program that ends when it is told to, and says so.
@@ -284,31 +285,49 @@ fn the_monitor_is_small_and_holds_no_stream_of_its_command() {
 }
 
 #[test]
-fn many_at_once_get_in_nobodys_way() {
+fn fifty_at_once_get_in_nobodys_way() {
     requires![root, tool("nft")];
     let sandbox = Sandbox::with_images(&["busybox"]);
     does(&sandbox, &["run", "--rm", "busybox", "true"]);
     let before = Snapshot::of(&sandbox);
-    let names: Vec<String> = (1..=6).map(|number| format!("web{number}")).collect();
-    let all = |commands: &dyn Fn(&str) -> Vec<String>| {
-        let start = |name: &String| {
-            let words = commands(name);
-            sandbox.start(&words.iter().map(String::as_str).collect::<Vec<_>>())
-        };
+    let names: Vec<String> = (1..=50).map(|number| format!("web{number}")).collect();
+    let all = |command: &dyn Fn(&str) -> String| {
+        let start = |name: &String| sandbox.start(&command(name).split(' ').collect::<Vec<_>>());
         let running: Vec<_> = names.iter().map(start).collect();
         running.into_iter().for_each(|one| drop(one.output().expect_code(0)));
     };
-    let words = |text: String| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
-    all(&|name| words(format!("run -d --name {name} -p 80{}:80 busybox sleep 1000", &name[3..])));
-    let address = |name: &String| {
-        inspect(&sandbox, name)["NetworkSettings"]["Networks"]["bridge"]["IPAddress"].as_str().unwrap().to_owned()
-    };
-    let addresses: std::collections::BTreeSet<String> = names.iter().map(address).collect();
-    assert_eq!(addresses.len(), names.len(), "{addresses:?}");
-    all(&|name| words(format!("exec {name} true")));
-    all(&|name| words(format!("rm -f {name}")));
+    all(&|name| format!("run -d --name {name} -p 80 busybox sleep 1000"));
+    let (mut addresses, mut ports) = (BTreeSet::new(), BTreeSet::new());
+    for settings in names.iter().map(|name| inspect(&sandbox, name)["NetworkSettings"].clone()) {
+        addresses.insert(settings["Networks"]["bridge"]["IPAddress"].to_string());
+        ports.insert(settings["Ports"]["80/tcp"][0]["HostPort"].to_string());
+    }
+    assert_eq!((addresses.len(), ports.len()), (50, 50), "{addresses:?} {ports:?}");
+    all(&|name| format!("exec {name} true"));
+    all(&|name| format!("rm -f {name}"));
     // the network's record says which address was lent last
     before.assert_only(&sandbox, |line| line.contains("/state/networks/bridge.json "));
+}
+
+#[test]
+fn of_sixteen_that_want_one_name_one_gets_it() {
+    requires![root, tool("nft")];
+    let sandbox = Sandbox::with_images(&["busybox"]);
+    does(&sandbox, &["run", "--rm", "busybox", "true"]);
+    let before = Snapshot::of(&sandbox);
+    for way in ["run -d", "create"] {
+        let words = format!("{way} --name web -p 80 busybox sleep 1000");
+        let words: Vec<&str> = words.split(' ').collect();
+        let fights: Vec<_> = (0..16).map(|_| sandbox.start(&words)).collect();
+        let ended: Vec<_> = fights.into_iter().map(Running::output).collect();
+        let (won, lost): (Vec<_>, Vec<_>) = ended.into_iter().partition(|said| said.code() == 0);
+        assert_eq!(won.len(), 1, "{way}: {lost:?}");
+        assert!(lost.iter().all(|said| said.stderr.contains("web") && said.stderr.contains("hint: ")), "{lost:?}");
+        let id = won[0].stdout.trim();
+        assert_eq!(inspect(&sandbox, "web")["Id"], id);
+        does(&sandbox, &["rm", "-f", "web"]);
+        before.assert_only(&sandbox, |line| line.contains("/state/networks/bridge.json "));
+    }
 }
 
 #[test]

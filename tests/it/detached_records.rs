@@ -1,6 +1,6 @@
 //! Records that are broken or lie: every container is still listed, what is ours goes, and no innocent process is hit.
 
-use crate::detached::{does, inspect, row, up, up_alone};
+use crate::detached::{does, inspect, refused, row, up, up_alone};
 use crate::support::command::{eventually, seconds};
 use crate::support::requires::requires;
 use crate::support::sandbox::Sandbox;
@@ -117,7 +117,7 @@ fn only_the_very_same_process_is_ever_signalled() {
     let sandbox = Sandbox::with_images(&["busybox"]);
     does(&sandbox, &["run", "--rm", "--network", "none", "busybox", "true"]);
     let (pid, right) = innocent(&sandbox);
-    let lives = || {
+    let lives = |pid: &str| {
         sandbox.sh(&format!("grep -q sleep /proc/{pid}/comm && ! grep -q 'State:.Z' /proc/{pid}/status")).code() == 0
     };
     let before = Snapshot::of(&sandbox);
@@ -128,20 +128,65 @@ fn only_the_very_same_process_is_ever_signalled() {
     };
     let reused = lie("start_time", json!(right["start_time"].as_u64().unwrap() - 1));
     let rebooted = lie("boot_id", json!("00000000-0000-0000-0000-000000000000"));
+    let commands = [&["stop", "-t", "0", "web"][..], &["kill", "web"], &["rm", "-f", "web"], &["repair"]];
     for (identity, who) in [(&reused, &["init"][..]), (&reused, &["monitor"]), (&rebooted, &["init", "monitor"])] {
-        for command in [&["stop", "-t", "0", "web"][..], &["kill", "web"], &["rm", "-f", "web"], &["repair"]] {
+        for command in commands {
             let id = up_alone(&sandbox, &["--name", "web"], &["sleep", "1000"]);
             edit(&record(&sandbox, &id, "life.json"), |life| who.iter().for_each(|who| life[who] = identity.clone()));
             sandbox.minirun(command);
             sandbox.minirun(&["rm", "-f", "web"]);
-            assert!(lives(), "{identity} {who:?} {command:?}");
+            assert!(lives(&pid), "{identity} {who:?} {command:?}");
             eventually("ours is gone", seconds(10), || sandbox.in_pids("sleep 1000").is_empty());
             before.assert_same(&sandbox);
         }
     }
-    // the control: it is believed where pid, start time and boot are right
+    // the control: it is believed where pid, start time and boot are right, by every command that signals
+    for command in &commands[..3] {
+        let (pid, right) = innocent(&sandbox);
+        let id = up_alone(&sandbox, &["--name", "web"], &["sleep", "1000"]);
+        for file in ["life.json", "started.json"] {
+            edit(&record(&sandbox, &id, file), |record| record["init"] = right.clone());
+        }
+        assert!(lives(&pid));
+        does(&sandbox, command);
+        eventually("it ends", seconds(10), || !lives(&pid));
+        sandbox.minirun(&["rm", "-f", "web"]);
+    }
+    assert!(lives(&pid));
+}
+
+#[test]
+fn a_monitor_that_is_held_is_named_where_its_container_cannot_be_removed() {
+    requires![root];
+    let sandbox = Sandbox::with_images(&["busybox"]);
     let id = up_alone(&sandbox, &["--name", "web"], &["sleep", "1000"]);
-    edit(&record(&sandbox, &id, "life.json"), |life| life["init"] = right.clone());
-    does(&sandbox, &["kill", "web"]);
-    eventually("it ends", seconds(10), || !lives());
+    let monitor = inspect(&sandbox, "web")["Host"]["MonitorPid"].to_string();
+    std::fs::remove_file(record(&sandbox, &id, "life.json")).unwrap();
+    sandbox.sh(&format!("kill -STOP {monitor}")).expect_code(0);
+    refused(&sandbox, &["rm", "-f", "web"], 1, "minirun-monitor");
+    sandbox.sh(&format!("kill -CONT {monitor}")).expect_code(0);
+    does(&sandbox, &["rm", "-f", "web"]);
+    assert!(sandbox.in_pids("sleep 1000").is_empty());
+}
+
+#[test]
+fn what_goes_with_its_end_does_not_outlive_its_boot() {
+    requires![root];
+    let sandbox = Sandbox::with_images(&["busybox"]);
+    let create = |flags: &[&str]| {
+        let words = [&["create", "--name", "web", "--network", "none"], flags, &["busybox", "sleep", "1000"]];
+        let id = does(&sandbox, &words.concat()).text();
+        let init = json!({ "pid": 1, "start_time": 1, "boot_id": "00000000-0000-0000-0000-000000000000" });
+        let started = json!({ "version": 1, "init": init, "at": "2026-01-01T00:00:00Z" });
+        std::fs::write(record(&sandbox, &id, "started.json"), started.to_string()).unwrap();
+        assert!(row(&sandbox, "web").unwrap().contains("Exited (unknown)"));
+    };
+    create(&["--rm"]);
+    create(&["--rm"]); // its name was free
+    does(&sandbox, &["repair"]);
+    assert_eq!(row(&sandbox, "web"), None);
+    create(&[]); // the control
+    does(&sandbox, &["repair"]);
+    assert!(row(&sandbox, "web").unwrap().contains("Exited (unknown)"));
+    refused(&sandbox, &["create", "--name", "web", "busybox", "true"], 125, "web");
 }
