@@ -53,7 +53,6 @@ pub fn for_spec(
         devices: devices(request)?,
         host_devices: if request.privileged { nodes_below(Path::new("/dev")) } else { Vec::new() },
         joined,
-        shared_shm: None,
         sys_resource: capabilities.contains("CAP_SYS_RESOURCE"),
         capabilities,
         hard_limits: host::hard_limits()?.into_iter().map(|(name, hard)| (name.to_owned(), hard)).collect(),
@@ -72,11 +71,11 @@ pub fn for_plan(
     spec: &Spec,
     image: Option<&Root>,
     cgroup: &str,
-    owners: Vec<(HostPath, Identity)>,
+    owners: BTreeMap<HostPath, Identity>,
 ) -> Result<plan::Facts> {
     Ok(plan::Facts {
         uid: host::uid(),
-        mount: probe::facts(spec, image),
+        mount: probe::facts(spec, image, owners.clone()),
         cgroup: cgroup::probe::probe(cgroup)?,
         security: security::probe::probe()?,
         owners,
@@ -90,7 +89,7 @@ pub fn for_exec(cgroup: &str) -> Result<plan::Facts> {
         mount: mount::plan::Facts::default(),
         cgroup: cgroup::probe::probe(cgroup)?,
         security: security::probe::probe()?,
-        owners: Vec::new(),
+        owners: BTreeMap::new(),
     })
 }
 

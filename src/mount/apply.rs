@@ -6,6 +6,7 @@ use crate::error::{Errno, Error, Result, SysResult};
 use crate::id::{ContainerPath, HostPath};
 use crate::sys::fs::{self, Root};
 use crate::sys::mount::{self, Parameter};
+use crate::sys::process::Identity;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
@@ -34,6 +35,9 @@ pub fn apply(step: &Step, root: &mut Option<Root>) -> Result<()> {
             attach(&made, held(root)?, target)?;
         }
         Step::Bind(one) => bind(one, held(root)?)?,
+        Step::BindOfOther { owner, source, target } => {
+            attach(&tree_of(owner, source)?, held(root)?, target)?;
+        }
         Step::Device { path, kind, major, minor, mode, uid, gid } => {
             let format = match kind {
                 DeviceKind::Char => libc::S_IFCHR,
@@ -123,6 +127,16 @@ fn bind(bind: &Bind, root: &Root) -> Result<()> {
         mount::set_propagation(&tree, propagation.bits(), true)?;
     }
     attach(&tree, root, &bind.target)
+}
+
+/// A copy of what a process of another mount namespace has mounted at a path.
+fn tree_of(owner: &Identity, source: &ContainerPath) -> Result<OwnedFd> {
+    let namespace = fs::open_read(Path::new(&format!("/proc/{}/ns/mnt", owner.pid)))?;
+    // looked at after the file is open, so that the pid cannot have changed hands before
+    if !owner.is_alive() {
+        return Err(Error::user(format!("cannot share {source}: its container has ended")));
+    }
+    Ok(mount::open_tree_elsewhere(&namespace, relative(source))?)
 }
 
 /// Where the path is missing there is nothing to hide; every other failure counts (CVE-2025-31133).

@@ -4,6 +4,7 @@ use super::options::{self, Attribute, Propagation};
 use super::step::{Bind, DeviceKind, Step};
 use crate::error::{Error, Result};
 use crate::id::{ContainerPath, HostPath};
+use crate::sys::process::Identity;
 use oci_spec::runtime::{LinuxDevice, LinuxDeviceType, Mount, Spec};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -18,6 +19,8 @@ pub struct Facts {
     pub sources: BTreeMap<String, Kind>,
     /// What stands at masked and read-only paths below /proc and /sys (as the host's own show).
     pub kernel: BTreeMap<String, Kind>,
+    /// Whose root a bind's source is in, where that is another container's: `/proc/PID/root/dev/shm`.
+    pub owners: BTreeMap<HostPath, Identity>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -114,9 +117,15 @@ fn mount_steps(
         (false, _) => Kind::Directory,
     };
     steps.extend(mount_point(target, kind, facts, covered)?);
-    if options.bind {
+    let host_path = HostPath::parse(&source);
+    let owner = host_path.as_ref().ok().and_then(|path| facts.owners.get(path));
+    if let (true, Some(owner)) = (options.bind, owner) {
+        let source = source.strip_prefix(&format!("/proc/{}/root", owner.pid)).unwrap_or(&source);
+        let (owner, source, target) = (owner.clone(), ContainerPath::parse(source)?, target.clone());
+        steps.push(Step::BindOfOther { owner, source, target });
+    } else if options.bind {
         steps.push(Step::Bind(Bind {
-            source: HostPath::parse(&source)?,
+            source: host_path?,
             target: target.clone(),
             recursive: options.recursive,
             attributes: options.attributes,
@@ -307,14 +316,20 @@ fn hidden(spec: &Spec, facts: &Facts) -> Result<Vec<Step>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::process::Pid;
+
+    fn web() -> Identity {
+        Identity { pid: Pid(7), start_time: 1, boot_id: "x".into() }
+    }
 
     fn facts() -> Facts {
         let directory = |path: &str| (path.to_owned(), Kind::Directory);
         Facts {
             targets: [directory("/proc"), ("/etc/hosts".to_owned(), Kind::File)].into(),
-            sources: [directory("/src"), ("/hosts".to_owned(), Kind::File)].into(),
+            sources: [directory("/src"), directory("/proc/7/root/dev/shm"), ("/hosts".to_owned(), Kind::File)].into(),
             kernel: [directory("/proc/acpi"), directory("/sys/firmware"), ("/proc/kcore".to_owned(), Kind::File)]
                 .into(),
+            owners: [(HostPath::parse("/proc/7/root/dev/shm").unwrap(), web())].into(),
         }
     }
 
@@ -350,6 +365,16 @@ mod tests {
             r#"mount -t tmpfs tmpfs "$R/data/in""#,
         ];
         assert_eq!(got, want);
+    }
+
+    #[test]
+    fn what_belongs_to_another_container_is_taken_from_its_own_mounts() {
+        let bind = |source| {
+            let mounts = serde_json::json!([{ "destination": "/dev/shm", "source": source, "options": ["rbind"] }]);
+            lines(spec_with(&mounts, &serde_json::json!({})), &CgroupView::V2).unwrap().pop().unwrap()
+        };
+        assert!(bind("/proc/7/root/dev/shm").starts_with("# no shell tool: /dev/shm of process 7 "));
+        assert_eq!(bind("/src"), r#"mount --rbind /src "$R/dev/shm""#);
     }
 
     #[test]

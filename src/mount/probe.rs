@@ -6,6 +6,7 @@ use super::plan::{Facts, Kind};
 use crate::error::{Errno, Error, Result};
 use crate::id::HostPath;
 use crate::sys::fs::{self, Root};
+use crate::sys::process::Identity;
 use oci_spec::runtime::Spec;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -20,7 +21,7 @@ pub fn open_layers(layers: &[HostPath]) -> Result<Root> {
 }
 
 /// What the planner wants to know of the paths in a specification. Without `image` nothing is known of its inside.
-pub fn facts(spec: &Spec, image: Option<&Root>) -> Facts {
+pub fn facts(spec: &Spec, image: Option<&Root>, owners: BTreeMap<HostPath, Identity>) -> Facts {
     let mounts = spec.mounts().as_deref().unwrap_or_default();
     let linux = spec.linux().as_ref();
     let hidden = |paths: Option<&Vec<String>>| paths.cloned().unwrap_or_default();
@@ -34,6 +35,7 @@ pub fn facts(spec: &Spec, image: Option<&Root>) -> Facts {
         targets: image.map_or_else(BTreeMap::new, |root| found(targets, |path| root.stat(Path::new(path)).ok())),
         sources: found(sources.map(|p| p.to_string_lossy().into_owned()), |path| fs::stat(Path::new(path)).ok()),
         kernel: found(kernel.cloned(), |path| fs::stat(Path::new(path)).ok()),
+        owners,
     }
 }
 

@@ -4,6 +4,7 @@
 use super::options::{Attribute, Propagation};
 use crate::id::{ContainerPath, HostPath};
 use crate::shell::{Shell, quote};
+use crate::sys::process::Identity;
 use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,6 +44,12 @@ pub enum Step {
     },
     /// A part of the host.
     Bind(Bind),
+    /// What another container has mounted at a path: copied in its mount namespace, for only there it is a mount.
+    BindOfOther {
+        owner: Identity,
+        source: ContainerPath,
+        target: ContainerPath,
+    },
     /// A device node.
     Device {
         path: ContainerPath,
@@ -110,6 +117,13 @@ pub(super) fn overlay_escape(path: &str) -> String {
 impl Step {
     pub fn shell(&self) -> Shell {
         Shell::line(match self {
+            Step::BindOfOther { owner, source, target } => {
+                return Shell::NoTool(format!(
+                    "{source} of process {} appears at {} (setns(2), open_tree(2), move_mount(2))",
+                    owner.pid,
+                    inside(target)
+                ));
+            }
             Step::Propagation { to } => format!("mount --make-r{} /", to.name()),
             Step::Overlay { lower, upper, work, target, volatile } => {
                 let volatile = if *volatile { ",volatile" } else { "" };
@@ -169,6 +183,7 @@ impl Step {
             Step::MakeDirectory { .. } | Step::MakeFile { .. } => "a mount needs a place, which the image lacks",
             Step::Mount { fstype, .. } => why_filesystem(fstype),
             Step::Bind(_) => "a part of the host, seen from inside",
+            Step::BindOfOther { .. } => "the two containers share it",
             Step::Device { .. } => "the few devices that every program may use",
             Step::Symlink { .. } => "names that programs expect",
             Step::MaskFile { .. } | Step::MaskDirectory { .. } => "it would tell of the host, or harm it",
@@ -188,6 +203,7 @@ impl Step {
             | Step::MakeFile { .. }
             | Step::Mount { .. }
             | Step::Bind(_)
+            | Step::BindOfOther { .. }
             | Step::Device { .. }
             | Step::Symlink { .. }
             | Step::MaskFile { .. }

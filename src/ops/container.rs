@@ -12,6 +12,7 @@ use crate::sys::event;
 use crate::sys::process::{self, Identity};
 use crate::sys::record::Lock;
 use crate::{cgroup, engine, facts};
+use std::collections::BTreeMap;
 use std::os::fd::AsFd as _;
 use std::time::{Duration, Instant};
 
@@ -90,13 +91,13 @@ pub(super) fn describe(status: &Status) -> String {
 }
 
 /// The namespaces of other containers that a request names, by path, and whose these are.
-pub(super) fn joined(roots: &Roots, request: &RunRequest) -> Result<(JoinedNamespaces, Vec<(HostPath, Identity)>)> {
-    let mut owners = Vec::new();
-    let mut path = |name: Option<&str>, kind: &str| -> Result<Option<HostPath>> {
+pub(super) fn joined(roots: &Roots, request: &RunRequest) -> Result<(JoinedNamespaces, BTreeMap<HostPath, Identity>)> {
+    let mut owners = BTreeMap::new();
+    let mut path = |name: Option<&str>, what: &str| -> Result<Option<HostPath>> {
         let Some(name) = name else { return Ok(None) };
         let (_, init) = running(roots, name)?;
-        let path = HostPath::parse(&format!("/proc/{}/ns/{kind}", init.pid))?;
-        owners.push((path.clone(), init));
+        let path = HostPath::parse(&format!("/proc/{}/{what}", init.pid))?;
+        owners.insert(path.clone(), init);
         Ok(Some(path))
     };
     let other = |mode: &'_ NamespaceMode| match mode {
@@ -109,10 +110,11 @@ pub(super) fn joined(roots: &Roots, request: &RunRequest) -> Result<(JoinedNames
     };
     let modes = &request.namespaces;
     let joined = JoinedNamespaces {
-        pid: path(other(&modes.pid).as_deref(), "pid")?,
-        ipc: path(other(&modes.ipc).as_deref(), "ipc")?,
-        uts: path(other(&modes.uts).as_deref(), "uts")?,
-        net: path(net, "net")?,
+        pid: path(other(&modes.pid).as_deref(), "ns/pid")?,
+        ipc: path(other(&modes.ipc).as_deref(), "ns/ipc")?,
+        shm: path(other(&modes.ipc).as_deref(), "root/dev/shm")?,
+        uts: path(other(&modes.uts).as_deref(), "ns/uts")?,
+        net: path(net, "ns/net")?,
     };
     Ok((joined, owners))
 }
@@ -314,8 +316,9 @@ fn undo_unknown(roots: &Roots, container: &Container) -> Result<()> {
     undo_all(&container.id, &undos)?;
     match Lock::directory_within(roots.container(&container.id).as_path(), MONITOR_PATIENCE) {
         Err(e) if e.errno == Errno::EWOULDBLOCK => {
-            return Err(Error::host(format!("the monitor of container {} does not end", container.id.short()))
-                .hint("is a process named minirun-monitor stopped? `ps -eo pid,stat,comm` shows it; end it and try again"));
+            return Err(Error::host(format!("the monitor of container {} does not end", container.id.short())).hint(
+                "is a process named minirun-monitor stopped? `ps -eo pid,stat,comm` shows it; end it and try again",
+            ));
         }
         Err(e) if e.errno != Errno::ENOENT => return Err(e.into()),
         _it_has_ended => {}

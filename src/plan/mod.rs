@@ -12,6 +12,7 @@ use crate::sys::tty::Size;
 use crate::{cgroup, mount, net, security};
 use oci_spec::runtime::{LinuxIdMapping, LinuxNamespaceType, Process, Spec};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use step::{IdMapFile, IdMapWriter, IdRange, Joined, Namespace, Step, Undo};
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,7 +62,7 @@ pub struct Facts {
     pub cgroup: cgroup::facts::Hierarchies,
     pub security: security::plan::Facts,
     /// Whose the namespaces are that are joined by path.
-    pub owners: Vec<(HostPath, Identity)>,
+    pub owners: BTreeMap<HostPath, Identity>,
 }
 
 /// What is to be born, besides what the specification says of it.
@@ -209,7 +210,11 @@ fn directories(birth: &Birth, rootfs: &HostPath) -> Vec<Step> {
 /// The clone with every new namespace, and the steps that join the ones given by path. The cgroup namespace is made
 /// by a cgroup step: in the clone its root would be the monitor's cgroup. A pid namespace is joined by the clone, for
 /// only children are in it (pid_namespaces(7)).
-fn namespaces(spec: &Spec, cgroup: Option<HostPath>, owners: &[(HostPath, Identity)]) -> Result<(Step, Vec<Step>)> {
+fn namespaces(
+    spec: &Spec,
+    cgroup: Option<HostPath>,
+    owners: &BTreeMap<HostPath, Identity>,
+) -> Result<(Step, Vec<Step>)> {
     let (mut new, mut pid, mut join) = (Vec::new(), None, Vec::new());
     let asked = spec.linux().as_ref().and_then(|linux| linux.namespaces().as_deref()).unwrap_or_default();
     for one in asked {
@@ -219,7 +224,7 @@ fn namespaces(spec: &Spec, cgroup: Option<HostPath>, owners: &[(HostPath, Identi
             continue;
         };
         let path = HostPath::parse(&path.to_string_lossy())?;
-        let owner = owners.iter().find(|(of, _)| *of == path).map(|(_, owner)| owner.clone());
+        let owner = owners.get(&path).cloned();
         match namespace {
             Namespace::Pid => pid = Some(Joined { path, owner }),
             _ => join.push(Step::JoinNamespace { namespace, of: Joined { path, owner } }),

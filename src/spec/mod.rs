@@ -55,8 +55,6 @@ pub struct SpecFacts {
     pub host_devices: Vec<DeviceNode>,
     /// Namespaces of other containers to join.
     pub joined: JoinedNamespaces,
-    /// The other container's /dev/shm on the host, with `--ipc container:X`.
-    pub shared_shm: Option<HostPath>,
     /// Our bounding set: `CAP_CHOWN` and so on.
     pub capabilities: BTreeSet<String>,
     /// Whether we have CAP_SYS_RESOURCE in the host's user namespace.
@@ -90,6 +88,8 @@ pub struct GeneratedFiles {
 pub struct JoinedNamespaces {
     pub pid: Option<HostPath>,
     pub ipc: Option<HostPath>,
+    /// What belongs to that ipc namespace: `/proc/PID/root/dev/shm`.
+    pub shm: Option<HostPath>,
     pub uts: Option<HostPath>,
     pub net: Option<HostPath>,
 }
@@ -158,11 +158,7 @@ pub fn build(request: &RunRequest, image: Option<&ImageConfiguration>, facts: &S
 
 /// What will be less than asked for; the container starts all the same.
 pub fn warnings(request: &RunRequest, facts: &SpecFacts) -> Vec<String> {
-    let mut warnings = process::limit_warnings(request, facts);
-    if matches!(request.namespaces.ipc, NamespaceMode::Container(_)) && facts.shared_shm.is_none() {
-        warnings.push("--ipc container: shares semaphores and message queues, but not /dev/shm yet".to_owned());
-    }
-    warnings
+    process::limit_warnings(request, facts)
 }
 
 /// A bundle's config.json.

@@ -68,7 +68,7 @@ fn kernel_mounts(request: &RunRequest, facts: &SpecFacts) -> Vec<Mount> {
 fn ipc_mounts(request: &RunRequest, facts: &SpecFacts) -> Vec<Mount> {
     const MQUEUE: [&str; 3] = ["nosuid", "noexec", "nodev"];
     let shm_bind = |source: &str| oci_mount("/dev/shm", "bind", source, &["rbind", "rprivate"]);
-    match (&request.namespaces.ipc, &facts.shared_shm) {
+    match (&request.namespaces.ipc, &facts.joined.shm) {
         (NamespaceMode::Host, _) => vec![
             oci_mount("/dev/mqueue", "bind", "/dev/mqueue", &["rbind", "nosuid", "noexec", "nodev"]),
             shm_bind("/dev/shm"),

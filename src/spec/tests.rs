@@ -24,7 +24,6 @@ pub(crate) fn facts() -> SpecFacts {
         devices: BTreeMap::new(),
         host_devices: Vec::new(),
         joined: JoinedNamespaces::default(),
-        shared_shm: None,
         capabilities: defaults::DEFAULT_CAPABILITIES
             .iter()
             .chain(&["CAP_NET_ADMIN"])

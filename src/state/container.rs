@@ -114,7 +114,6 @@ impl<U> Container<U> {
     pub fn is_orphan(&self) -> bool {
         self.status == Status::Running && self.life.as_ref().is_some_and(|life| !life.monitor.is_alive())
     }
-
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

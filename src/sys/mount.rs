@@ -1,6 +1,7 @@
 //! Mounts: the descriptor calls of Linux 5.2 (open_tree, fsopen, move_mount), pivot_root and umount2.
 
-use super::{named, named_raw};
+use super::fs::{self, Root};
+use super::{named, named_raw, process};
 use crate::error::SysResult;
 use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd as _, FromRawFd as _, OwnedFd};
@@ -37,6 +38,20 @@ pub fn open_tree_at(dir: Option<&impl AsFd>, path: &Path, recursive: bool) -> Sy
     // SAFETY: the path is NUL-terminated and lives through the call.
     let fd = unsafe { libc::syscall(libc::SYS_open_tree, dir, name.as_ptr(), flags) };
     named_raw(fd, || format!("open_tree({path:?}, OPEN_TREE_CLONE)")).map(owned)
+}
+
+/// The same for a path in another mount namespace, links followed inside that one's root: open_tree(2) copies only
+/// mounts of the namespace in which it is called. Back here, the root is what it was, and the working directory is the root.
+pub fn open_tree_elsewhere(namespace: &impl AsFd, path: &Path) -> SysResult<OwnedFd> {
+    let (here, root) = (fs::open_read(Path::new("/proc/self/ns/mnt"))?, Root::open(Path::new("/"))?);
+    process::setns(namespace, libc::CLONE_NEWNS)?;
+    let tree = Root::open(Path::new("/"))
+        .and_then(|there| there.path_fd(path))
+        .and_then(|at| open_tree_at(Some(&at), Path::new(""), true));
+    process::setns(&here, libc::CLONE_NEWNS)?;
+    named(nix::unistd::fchdir(&root), || "fchdir(\"/\")".into())?;
+    named(nix::unistd::chroot("."), || "chroot(\".\")".into())?;
+    tree
 }
 
 /// Sets MOUNT_ATTR_* flags on a mount, and on all below it if `recursive`: mount_setattr(2), Linux 5.12.
@@ -135,7 +150,7 @@ pub fn pivot(root: &impl AsFd) -> SysResult<()> {
     named(nix::unistd::fchdir(root), || "fchdir(root)".into())?;
     named(nix::unistd::pivot_root(".", "."), || "pivot_root(\".\", \".\")".into())?;
     named(nix::mount::umount2(".", nix::mount::MntFlags::MNT_DETACH), || "umount2(\".\", MNT_DETACH)".into())?;
-    super::process::chdir(Path::new("/"))
+    process::chdir(Path::new("/"))
 }
 
 /// Lets a mount go; not mounted is success.

@@ -196,7 +196,7 @@ fn planned(host: Host, change: Change) -> (Plan, Vec<String>) {
             kernel: (6, 1),
             ..security::plan::Facts::default()
         },
-        owners: Vec::new(),
+        owners: BTreeMap::new(),
     };
     let mut planned = plan::build(&spec, &birth, &facts).unwrap();
     planned.warnings.extend(birth.network.warnings);
@@ -258,7 +258,6 @@ fn spec_facts(host: Host) -> SpecFacts {
         devices: BTreeMap::new(),
         host_devices: Vec::new(),
         joined: JoinedNamespaces::default(),
-        shared_shm: None,
         capabilities: Caps::all().names().into_iter().map(|name| name.to_string()).collect(),
         sys_resource: true,
         hard_limits: BTreeMap::new(),
@@ -282,7 +281,7 @@ fn mounts(spec: &Spec) -> mount::plan::Facts {
     let kind = |source: &Path| if source.starts_with("/src") { Kind::Directory } else { Kind::File };
     let sources = sources.filter(|source| source.is_absolute());
     let sources = sources.map(|source| (source.display().to_string(), kind(source))).collect();
-    mount::plan::Facts { targets, sources, kernel }
+    mount::plan::Facts { targets, sources, kernel, owners: BTreeMap::new() }
 }
 
 /// Where systemd lets a user make cgroups.

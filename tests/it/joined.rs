@@ -29,6 +29,45 @@ fn a_namespace_is_the_other_containers_where_that_was_asked_for() {
 }
 
 #[test]
+fn who_shares_the_ipc_shares_dev_shm_and_nothing_else_of_dev() {
+    requires![root];
+    let sandbox = Sandbox::with_images(&["busybox"]);
+    up_alone(&sandbox, &["--name", "web", "--ipc", "shareable"], &["sleep", "1000"]);
+    does(&sandbox, &["exec", "web", "sh", "-c", "echo kept >/dev/shm/note; echo x >/dev/own"]);
+    let other = |flags: &[&str], script: &str| {
+        let run = [&["run", "--rm", "--network", "none"], flags, &["busybox", "sh", "-c", script]].concat();
+        sandbox.minirun(&run)
+    };
+    let ipc = ["--ipc", "container:web"];
+    let said = other(&ipc, "cat /dev/shm/note && echo more >>/dev/shm/note && ls /dev/own").expect_code(1);
+    assert_eq!(said.stdout, "kept\n", "{said}");
+    assert_eq!(does(&sandbox, &["exec", "web", "cat", "/dev/shm/note"]).stdout, "kept\nmore\n");
+    other(&[], "cat /dev/shm/note").expect_code(1); // the control
+    // a link in the other container leads nowhere but in there
+    does(
+        &sandbox,
+        &[
+            "run",
+            "-d",
+            "--name",
+            "linked",
+            "--network",
+            "none",
+            "--ipc",
+            "shareable",
+            "--privileged",
+            "busybox",
+            "sleep",
+            "1000",
+        ],
+    );
+    does(&sandbox, &["exec", "linked", "sh", "-c", "umount /dev/shm && rmdir /dev/shm && ln -s /etc /dev/shm"]);
+    let said = other(&["--ipc", "container:linked"], "cat /dev/shm/hostname").expect_code(0);
+    let own = does(&sandbox, &["exec", "linked", "cat", "/etc/hostname"]).stdout;
+    assert_eq!(said.stdout, own);
+}
+
+#[test]
 fn who_shares_a_network_reaches_its_servers_at_127_0_0_1() {
     requires![root, tool("nft")];
     let sandbox = Sandbox::with_images(&["busybox"]);
