@@ -72,6 +72,9 @@ pub(super) fn look(roots: &Roots, request: &RunRequest) -> Result<Found> {
             let layers = vec![store.skeleton(), roots.root.child("layers/l/hello")];
             Ok(Found { root: None, id: None, layers, config: Some(builtin::hello_config()?) })
         }
+        Err(error) if error.is_errno(Errno::EACCES) => Err(error.during(format!("looking for image {name}")).hint(
+            format!("these images are root's: sudo minirun run --explain {name} …, or try hello, which is built in"),
+        )),
         Err(error) => Err(error.hint(format!("minirun pull {name}"))),
     }
 }

@@ -129,6 +129,13 @@ fn a_normal_user_is_told_once_what_needs_root() {
     for args in [&["--help"][..], &["--version"], &["run", "--help"], &["run", "--explain", "hello"], &[]] {
         user(args).expect_code(0);
     }
+    // root's images are nobody else's
+    sandbox.minirun(&["run", "--rm", "--network", "none", "hello"]).expect_code(0);
+    let root = sandbox.path("root");
+    let explain = |image| user(&["--root", root.to_str().unwrap(), "run", "--explain", image]);
+    explain("hello").expect_code(0);
+    let said = explain("busybox").expect_code(125);
+    assert!(said.stderr.contains("EACCES") && said.stderr.contains("hint: these images are root's"), "{said}");
 }
 
 /// A copy that another user may execute: the way to the built one can lead through root's home.
