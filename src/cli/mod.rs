@@ -192,6 +192,19 @@ fn each<'a>(names: &'a [String], mut act: impl FnMut(&'a str) -> Result<()>) -> 
     code
 }
 
+/// The same in two steps, the first of which is done to many before the second waits for each.
+fn each_at_once<'a, T>(
+    names: &'a [String],
+    mut begin: impl FnMut(&'a str) -> T,
+    mut end: impl FnMut(&'a str, T) -> Result<()>,
+) -> u8 {
+    const AT_ONCE: usize = 64; // each may hold descriptors
+    names.chunks(AT_ONCE).fold(0, |code, names| {
+        let mut begun = names.iter().map(|name| begin(name)).collect::<Vec<_>>().into_iter();
+        code | each(names, |name| begun.next().map_or(Ok(()), |begun| end(name, begun)))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,6 +1,6 @@
 //! `minirun rm`.
 
-use super::{each, ui};
+use super::{each_at_once, ui};
 use crate::error::Result;
 use crate::ops::container::{self, Force};
 use crate::state::Roots;
@@ -22,8 +22,12 @@ pub(super) struct Args {
 
 pub(super) fn main(args: &Args, roots: &Roots) -> Result<u8> {
     let force = if args.force { Force::Yes } else { Force::No };
-    Ok(each(&args.containers, |name| {
-        container::remove(roots, name, force)?;
-        ui::line(name)
-    }))
+    Ok(each_at_once(
+        &args.containers,
+        |name| (force == Force::Yes).then(|| container::kill(roots, name)),
+        |name, _killed| {
+            container::remove(roots, name, force)?;
+            ui::line(name)
+        },
+    ))
 }

@@ -1,6 +1,6 @@
 //! `minirun stop`.
 
-use super::{each, ui};
+use super::{each_at_once, ui};
 use crate::error::Result;
 use crate::ops::life;
 use crate::state::Roots;
@@ -20,8 +20,12 @@ pub(super) struct Args {
 
 pub(super) fn main(args: &Args, roots: &Roots) -> Result<u8> {
     let patience = u64::try_from(args.time).ok().map(Duration::from_secs);
-    Ok(each(&args.containers, |name| {
-        life::stop(roots, name, patience)?;
-        ui::line(name)
-    }))
+    Ok(each_at_once(
+        &args.containers,
+        |name| life::ask_to_end(roots, name, patience),
+        |name, asked| {
+            asked?.await_end(roots)?;
+            ui::line(name)
+        },
+    ))
 }

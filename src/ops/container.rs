@@ -251,6 +251,15 @@ pub fn remove(roots: &Roots, word: &str, force: Force) -> Result<()> {
     }
 }
 
+/// Kills the program of a container that runs, and waits for nothing: the ends of many overlap before each is waited
+/// for by [`remove`], which does this again where it has failed.
+pub fn kill(roots: &Roots, word: &str) {
+    let init = look_up(roots, word).ok().filter(|found| found.status == Status::Running);
+    if let Some(Ok(pidfd)) = init.and_then(|found| found.life?.init).map(|init| init.open()) {
+        drop(process::send_signal(&pidfd, libc::SIGKILL));
+    }
+}
+
 /// Kills a container's init, and gives its monitor time to clean up. A monitor that does not, or that has no init to
 /// wait for, is killed too.
 pub(super) fn end_now(life: &container::Life<Undo>) -> Result<()> {

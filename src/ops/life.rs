@@ -1,46 +1,59 @@
 //! `stop`, `kill`, `wait`: a container on its way to its end.
 
 use super::attach;
-use super::container::{self, UNKNOWN_EXIT, ignore_gone};
+use super::container::{self, Container, UNKNOWN_EXIT, ignore_gone};
 use crate::error::{Error, Result};
 use crate::state::{Roots, Status};
 use crate::sys::event;
-use crate::sys::process::{self, Identity};
-use std::os::fd::AsFd as _;
-use std::time::Duration;
+use crate::sys::process;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::time::{Duration, Instant};
 
-/// Asks a container to end, and kills it when it has not after `patience` (for ever where that is `None`); returns
-/// when all it held is gone. One that does not run is stopped.
-pub fn stop(roots: &Roots, word: &str, patience: Option<Duration>) -> Result<()> {
+/// A container that was asked to end.
+#[derive(Debug)]
+pub struct Asked {
+    found: Container,
+    /// Its program, where it has one.
+    pidfd: Option<OwnedFd>,
+    /// When it is killed.
+    until: Option<Instant>,
+}
+
+/// Asks a container to end, which it may take `patience` to do (for ever where that is `None`). One that does not run
+/// is stopped. Many are asked first, and then waited for.
+pub fn ask_to_end(roots: &Roots, word: &str, patience: Option<Duration>) -> Result<Asked> {
     let mut found = container::find(roots, word)?;
     if let (Status::Starting, Some(life)) = (&found.status, &found.life) {
         container::await_birth(roots, &found.id, &life.monitor, patience)?;
         found = container::find(roots, found.id.as_str())?;
     }
-    let Some(life) = found.life.as_ref().filter(|_| found.status.is_alive()) else { return Ok(()) };
-    match (&found.status, &found.config) {
-        (Status::Starting, _) => container::end_now(life)?, // it takes longer than it may
-        (Status::Running, Some(config)) => {
-            let init = life.init.as_ref().ok_or_else(|| Error::internal("a running container without an init"))?;
-            end(init, config.stop_signal, patience)?;
-        }
-        _ => {}
+    let init = found.life.as_ref().and_then(|life| life.init.as_ref()).filter(|_| found.status == Status::Running);
+    let pidfd = init.and_then(|init| init.open().ok());
+    if let (Some(pidfd), Some(config)) = (&pidfd, &found.config) {
+        process::send_signal(pidfd, config.stop_signal).or_else(ignore_gone)?;
     }
-    container::await_monitor(&life.monitor)?;
-    // a monitor that was killed meanwhile has left that to us
-    let left = crate::state::container::load(roots, &found.id);
-    container::repair_one(roots, &left).map(drop)
+    Ok(Asked { found, pidfd, until: patience.map(|patience| Instant::now() + patience) })
 }
 
-/// Asks a process to end, and ends it where it does not.
-fn end(process: &Identity, signal: i32, patience: Option<Duration>) -> Result<()> {
-    let Ok(pidfd) = process.open() else { return Ok(()) };
-    process::send_signal(&pidfd, signal).or_else(ignore_gone)?;
-    if !event::readable_within(pidfd.as_fd(), patience)? {
-        process::send_signal(&pidfd, libc::SIGKILL).or_else(ignore_gone)?;
-        event::readable_within(pidfd.as_fd(), None)?;
+impl Asked {
+    /// Returns when all that the container held is gone; kills it where it does not end in its time.
+    pub fn await_end(self, roots: &Roots) -> Result<()> {
+        let Some(life) = self.found.life.as_ref().filter(|_| self.found.status.is_alive()) else { return Ok(()) };
+        if let Some(pidfd) = &self.pidfd {
+            let left = self.until.map(|until| until.saturating_duration_since(Instant::now()));
+            if !event::readable_within(pidfd.as_fd(), left)? {
+                process::send_signal(pidfd, libc::SIGKILL).or_else(ignore_gone)?;
+                event::readable_within(pidfd.as_fd(), None)?;
+            }
+        }
+        match self.found.status {
+            Status::Starting => container::end_now(life)?, // it takes longer than it may
+            _ => container::await_monitor(&life.monitor)?,
+        }
+        // a monitor that was killed meanwhile has left that to us
+        let left = crate::state::container::load(roots, &self.found.id);
+        container::repair_one(roots, &left).map(drop)
     }
-    Ok(())
 }
 
 /// Sends a signal to a container's first process.

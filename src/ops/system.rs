@@ -50,7 +50,9 @@ pub fn everything(roots: &Roots) -> Result<Vec<String>> {
 pub fn reset(roots: &Roots) -> Result<(Vec<String>, Vec<Error>)> {
     let lines = everything(roots)?;
     let mut errors = Vec::new();
-    for one in container::all(roots)? {
+    let all = container::all(roots)?;
+    all.iter().for_each(|one| container::kill(roots, one.id.as_str()));
+    for one in all {
         errors.extend(container::remove(roots, one.id.as_str(), Force::Yes).err());
     }
     errors.extend(super::network::remove_all(roots));

@@ -331,6 +331,27 @@ fn of_sixteen_that_want_one_name_one_gets_it() {
 }
 
 #[test]
+fn many_are_asked_to_end_before_the_first_is_waited_for() {
+    requires![root];
+    let sandbox = Sandbox::with_images(&["busybox"]);
+    let volume = format!("{}:/shared", sandbox.path("shared").display());
+    std::fs::create_dir(sandbox.path("shared")).unwrap();
+    // the first ends only once the second was asked
+    let waits =
+        "trap 'until [ -e /shared/told ]; do sleep 0.1; done; exit 9' TERM; echo ready; while :; do sleep 0.1; done";
+    let tells = "trap 'touch /shared/told; exit 8' TERM; echo ready; while :; do sleep 0.1; done";
+    for (name, script) in [("first", waits), ("second", tells)] {
+        up_alone(&sandbox, &["--name", name, "-v", &volume], &["sh", "-c", script]);
+        eventually_logs(&sandbox, name, "ready");
+    }
+    assert_eq!(does(&sandbox, &["stop", "-t", "60", "first", "second"]).stdout, "first\nsecond\n");
+    assert!(row(&sandbox, "first").unwrap().contains("Exited (9)"));
+    assert!(row(&sandbox, "second").unwrap().contains("Exited (8)"));
+    let said = sandbox.minirun(&["rm", "-f", "first", "nobody", "second"]).expect_code(1);
+    assert_eq!(said.stdout, "first\nsecond\n", "{said}");
+}
+
+#[test]
 fn a_reset_ends_what_runs() {
     requires![root, tool("nft")];
     let sandbox = Sandbox::new();
