@@ -5,6 +5,8 @@ use crate::support::command::{Running, eventually, seconds};
 use crate::support::requires::requires;
 use crate::support::sandbox::{Sandbox, minirun_binary};
 use crate::support::terminal::Terminal;
+use std::io::Read as _;
+use std::os::fd::AsFd as _;
 use std::process::{Command, Stdio};
 
 #[test]
@@ -144,6 +146,28 @@ fn a_slow_reader_gets_everything() {
     let slow = Running::start(slow.stdin(run.stdout.take().unwrap()));
     assert_eq!(slow.output().text(), "2000");
     assert!(run.wait().unwrap().success());
+}
+
+#[test]
+fn a_log_goes_whole_into_a_pipe_that_does_not_wait() {
+    requires![root];
+    let sandbox = Sandbox::with_images(&["busybox"]);
+    up_alone(&sandbox, &["--name", "web"], &["sh", "-c", "seq 100000"]);
+    does(&sandbox, &["wait", "web"]);
+    let said = does(&sandbox, &["logs", "web"]).stdout;
+    let (mut reader, writer) = std::io::pipe().unwrap();
+    nix::fcntl::fcntl(&writer, nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK)).unwrap();
+    let mut logs = sandbox.minirun_command(&["logs", "web"]).stdout(writer.try_clone().unwrap()).spawn().unwrap();
+    eventually("the pipe is full", seconds(20), || {
+        let mut pipe = [nix::poll::PollFd::new(writer.as_fd(), nix::poll::PollFlags::POLLOUT)];
+        nix::poll::poll(&mut pipe, 0_u8).unwrap() == 0
+    });
+    drop(writer);
+    let mut read = String::new();
+    reader.read_to_string(&mut read).unwrap();
+    assert!(logs.wait().unwrap().success());
+    assert_eq!(read.len(), said.len());
+    assert!(read == said);
 }
 
 #[test]
