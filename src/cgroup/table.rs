@@ -1,7 +1,6 @@
 //! The one table of writes: each limit of the OCI runtime specification (config-linux.md, resources) with the file
 //! that holds it on cgroup v1 and on v2. Pure; which of the two files is written is `plan`'s decision.
 
-use super::facts::Version;
 use crate::error::{Error, Result};
 use oci_spec::runtime::{LinuxBlockIo, LinuxCpu, LinuxMemory, LinuxNetwork, LinuxResources, LinuxThrottleDevice};
 
@@ -26,14 +25,6 @@ pub struct Limit {
 pub struct Names {
     /// Block io weights are BFQ's (v1: blkio.bfq.weight, v2: io.bfq.weight).
     pub bfq: bool,
-}
-
-/// The file of a memory cgroup with a line `oom_kill N` (cgroup-v2.rst, memory.events; cgroup-v1/memory.rst).
-pub fn oom_counter(version: Version) -> &'static str {
-    match version {
-        Version::V1 => "memory.oom_control",
-        Version::V2 => "memory.events",
-    }
 }
 
 /// Every limit that is asked for, in the order in which the files must be written.

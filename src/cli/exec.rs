@@ -2,7 +2,7 @@
 
 use super::{caller, ui};
 use crate::error::{Error, Kind, Result};
-use crate::ops::run;
+use crate::ops::run::{self, Ran};
 use crate::spec::exec::ExecRequest;
 use crate::state::Roots;
 
@@ -37,6 +37,9 @@ pub(super) struct Args {
     /// With all capabilities
     #[arg(long)]
     privileged: bool,
+    /// Keys that leave its terminal [ctrl-p,ctrl-q]
+    #[arg(long, value_name = "KEYS")]
+    detach_keys: Option<String>,
     /// A name, an id or the unique beginning of one, and the command
     #[arg(required = true, value_name = "CONTAINER")]
     words: Vec<String>,
@@ -50,7 +53,7 @@ pub(super) fn main(mut args: Args, roots: &Roots) -> Result<u8> {
     if args.words.is_empty() {
         return Err(Error::new(Kind::Usage, "missing COMMAND").hint(format!("minirun exec -it {container} sh")));
     }
-    run::exec(
+    let ran = run::exec(
         roots,
         &ExecRequest {
             container,
@@ -62,7 +65,12 @@ pub(super) fn main(mut args: Args, roots: &Roots) -> Result<u8> {
             tty: args.tty,
             detach: args.detach,
             privileged: args.privileged,
+            detach_keys: args.detach_keys,
         },
         &ui::Bars::new(ui::Show::Nothing),
-    )
+    )?;
+    Ok(match ran {
+        Ran::Exited(code) => code,
+        Ran::Left | Ran::Detached(_) => 0,
+    })
 }

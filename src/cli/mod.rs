@@ -1,6 +1,7 @@
 //! The command line: parses, calls one function of `ops`, prints. It knows what docker's users type, and nothing of
 //! how a container is made.
 
+mod attach;
 mod caller;
 mod create;
 mod demo;
@@ -12,10 +13,13 @@ mod inspect;
 mod kill;
 mod load;
 mod logs;
+mod pause;
 mod port;
 mod ps;
 mod pull;
+mod rename;
 mod repair;
+mod restart;
 mod rm;
 mod rmi;
 mod run;
@@ -23,6 +27,7 @@ mod start;
 mod stop;
 mod system;
 pub mod ui;
+mod unpause;
 mod usage;
 mod version;
 mod wait;
@@ -62,11 +67,16 @@ enum Sub {
     Create(Box<run::Args>),
     Start(start::Args),
     Stop(stop::Args),
+    Restart(restart::Args),
     Kill(kill::Args),
     Wait(wait::Args),
     Logs(logs::Args),
     Port(port::Args),
+    Attach(attach::Args),
     Exec(exec::Args),
+    Pause(pause::Args),
+    Unpause(unpause::Args),
+    Rename(rename::Args),
     Ps(ps::Args),
     Rm(rm::Args),
     Inspect(inspect::Args),
@@ -159,6 +169,11 @@ fn dispatch(cli: Cli) -> Result<u8> {
         Some(Sub::Create(args)) => create::main(&args, &roots),
         Some(Sub::Start(args)) => start::main(&args, &roots),
         Some(Sub::Stop(args)) => stop::main(&args, &roots),
+        Some(Sub::Restart(args)) => restart::main(&args, &roots),
+        Some(Sub::Attach(args)) => attach::main(&args, &roots),
+        Some(Sub::Pause(args)) => pause::main(&args, &roots),
+        Some(Sub::Unpause(args)) => unpause::main(&args, &roots),
+        Some(Sub::Rename(args)) => rename::main(&args, &roots),
         Some(Sub::Kill(args)) => kill::main(&args, &roots),
         Some(Sub::Wait(args)) => wait::main(&args, &roots),
         Some(Sub::Logs(args)) => logs::main(&args, &roots),

@@ -47,7 +47,10 @@ pub(super) fn main(args: &Args, roots: &Roots) -> Result<u8> {
 /// `Up 5 minutes`, `Exited (0) 2 hours ago`
 fn status(row: &ContainerRow) -> String {
     match row.since.map(ui::ago) {
-        Some(ago) if row.running => format!("{} {}", row.status, ago.trim_end_matches(" ago")),
+        Some(ago) if row.running => {
+            let paused = if row.paused { " (Paused)" } else { "" };
+            format!("{} {}{paused}", row.status, ago.trim_end_matches(" ago"))
+        }
         Some(ago) => format!("{} {ago}", row.status),
         None => row.status.clone(),
     }

@@ -27,9 +27,14 @@ Containers:
   create     Make one without starting it           minirun create busybox sh
   start      Start what was created or has ended    minirun start web
   stop       Ask to end, kill what does not         minirun stop web
+  restart    Stop and start again                   minirun restart web
   kill       Send a signal                          minirun kill -s HUP web
+  attach     Stand in front of a running container  minirun attach web
   exec       Run a command in a running container   minirun exec -it web sh
   logs       Show what a container has said         minirun logs -f web
+  pause      Make all its processes stand still     minirun pause web
+  unpause    Let them go on                         minirun unpause web
+  rename     Give it another name                   minirun rename web old
   wait       Wait for the end, print the exit code  minirun wait web
   port       List published ports                   minirun port web
   ps         List containers                        minirun ps -a
@@ -136,8 +141,7 @@ fn explain(error: &clap::Error, command: Option<&str>) -> Error {
 }
 
 /// docker's commands that are still to come, and what does it meanwhile.
-const LATER: [(&str, &str); 25] = [
-    ("attach", "minirun logs -f NAME shows its output"),
+const LATER: [(&str, &str); 20] = [
     ("build", "rootfs-builder makes images from the recipes in images/"),
     ("commit", "rootfs-builder makes images from the recipes in images/"),
     ("container", "container run, exec, ls, rm and inspect are there"),
@@ -150,16 +154,12 @@ const LATER: [(&str, &str); 25] = [
     ("login", "leave it out: public images need none"),
     ("logout", "nobody is logged in"),
     ("network", "--network bridge, none, host and container:NAME are there"),
-    ("pause", "minirun kill -s STOP NAME stops its first process"),
     ("push", "skopeo copies from the OCI layout below --root"),
-    ("rename", "choose it with run --name"),
-    ("restart", "minirun stop NAME, then minirun start NAME"),
     ("save", "skopeo copies from the OCI layout below --root"),
     ("search", "look at the registry's web page"),
     ("stats", "minirun inspect NAME has the path of its cgroup"),
     ("tag", "name it when it is loaded or imported"),
     ("top", "minirun exec NAME ps, or ps on the host"),
-    ("unpause", "minirun kill -s CONT NAME continues its first process"),
     ("update", "give the limits to run"),
     ("volume", "run -v NAME:DIR makes volumes"),
 ];
@@ -246,7 +246,7 @@ mod tests {
             ("m run --interactiv x", "unknown flag --interactiv", "did you mean --interactive?"),
             ("m run --volumes-from=a x", "--volumes-from is not supported yet", "give each container the same -v"),
             ("m rm", "missing CONTAINER", "minirun rm --help"),
-            ("m restart web", "restart is not supported yet", "minirun stop NAME, then minirun start NAME"),
+            ("m login x", "login is not supported yet", "leave it out: public images need none"),
             ("m rmm", "unknown command rmm", "did you mean rmi or rm?"),
             ("m system", "system needs a command", "minirun system --help"),
             (

@@ -4,12 +4,17 @@
 use clap::{Arg, Command};
 
 /// docker's long spellings of our commands.
-const LONG_FORMS: [(&str, &str, &str); 20] = [
+const LONG_FORMS: [(&str, &str, &str); 25] = [
     ("container", "run", "run"),
     ("container", "create", "create"),
     ("container", "start", "start"),
     ("container", "stop", "stop"),
     ("container", "kill", "kill"),
+    ("container", "restart", "restart"),
+    ("container", "attach", "attach"),
+    ("container", "pause", "pause"),
+    ("container", "unpause", "unpause"),
+    ("container", "rename", "rename"),
     ("container", "wait", "wait"),
     ("container", "logs", "logs"),
     ("container", "port", "port"),

@@ -7,9 +7,10 @@ use super::protocol::{Birth, Event, Record, Request, SOCKET, Task};
 use super::serve::Session;
 use super::spawn::{self, Handed, Received};
 use super::streams::{self, Streams};
+use crate::cgroup;
 use crate::engine::{self, Observer, Running, Undone};
 use crate::error::{Error, Result};
-use crate::id::{ContainerId, HostPath};
+use crate::id::ContainerId;
 use crate::plan::Plan;
 use crate::plan::step::{Step, Undo};
 use crate::state::container::{self, Gone};
@@ -76,10 +77,12 @@ fn detach() -> Result<()> {
 
 /// A container from its start to its end.
 fn run(roots: &Roots, birth: Birth, trace: bool, clients: &mut Clients, locks: Vec<OwnedFd>) -> Result<End> {
-    let Birth { config, plan, undo, oom_counter, record } = birth;
+    let Birth { config, plan, undo, cgroups, record } = birth;
+    let cgroups =
+        serde_json::to_value(cgroups).map_err(|e| Error::internal(format!("the place of its cgroups: {e}")))?;
     let (version, monitor) = (container::VERSION, Identity::of_self()?);
     let kept = record == Record::Kept;
-    let mut life = Life { version, id: config.id.clone(), monitor, init: None, undo, oom_counter, kept };
+    let mut life = Life { version, id: config.id.clone(), monitor, init: None, undo, cgroups, kept };
     let started = begin(roots, &config, &life, record).and_then(|_lock| {
         let born = be_parent(roots, &config, &plan, &mut life, trace, clients)?;
         drop(locks);
@@ -183,18 +186,20 @@ fn serve(
     clients: &mut Clients,
 ) -> Result<End> {
     let dir = roots.container(&config.id);
-    let mut session = Session::new(pidfd, streams, Some(Log::new(dir.clone(), config.log)), clients);
+    let mut session = Session::new(pidfd, streams, config.log.map(|limits| Log::new(dir.clone(), limits)), clients);
     let served = session.serve();
     if let Some(error) = session.log_error.take() {
         notes::note(&dir, &format!("the container's output could not be written: {error}"));
     }
     served?;
+    let stays = session.stays;
     let listener = session.streams.listener.take();
     let exit = process::wait(pidfd).ok().or_else(|| adopted_exit(pidfd));
-    let oom_killed = life.oom_counter.as_ref().is_some_and(|file| killed_for_memory(file) > 0);
+    // a container without a place that can be read counts nothing
+    let oom_killed = serde_json::from_value(life.cgroups).is_ok_and(|place| cgroup::apply::oom_kills(&place) > 0);
     let ended = Ended { version: container::VERSION, exit, at: now(), oom_killed, error: None };
     let (rest, now): (Vec<Undo>, Vec<Undo>) = life.undo.into_iter().partition(Undo::follows_init);
-    let (undone, gone) = match config.remove {
+    let (undone, gone) = match config.remove && !stays {
         true => remove(roots, config, &now),
         false => (end(roots, config, &now, &ended), Gone::default()),
     };
@@ -209,12 +214,6 @@ const REAPING: Duration = Duration::from_secs(1);
 
 fn adopted_exit(pidfd: &OwnedFd) -> Option<Exit> {
     process::exit_of_other(pidfd, REAPING)
-}
-
-/// `oom_kill N` of v2's memory.events and of v1's memory.oom_control.
-fn killed_for_memory(file: &HostPath) -> u64 {
-    let text = fs::read_text(file.as_path()).unwrap_or_default();
-    text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok()).unwrap_or(0)
 }
 
 /// One more process in a container that runs.
@@ -289,9 +288,12 @@ fn remove(roots: &Roots, config: &Config, undos: &[Undo]) -> (Undone, Gone) {
     if !undone.errors.is_empty() {
         return (undone, Gone::default());
     }
+    // it may have got another name meanwhile
+    let there = container::load::<Undo>(roots, &config.id).config;
+    let name = there.as_ref().map_or(&config.name, |config| &config.name);
     match container::forget(roots, &config.id) {
         Ok(gone) => {
-            undone.errors.extend(names::release(roots, &config.name, &config.id).err());
+            undone.errors.extend(names::release(roots, name, &config.id).err());
             (undone, gone)
         }
         Err(error) => {

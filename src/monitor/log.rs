@@ -71,10 +71,18 @@ impl Log {
         self.write(&text)
     }
 
-    fn write(&mut self, text: &[u8]) -> std::io::Result<()> {
-        if text.is_empty() {
-            return Ok(());
+    /// Whole entries, in as many files as they need.
+    fn write(&mut self, mut text: &[u8]) -> std::io::Result<()> {
+        while !text.is_empty() {
+            let most = usize::try_from(self.limits.size).unwrap_or(usize::MAX);
+            let end = if text.len() <= most { text.len() } else { whole_entries(text, most) };
+            self.write_some(&text[..end])?;
+            text = &text[end..];
         }
+        Ok(())
+    }
+
+    fn write_some(&mut self, text: &[u8]) -> std::io::Result<()> {
         if self.file.as_ref().is_some_and(|(_, size)| *size > 0 && size + text.len() as u64 > self.limits.size) {
             self.file = None;
             self.rotate()?;
@@ -106,6 +114,13 @@ impl Log {
         }
         Ok(())
     }
+}
+
+/// Where the last entry ends that ends within `most` bytes; the first one's end where that is longer.
+fn whole_entries(text: &[u8], most: usize) -> usize {
+    let newline = |byte: &u8| *byte == b'\n';
+    let last = text[..most].iter().rposition(newline).or_else(|| text.iter().position(newline));
+    last.map_or(text.len(), |at| at + 1)
 }
 
 fn index(stream: Stream) -> usize {

@@ -1,6 +1,7 @@
 //! What commands and a monitor say to each other: messages over a socket that keeps their boundaries. A message is JSON,
 //! or a byte below 32 and then bytes of a stream as they are.
 
+use crate::cgroup::plan::Place;
 use crate::error::Error;
 use crate::id::ContainerId;
 use crate::plan::Plan;
@@ -50,7 +51,8 @@ pub struct Birth {
     pub plan: Plan,
     /// What the plan leaves on the host, and what the command took for it beforehand (an address).
     pub undo: Vec<Undo>,
-    pub oom_counter: Option<crate::id::HostPath>,
+    /// Where its cgroups are.
+    pub cgroups: Place,
     pub record: Record,
 }
 
@@ -88,7 +90,7 @@ pub enum Event {
         pid: Pid,
     },
     Failed(Error),
-    /// The input that was sent has been passed on: more may come.
+    /// The input that was sent has been passed on: more may come. Or the word to stay.
     Taken,
     /// The program ended, and all that it held is gone but for what the errors name. `None`: nobody saw how.
     Exited {
@@ -110,6 +112,9 @@ pub enum Request {
     Resize(Size),
     /// The standard input has ended.
     EndOfInput,
+    /// This time the container stays when it ends, even one that was made to go: it is started again. Answered by
+    /// [`Event::Taken`].
+    Stay,
 }
 
 /// A stream of the program. Its number is the first byte of a message with bytes of it.

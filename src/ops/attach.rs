@@ -1,11 +1,16 @@
 //! Standing in front of a container: its streams, its terminal, its signals, its end.
 
 use super::Progress;
+use super::container::{self, Container, UNKNOWN_EXIT};
+use super::detach_keys::{DetachKeys, Typed};
 use crate::error::{Errno, Error, Result, SysResult};
+use crate::id::ContainerId;
 use crate::monitor::protocol::{Attach, CHUNK, Event, Request, SOCKET, Stream, VERSION, stream_bytes};
 use crate::monitor::spawn::Monitor;
+use crate::state::{Roots, Status};
 use crate::sys::event::{self, Signals};
 use crate::sys::process::Exit;
+use crate::sys::record::Lock;
 use crate::sys::tty::{self, RawMode};
 use crate::sys::{fs, socket};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
@@ -20,20 +25,50 @@ pub(super) struct Outcome {
     pub(super) left: Vec<Error>,
     /// What the program wrote, where it was to be collected.
     pub(super) output: Vec<u8>,
+    /// It has not ended: the one in front of it has left.
+    pub(super) detached: bool,
+}
+
+/// How a program ended for the one in front of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ran {
+    /// Its code; 128+n for a signal.
+    Exited(u8),
+    /// It goes on, and was left by the detach keys.
+    Left,
+    /// It goes on without us, from its start on.
+    Detached(ContainerId),
+}
+
+impl Ran {
+    /// Says what could not be removed after it.
+    pub(super) fn of(outcome: &Outcome, progress: &dyn Progress) -> Ran {
+        for error in &outcome.left {
+            progress.warn(&format!("not cleaned up: {error}"));
+        }
+        match outcome.detached {
+            true => Ran::Left,
+            false => Ran::Exited(outcome.exit.map_or(UNKNOWN_EXIT, |exit| exit.code())),
+        }
+    }
 }
 
 /// What a command in front of a program has to do with it.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Front {
-    pub(super) tty: bool,
-    pub(super) input: bool,
+#[derive(Debug, Clone, Default)]
+pub struct Front {
+    pub tty: bool,
+    pub input: bool,
     /// The program's standard output is for us, and not for our caller.
-    pub(super) collect: bool,
+    pub collect: bool,
+    /// What is typed to leave a terminal.
+    pub keys: DetachKeys,
+    /// Our signals stay ours.
+    pub keep_signals: bool,
 }
 
 impl Front {
     /// What it wants of the monitor.
-    pub(super) fn attach(self) -> Attach {
+    pub(super) fn attach(&self) -> Attach {
         Attach { input: self.input, output: true }
     }
 }
@@ -67,11 +102,44 @@ fn let_go() -> Error {
         .hint("`minirun logs` has all that a container says, `minirun wait` its exit code")
 }
 
-/// A connection to the monitor of a container that runs, by the directory of its life. It wants nothing of the streams.
-pub(super) fn connect(life: &Path) -> Result<OwnedFd> {
+/// A connection to the monitor of a container that runs, by the directory of its life.
+pub(super) fn connect(life: &Path, attach: Attach) -> Result<OwnedFd> {
     let socket = socket::connect_to(&fs::open_read(life)?, SOCKET)?;
-    socket::send_json(&socket, &Request::Hello { version: VERSION, attach: Attach::default() })?;
+    socket::send_json(&socket, &Request::Hello { version: VERSION, attach })?;
     Ok(socket)
+}
+
+/// Stands in front of a container that runs already, until it ends or is left; what it said before is in its log.
+pub fn attach_to(roots: &Roots, word: &str, front: Front, progress: &dyn Progress) -> Result<Ran> {
+    let found = container::find_settled(roots, word)?;
+    if found.status != Status::Running {
+        return Err(Error::user(format!("container {word} does not run: there is nothing to attach to"))
+            .hint(format!("minirun start -a {word}, or minirun logs {word}")));
+    }
+    join(roots, &found, front, progress)
+}
+
+/// The same, for one that was found running.
+pub(super) fn join(roots: &Roots, found: &Container, front: Front, progress: &dyn Progress) -> Result<Ran> {
+    let (Some(config), Some(life)) = (&found.config, &found.life) else {
+        return Err(Error::internal("a running container without records"));
+    };
+    let front = Front { tty: config.tty, input: front.input && config.interactive, ..front };
+    let control = connect(roots.life(&found.id).as_path(), front.attach())?;
+    let monitor = Monitor { control, pidfd: life.monitor.open()? };
+    Ok(Ran::of(&serve(&monitor, front, At::Running, None, progress)?, progress))
+}
+
+/// Tells the monitor of a container, by the directory of its life, that the container stays this time; it has heard it.
+pub(super) fn ask_to_stay(life: &Path) -> Result<()> {
+    let socket = connect(life, Attach::default())?;
+    socket::send_json(&socket, &Request::Stay)?;
+    while let Some((message, _)) = socket::receive(&socket)? {
+        if let Ok(Event::Taken) = serde_json::from_slice(&message) {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// Waits for the end of a container whose monitor we are connected to; `None` where the monitor went away first.
@@ -84,25 +152,44 @@ pub(super) fn await_end(socket: &OwnedFd) -> Result<Option<Option<Exit>>> {
     Ok(None)
 }
 
-/// Stays until the program has ended.
-pub(super) fn attach(monitor: &Monitor, front: Front, progress: &dyn Progress) -> Result<Outcome> {
-    let signals = Signals::forwarded()?;
+/// When a command comes to stand in front of a program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum At {
+    Birth,
+    Running,
+}
+
+/// Stays until the program has ended or is left. `turn` is let go when it has started.
+pub(super) fn attach(monitor: &Monitor, front: Front, turn: Option<Lock>, progress: &dyn Progress) -> Result<Outcome> {
+    serve(monitor, front, At::Birth, turn, progress)
+}
+
+fn serve(monitor: &Monitor, front: Front, at: At, turn: Option<Lock>, progress: &dyn Progress) -> Result<Outcome> {
+    let signals = if front.keep_signals { Signals::window() } else { Signals::forwarded() }?;
     let input = if front.input { Input::BeforeStart } else { Input::Closed };
-    let mut session = Session { monitor, front, raw: None, input, output: Vec::new() };
+    let mut session = Session { monitor, front, turn, raw: None, input, output: Vec::new() };
+    if at == At::Running {
+        session.started()?;
+        session.redraw();
+    }
     loop {
         if let Some(end) = session.once(&signals, progress)? {
             drop(session.raw.take());
-            let (exit, left) = end?;
-            return Ok(Outcome { exit, left, output: session.output });
+            return end.map(|outcome| Outcome { output: session.output, ..outcome });
         }
     }
 }
 
-type End = Result<(Option<Exit>, Vec<Error>)>;
+type End = Result<Outcome>;
+
+fn ended(exit: Option<Exit>, left: Vec<Error>) -> Outcome {
+    Outcome { exit, left, output: Vec::new(), detached: false }
+}
 
 struct Session<'a> {
     monitor: &'a Monitor,
     front: Front,
+    turn: Option<Lock>,
     raw: Option<RawMode>,
     input: Input,
     output: Vec<u8>,
@@ -119,6 +206,12 @@ enum Input {
     Closed,
 }
 
+/// What becomes of the input after some was read.
+enum Typing {
+    Goes(Input),
+    Leaves,
+}
+
 impl Session<'_> {
     fn once(&mut self, signals: &Signals, progress: &dyn Progress) -> Result<Option<End>> {
         let stdin = std::io::stdin();
@@ -131,7 +224,10 @@ impl Session<'_> {
             self.signal(signals)?;
         }
         if ready.get(2) == Some(&true) {
-            self.read_input()?;
+            match self.read_input() {
+                Typing::Goes(input) => self.input = input,
+                Typing::Leaves => return Ok(Some(Ok(Outcome { detached: true, ..ended(None, Vec::new()) }))),
+            }
         }
         if ready[1] { self.hear(progress) } else { Ok(None) }
     }
@@ -156,12 +252,13 @@ impl Session<'_> {
             Event::Taken if self.input == Input::Sent => self.input = Input::Open,
             Event::Hello { .. } | Event::Taken => {}
             Event::Failed(error) => return Ok(Some(Err(error))),
-            Event::Exited { exit, left } => return Ok(Some(Ok((exit, left)))),
+            Event::Exited { exit, left } => return Ok(Some(Ok(ended(exit, left)))),
         }
         Ok(None)
     }
 
     fn started(&mut self) -> Result<()> {
+        drop(self.turn.take());
         if self.input == Input::BeforeStart {
             self.input = Input::Open;
         }
@@ -186,16 +283,38 @@ impl Session<'_> {
         Ok(())
     }
 
-    fn read_input(&mut self) -> Result<()> {
-        let mut message = vec![0; CHUNK + 1];
-        message[0] = Stream::Stdin as u8;
-        let length = event::read_some(&std::io::stdin(), &mut message[1..]).unwrap_or(0);
-        let sent = match length {
-            0 => socket::send_json(&self.monitor.control, &Request::EndOfInput),
-            length => socket::send(&self.monitor.control, &message[..=length], None),
+    /// Passes on what was typed or piped.
+    fn read_input(&mut self) -> Typing {
+        let mut bytes = vec![0; CHUNK];
+        let length = event::read_some(&std::io::stdin(), &mut bytes).unwrap_or(0);
+        if length == 0 {
+            // gone: the next message says so
+            let _ = socket::send_json(&self.monitor.control, &Request::EndOfInput);
+            return Typing::Goes(Input::Closed);
+        }
+        bytes.truncate(length);
+        let (bytes, leaves) = match self.raw.is_some().then(|| self.front.keys.filter(&bytes)) {
+            None => (bytes, false),
+            Some(Typed::Input(bytes)) => (bytes, false),
+            Some(Typed::Detach(bytes)) => (bytes, true),
         };
-        self.input = if length > 0 && sent.is_ok() { Input::Sent } else { Input::Closed };
-        Ok(())
+        let sent = match bytes.is_empty() {
+            true => return if leaves { Typing::Leaves } else { Typing::Goes(Input::Open) },
+            false => socket::send(&self.monitor.control, &[&[Stream::Stdin as u8], &bytes[..]].concat(), None),
+        };
+        match (leaves, sent) {
+            (true, _) => Typing::Leaves,
+            (false, Ok(())) => Typing::Goes(Input::Sent),
+            (false, Err(_)) => Typing::Goes(Input::Closed),
+        }
+    }
+
+    /// Makes a full-screen program draw itself again, which it does when its terminal changes its size.
+    fn redraw(&self) {
+        let Some(size) = self.raw.as_ref().and_then(|_| tty::size(&std::io::stdin()).ok()) else { return };
+        for rows in [size.rows.saturating_add(1), size.rows] {
+            let _ = socket::send_json(&self.monitor.control, &Request::Resize(tty::Size { rows, ..size }));
+        }
     }
 
     /// What the program says goes to our own streams. Where nobody reads them any more the program goes on, and we end
@@ -213,7 +332,7 @@ impl Session<'_> {
             Ok(()) => Ok(None),
             Err(e) if e.errno == Errno::EPIPE => {
                 progress.warn("nobody reads the output any more; the container goes on, `minirun ps` shows it");
-                Ok(Some(Ok((Some(Exit::Signal(libc::SIGPIPE)), Vec::new()))))
+                Ok(Some(Ok(ended(Some(Exit::Signal(libc::SIGPIPE)), Vec::new()))))
             }
             Err(e) => Err(Error::from(e).during("writing the container's output")),
         }

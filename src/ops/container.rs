@@ -1,8 +1,9 @@
 //! Containers that exist: `ps`, `rm`; finding and repairing them.
 
-use super::{Silent, adopt, attach, network};
+use super::{Silent, adopt, attach, cgroups, network};
 use crate::error::{Errno, Error, Result};
 use crate::id::{ContainerId, HostPath, Name};
+use crate::monitor::protocol::Attach;
 use crate::net::publish::Published;
 use crate::plan::step::Undo;
 use crate::spec::JoinedNamespaces;
@@ -35,6 +36,8 @@ pub struct ContainerRow {
     pub status: String,
     pub since: Option<u64>,
     pub running: bool,
+    /// It runs, and stands still.
+    pub paused: bool,
     /// `0.0.0.0:8080->80/tcp`
     pub ports: Vec<String>,
 }
@@ -67,6 +70,7 @@ fn row(container: &Container, ports: Option<&Vec<Published>>) -> ContainerRow {
         status: describe(&container.status),
         since: moment.map(|moment| super::seconds_since(moment)),
         running: container.status == Status::Running,
+        paused: container.status == Status::Running && cgroups::is_frozen(container),
         ports: ports.into_iter().flatten().map(|port| format!("{}->{}", port.listen(), inner_port(port))).collect(),
     }
 }
@@ -182,7 +186,7 @@ pub(super) fn await_birth(
     loop {
         let left = end.map(|end| end.saturating_duration_since(Instant::now()));
         // a monitor answers once its container is born; before that it may have no socket yet
-        if let Ok(socket) = attach::connect(dir.as_path()) {
+        if let Ok(socket) = attach::connect(dir.as_path(), Attach::default()) {
             return Ok(event::readable_within(socket.as_fd(), left)?);
         }
         if ended_soon(monitor)? || left.is_some_and(|left| left.is_zero()) {
@@ -241,6 +245,7 @@ pub fn remove(roots: &Roots, word: &str, force: Force) -> Result<()> {
         return Err(Error::user(format!("container {word} is running")).hint(format!("minirun rm -f {word}")));
     }
     if let (true, Some(life)) = (busy, &container.life) {
+        cgroups::thaw(&container)?; // a signal waits for that on cgroup v1
         end_now(life)?;
     }
     let _turn = container::turn(roots, &container.id)?;
@@ -255,8 +260,10 @@ pub fn remove(roots: &Roots, word: &str, force: Force) -> Result<()> {
 /// for by [`remove`], which does this again where it has failed.
 pub fn kill(roots: &Roots, word: &str) {
     let init = look_up(roots, word).ok().filter(|found| found.status == Status::Running);
-    if let Some(Ok(pidfd)) = init.and_then(|found| found.life?.init).map(|init| init.open()) {
+    let Some(found) = init else { return };
+    if let Some(Ok(pidfd)) = found.life.as_ref().and_then(|life| life.init.as_ref()).map(Identity::open) {
         drop(process::send_signal(&pidfd, libc::SIGKILL));
+        drop(cgroups::thaw(&found));
     }
 }
 

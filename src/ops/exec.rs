@@ -1,8 +1,9 @@
 //! `exec`: one more process in a container that runs, through a monitor of its own.
 
-use super::attach::{self, Front};
+use super::attach::{self, Front, Ran};
+use super::detach_keys::DetachKeys;
 use super::run::size_of_terminal;
-use super::{Progress, container};
+use super::{Progress, cgroups, container};
 use crate::error::{Error, Result};
 use crate::facts;
 use crate::monitor::protocol::{Attach, Task};
@@ -16,12 +17,16 @@ use crate::sys::host;
 use oci_spec::runtime::Spec;
 use std::path::PathBuf;
 
-/// Runs a command in a container to its end, or with `detach` until it has started; gives its exit code.
-pub fn exec(roots: &Roots, request: &ExecRequest, progress: &dyn Progress) -> Result<u8> {
+/// Runs a command in a container to its end, or with `detach` until it has started.
+pub fn exec(roots: &Roots, request: &ExecRequest, progress: &dyn Progress) -> Result<Ran> {
     if host::uid() != 0 {
         return Err(Error::user("entering a container needs root").hint("sudo minirun exec …"));
     }
     let (found, init) = container::running(roots, &request.container)?;
+    if cgroups::is_frozen(&found) {
+        return Err(Error::user(format!("container {} is paused", request.container))
+            .hint(format!("minirun unpause {}", request.container)));
+    }
     let config = found.config.as_ref().ok_or_else(|| Error::internal("a running container without a record"))?;
     // held while its root is looked at, so that the pid stays its own
     let _pidfd = init.open()?;
@@ -34,15 +39,15 @@ pub fn exec(roots: &Roots, request: &ExecRequest, progress: &dyn Progress) -> Re
     let facts = facts::for_exec(&facts::cgroup_path(roots, &found.id))?;
     let console = request.tty.then(size_of_terminal);
     let planned = plan::build_exec(&spec, &process, &init, &security, console, &facts)?;
-    let front = Front { tty: request.tty, input: request.interactive, collect: false };
+    let keys = DetachKeys::parse(request.detach_keys.as_deref().unwrap_or_default())?;
+    let front = Front { tty: request.tty, input: request.interactive, keys, ..Front::default() };
     let (tty, interactive, uid) = (request.tty, request.interactive, process.user().uid());
     let task = Task::Exec { plan: planned.plan, tty, interactive, uid };
     let attach = if request.detach { Attach::default() } else { front.attach() };
     let monitor =
         super::spawn_monitor(roots, super::order(roots, task, attach, false), &Handed::default(), &facts.cgroup)?;
     if request.detach {
-        return attach::await_start(&monitor, progress).map(|()| 0);
+        return attach::await_start(&monitor, progress).map(|()| Ran::Detached(found.id));
     }
-    let exit = attach::attach(&monitor, front, progress)?.exit;
-    Ok(exit.map_or(container::UNKNOWN_EXIT, |exit| exit.code()))
+    Ok(Ran::of(&attach::attach(&monitor, front, None, progress)?, progress))
 }

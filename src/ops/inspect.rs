@@ -2,7 +2,7 @@
 //! host has it: process, veth, cgroups, namespaces.
 
 use super::container::{self, Container, inner_port};
-use super::{image, network};
+use super::{cgroups, image, network};
 use crate::cgroup;
 use crate::error::{Error, Result};
 use crate::monitor::{log, notes};
@@ -47,7 +47,7 @@ fn whole(roots: &Roots, found: &Container) -> Value {
             "NanoCpus": request["resources"]["nano_cpus"],
             "PidsLimit": request["resources"]["pids_limit"],
             "PortBindings": ports(&loans),
-            "LogConfig": { "Type": "json-file", "Config": config.map(log_limits) },
+            "LogConfig": config.map(log_config),
         },
         "Config": {
             "Hostname": config.map(|config| &config.spec["hostname"]),
@@ -59,6 +59,7 @@ fn whole(roots: &Roots, found: &Container) -> Value {
             "Tty": config.is_some_and(|config| config.tty),
             "OpenStdin": config.is_some_and(|config| config.interactive),
             "StopSignal": config.map(|config| config.stop_signal),
+            "StopTimeout": config.and_then(|config| config.stop_timeout),
             "Labels": labels(&request["labels"]),
         },
         "Mounts": mounts(config),
@@ -71,20 +72,29 @@ fn whole(roots: &Roots, found: &Container) -> Value {
     })
 }
 
-fn log_limits(config: &Config) -> Value {
-    json!({ "max-size": config.log.size, "max-file": config.log.files })
+fn log_config(config: &Config) -> Value {
+    match config.log {
+        // docker's are words, as they were given
+        Some(log) => json!({
+            "Type": "json-file",
+            "Config": { "max-size": log.size.to_string(), "max-file": log.files.to_string() },
+        }),
+        None => json!({ "Type": "none", "Config": {} }),
+    }
 }
 
 fn state(roots: &Roots, found: &Container) -> Value {
+    let running = found.status == Status::Running;
+    let paused = running && cgroups::is_frozen(found);
     let status = match &found.status {
         Status::Created => "created",
         Status::Starting => "starting",
+        Status::Running if paused => "paused",
         Status::Running => "running",
         Status::Ending => "stopping",
         Status::Exited(_) => "exited",
         Status::Dead | Status::Broken(_) => "dead",
     };
-    let running = found.status == Status::Running;
     let init = found.life.as_ref().and_then(|life| life.init.as_ref()).filter(|_| running);
     let ended = found.ended.as_ref().filter(|_| !running);
     let exit = match &found.status {
@@ -98,6 +108,7 @@ fn state(roots: &Roots, found: &Container) -> Value {
     json!({
         "Status": status,
         "Running": running,
+        "Paused": paused,
         "Dead": matches!(found.status, Status::Dead | Status::Broken(_)),
         "OOMKilled": ended.is_some_and(|ended| ended.oom_killed),
         "Pid": init.map_or(0, |init| init.pid.0),

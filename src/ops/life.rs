@@ -1,9 +1,12 @@
 //! `stop`, `kill`, `wait`: a container on its way to its end.
 
-use super::attach;
 use super::container::{self, Container, UNKNOWN_EXIT, ignore_gone};
+use super::{attach, cgroups};
 use crate::error::{Error, Result};
-use crate::state::{Roots, Status};
+use crate::id::Name;
+use crate::monitor::protocol::Attach;
+use crate::state::container as records;
+use crate::state::{Roots, Status, names};
 use crate::sys::event;
 use crate::sys::process;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -19,10 +22,25 @@ pub struct Asked {
     until: Option<Instant>,
 }
 
-/// Asks a container to end, which it may take `patience` to do (for ever where that is `None`). One that does not run
-/// is stopped. Many are asked first, and then waited for.
-pub fn ask_to_end(roots: &Roots, word: &str, patience: Option<Duration>) -> Result<Asked> {
+/// How a container is asked to end.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct StopRequest {
+    /// Instead of its own signal.
+    pub signal: Option<i32>,
+    /// Until it is killed: negative is for ever, and where nothing is said what it was made with.
+    pub seconds: Option<i64>,
+    /// It is started again: it stays even where it was made to go with its end.
+    pub stays: bool,
+}
+
+/// docker's 10 seconds.
+const STOP_TIMEOUT: i64 = 10;
+
+/// Asks a container to end. One that does not run is stopped. Many are asked first, and then waited for.
+pub fn ask_to_end(roots: &Roots, word: &str, request: StopRequest) -> Result<Asked> {
     let mut found = container::find(roots, word)?;
+    let own = found.config.as_ref().and_then(|config| config.stop_timeout);
+    let patience = u64::try_from(request.seconds.or(own).unwrap_or(STOP_TIMEOUT)).ok().map(Duration::from_secs);
     if let (Status::Starting, Some(life)) = (&found.status, &found.life) {
         container::await_birth(roots, &found.id, &life.monitor, patience)?;
         found = container::find(roots, found.id.as_str())?;
@@ -30,7 +48,11 @@ pub fn ask_to_end(roots: &Roots, word: &str, patience: Option<Duration>) -> Resu
     let init = found.life.as_ref().and_then(|life| life.init.as_ref()).filter(|_| found.status == Status::Running);
     let pidfd = init.and_then(|init| init.open().ok());
     if let (Some(pidfd), Some(config)) = (&pidfd, &found.config) {
-        process::send_signal(pidfd, config.stop_signal).or_else(ignore_gone)?;
+        if request.stays && config.remove {
+            attach::ask_to_stay(roots.life(&found.id).as_path())?;
+        }
+        process::send_signal(pidfd, request.signal.unwrap_or(config.stop_signal)).or_else(ignore_gone)?;
+        cgroups::thaw(&found)?; // a signal waits for that
     }
     Ok(Asked { found, pidfd, until: patience.map(|patience| Instant::now() + patience) })
 }
@@ -51,15 +73,58 @@ impl Asked {
             _ => container::await_monitor(&life.monitor)?,
         }
         // a monitor that was killed meanwhile has left that to us
-        let left = crate::state::container::load(roots, &self.found.id);
+        let left = records::load(roots, &self.found.id);
         container::repair_one(roots, &left).map(drop)
     }
 }
 
 /// Sends a signal to a container's first process.
 pub fn kill(roots: &Roots, word: &str, signal: i32) -> Result<()> {
-    let pidfd = container::running(roots, word)?.1.open()?;
-    Ok(process::send_signal(&pidfd, signal)?)
+    let (found, init) = container::running(roots, word)?;
+    process::send_signal(&init.open()?, signal)?;
+    match signal {
+        libc::SIGKILL => cgroups::thaw(&found), // it waits for that on cgroup v1
+        _ => Ok(()),
+    }
+}
+
+/// Stops every process of a container where it stands.
+pub fn pause(roots: &Roots, word: &str) -> Result<()> {
+    let (found, _) = container::running(roots, word)?;
+    if cgroups::is_frozen(&found) {
+        return Err(Error::user(format!("container {word} is paused already")).hint(format!("minirun unpause {word}")));
+    }
+    cgroups::freeze(&found)
+}
+
+/// Lets them go on.
+pub fn unpause(roots: &Roots, word: &str) -> Result<()> {
+    let (found, _) = container::running(roots, word)?;
+    if !cgroups::is_frozen(&found) {
+        return Err(Error::user(format!("container {word} is not paused")).hint(format!("minirun pause {word}")));
+    }
+    cgroups::thaw(&found)
+}
+
+/// Gives a container another name.
+pub fn rename(roots: &Roots, word: &str, name: &Name) -> Result<()> {
+    let id = container::find(roots, word)?.id;
+    let _turn = records::turn(roots, &id)?;
+    let found = container::find(roots, id.as_str())?;
+    let config = found.config.ok_or_else(|| {
+        Error::user(format!("the record of container {word} cannot be read")).hint(format!("minirun rm -f {word}"))
+    })?;
+    if config.name == *name {
+        return Err(Error::user(format!("container {word} has this name already")).hint("give another one"));
+    }
+    container::free_name(roots, name)?;
+    names::claim(roots, name, &id)?;
+    let renamed = records::Config { name: name.clone(), ..config.clone() };
+    if let Err(error) = records::write_config(roots, &renamed) {
+        names::release(roots, name, &id)?;
+        return Err(error);
+    }
+    names::release(roots, &config.name, &id)
 }
 
 /// Waits for a container's end; gives its exit code. One that was never started counts as ended well.
@@ -75,7 +140,7 @@ pub fn wait(roots: &Roots, word: &str) -> Result<u8> {
             Status::Starting | Status::Running | Status::Ending => {}
         }
         // where the monitor has just ended or was killed, the records say how it goes on
-        match (attach::connect(roots.life(&found.id).as_path()), &found.life) {
+        match (attach::connect(roots.life(&found.id).as_path(), Attach::default()), &found.life) {
             (Ok(socket), _) => {
                 if let Some(exit) = attach::await_end(&socket)? {
                     return Ok(exit.map_or(UNKNOWN_EXIT, |exit| exit.code()));

@@ -62,7 +62,12 @@ pub fn logs(
     request: &LogRequest,
     sink: &mut dyn FnMut(&LogEntry) -> Result<()>,
 ) -> Result<()> {
-    let id = container::find(roots, word)?.id;
+    let found = container::find(roots, word)?;
+    if found.config.is_some_and(|config| config.log.is_none()) {
+        return Err(Error::user(format!("container {word} keeps no log: it was made with --log-driver none"))
+            .hint(format!("minirun attach {word} shows what it says from now on")));
+    }
+    let id = found.id;
     let dir = roots.container(&id);
     // looked at from before the first read on, so that nothing falls between
     let watch = if request.follow { Some(Watch::directory(dir.as_path())?) } else { None };

@@ -2,8 +2,10 @@
 //! command line or the environment.
 
 mod adopt;
-mod attach;
+pub mod attach;
+mod cgroups;
 pub mod container;
+pub mod detach_keys;
 mod exec;
 pub mod image;
 pub mod inspect;

@@ -1,7 +1,9 @@
 //! From a request to a container: looks (facts), plans, and hands the plan to a monitor. All deeds are the monitor's.
 //! `run` does it at once, `create` and `start` in two steps.
 
-use super::attach::{self, Front, Outcome};
+use super::attach::{self, Outcome};
+pub use super::attach::{Front, Ran};
+use super::detach_keys::DetachKeys;
 pub use super::exec::exec;
 use super::image::{self, Found};
 use super::network::{self, Lent};
@@ -19,6 +21,7 @@ use crate::spec::request::{Explain, Pull, RunRequest, Source};
 use crate::spec::{self, SpecFacts};
 use crate::state::{Config, Life, LogLimits, Roots, Status, container};
 use crate::sys::process::Identity;
+use crate::sys::record::Lock;
 use crate::sys::tty::Size;
 use crate::sys::{host, tty};
 use oci_spec::runtime::Spec;
@@ -46,25 +49,12 @@ enum Purpose {
     Start,
 }
 
-/// How a run ended for the one who called.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Ran {
-    /// The container's process ended; 128+n for a signal.
-    Exited(u8),
-    /// It goes on without us.
-    Detached(ContainerId),
-}
-
 /// Runs a container: to its end, or with `detach` until it has started.
 pub fn run(roots: &Roots, request: &RunRequest, progress: &dyn Progress) -> Result<Ran> {
-    let Outcome { exit, left, .. } = match with_output(roots, request, false, progress)? {
-        Ok(outcome) => outcome,
-        Err(id) => return Ok(Ran::Detached(id)),
-    };
-    for error in left {
-        progress.warn(&format!("not cleaned up: {error}"));
-    }
-    Ok(Ran::Exited(exit.map_or(containers::UNKNOWN_EXIT, |exit| exit.code())))
+    Ok(match with_output(roots, request, false, progress)? {
+        Ok(outcome) => Ran::of(&outcome, progress),
+        Err(id) => Ran::Detached(id),
+    })
 }
 
 /// Runs a container to its end and gives what its program wrote on its standard output.
@@ -82,11 +72,13 @@ fn with_output(
     check(roots, request)?;
     let id = new_id()?;
     write_cidfile(request, &id)?;
-    let front = Front { tty: request.tty, input: request.interactive, collect };
+    let keys = DetachKeys::parse(request.detach_keys.as_deref().unwrap_or_default())?;
+    let keep_signals = request.keep_signals;
+    let front = Front { tty: request.tty, input: request.interactive, collect, keys, keep_signals };
     let wants = if request.detach { Attach::default() } else { front.attach() };
     let launched = launch(roots, request, &id, wants, progress).and_then(|monitor| match request.detach {
         true => attach::await_start(&monitor, progress).map(|()| Err(id.clone())),
-        false => attach::attach(&monitor, front, progress).map(Ok),
+        false => attach::attach(&monitor, front, None, progress).map(Ok),
     });
     launched.inspect_err(|_| forget_cidfile(request))
 }
@@ -106,7 +98,7 @@ pub fn create(roots: &Roots, request: &RunRequest, progress: &dyn Progress) -> R
             monitor,
             init: None,
             undo: Vec::new(),
-            oom_counter: None,
+            cgroups: serde_json::Value::Null,
             kept: false,
         };
         // whoever finds it before it has its name finds us at work on it, or dead
@@ -121,14 +113,18 @@ pub fn create(roots: &Roots, request: &RunRequest, progress: &dyn Progress) -> R
     Ok(id)
 }
 
-/// Starts a container that was created or has ended.
-pub fn start(roots: &Roots, word: &str, progress: &dyn Progress) -> Result<()> {
+/// Starts a container that was created or has ended; with a `front`, which is then its terminal and streams, to its
+/// end. One that runs already is as good as started.
+pub fn start(roots: &Roots, word: &str, front: Option<Front>, progress: &dyn Progress) -> Result<Ran> {
     let id = containers::find_settled(roots, word)?.id;
-    let _turn = container::turn(roots, &id)?;
+    let turn = container::turn(roots, &id)?;
     let found = containers::find_settled(roots, id.as_str())?;
     match (&found.status, &found.config) {
-        (Status::Running, _) => Ok(()),
-        (Status::Created | Status::Exited(_), Some(config)) => restart(roots, config, progress),
+        (Status::Running, _) => match front {
+            Some(front) => attach::join(roots, &found, front, progress),
+            None => Ok(Ran::Detached(id)),
+        },
+        (Status::Created | Status::Exited(_), Some(config)) => start_again(roots, config, front, turn, progress),
         (status, _) => {
             Err(Error::user(format!("container {word} cannot be started: {}", containers::describe(status)))
                 .hint(format!("minirun rm {word}")))
@@ -136,13 +132,22 @@ pub fn start(roots: &Roots, word: &str, progress: &dyn Progress) -> Result<()> {
     }
 }
 
-fn restart(roots: &Roots, config: &Config, progress: &dyn Progress) -> Result<()> {
+/// `turn` is held until it has started.
+fn start_again(
+    roots: &Roots,
+    config: &Config,
+    front: Option<Front>,
+    turn: Option<Lock>,
+    progress: &dyn Progress,
+) -> Result<Ran> {
     let broken = |e| Error::host(format!("the record of container {} is broken: {e}", config.name));
     let mut request: RunRequest = serde_json::from_value(config.request.clone()).map_err(broken)?;
     request.pull = Pull::Never;
     if let Some(id) = &config.image_id {
         request.source = Source::Image(id.to_string()); // its name may be another image's by now
     }
+    let front = front.map(|front| Front { tty: config.tty, input: front.input && config.interactive, ..front });
+    let wants = front.as_ref().map_or(Attach::default(), Front::attach);
     let design = design(roots, config.id.clone(), &request, Purpose::Start, progress);
     let launched = design.and_then(|design| {
         warn(&design, progress);
@@ -152,10 +157,24 @@ fn restart(roots: &Roots, config: &Config, progress: &dyn Progress) -> Result<()
             uid: uid(&design.spec),
             ..config.clone()
         };
-        hand_over(roots, &request, config, design, Record::Kept, Attach::default())
+        forget_volatile(roots, &config)?;
+        hand_over(roots, &request, config, design, Record::Kept, wants)
     });
     let monitor = launched.inspect_err(|_| network::give_back(roots, &config.id, progress))?;
-    attach::await_start(&monitor, progress)
+    let Some(front) = front else {
+        return attach::await_start(&monitor, progress).map(|()| Ran::Detached(config.id.clone()));
+    };
+    Ok(Ran::of(&attach::attach(&monitor, front, turn, progress)?, progress))
+}
+
+/// overlayfs refuses changes that a volatile mount has made, for after a power cut they may be damaged
+/// (Documentation/filesystems/overlayfs.rst, "Volatile mount"). There was none: what goes with its end does not outlive
+/// its boot.
+fn forget_volatile(roots: &Roots, config: &Config) -> Result<()> {
+    let mark = roots.container(&config.id).child("work/work/incompat");
+    Ok(if config.remove {
+        crate::sys::fs::remove_tree(mark.as_path())?
+    })
 }
 
 /// What can be refused before anything is looked up.
@@ -328,12 +347,18 @@ fn config(request: &RunRequest, name: Name, design: &Design) -> Result<Config> {
         tty: request.tty,
         interactive: request.interactive,
         stop_signal: stop_signal(request, design.found.config.as_ref()),
-        log: LogLimits::default(),
+        stop_timeout: request.stop_timeout,
+        log: (!request.no_log).then(|| log_limits(request)),
         uid: uid(&design.spec),
         request: value(request)?,
         spec: value(&design.spec)?,
         security: value(&design.security)?,
     })
+}
+
+fn log_limits(request: &RunRequest) -> LogLimits {
+    let usual = LogLimits::default();
+    LogLimits { size: request.log_size.unwrap_or(usual.size), files: request.log_files.unwrap_or(usual.files) }
 }
 
 /// The request's, else the image's, else SIGTERM.
@@ -358,8 +383,8 @@ fn hand_over(
 ) -> Result<Monitor> {
     let mut undo = design.lent.undo;
     undo.extend(design.planned.plan.undo());
-    let (plan, oom_counter) = (design.planned.plan, design.planned.oom_counter);
-    let task = Task::Run(Box::new(Order { config, plan, undo, oom_counter, record }));
+    let (plan, cgroups) = (design.planned.plan, design.planned.cgroups);
+    let task = Task::Run(Box::new(Order { config, plan, undo, cgroups, record }));
     let order = super::order(roots, task, attach, request.trace.is_some());
     super::spawn_monitor(roots, order, &design.lent.handed, &design.cgroups)
 }

@@ -24,8 +24,14 @@ pub fn repair(roots: &Roots) -> Result<Vec<String>> {
         }
     }
     for (name, id) in names::all(roots)? {
+        // a name that leads to nobody, or one of two that a `rename` has left
+        let _turn = records::turn(roots, &id)?;
         let there = records::load::<Undo>(roots, &id);
-        if there.status == Status::Dead && there.config.is_none() {
+        let left = match &there.config {
+            None => there.status == Status::Dead,
+            Some(config) => config.name != name,
+        };
+        if left {
             names::release(roots, &name, &id)?;
             lines.push(format!("name {name}"));
         }

@@ -4,6 +4,7 @@
 mod order;
 pub mod step;
 
+use crate::cgroup::plan::Place;
 use crate::error::{Error, Result};
 use crate::id::HostPath;
 use crate::mount::plan::{CgroupView, RootSource};
@@ -85,8 +86,8 @@ pub struct Birth {
 pub struct Planned {
     pub plan: Plan,
     pub warnings: Vec<String>,
-    /// The file that counts the processes which the kernel kills for the container's lack of memory.
-    pub oom_counter: Option<HostPath>,
+    /// Where its cgroups will be; nowhere for what is no container.
+    pub cgroups: Place,
 }
 
 /// The parts of a birth, to be put in order by [`order`].
@@ -149,9 +150,8 @@ pub fn build(spec: &Spec, birth: &Birth, facts: &Facts) -> Result<Planned> {
         identity: wrap(security.inside_late, Step::Security),
         exec: exec_step(process)?,
     };
-    let oom_counter = cgroup.place.dir("memory").map(|(version, dir)| dir.child(cgroup::table::oom_counter(version)));
     let warnings = [cgroup.warnings, security.warnings].concat();
-    Ok(Planned { plan: order::birth(parts), warnings, oom_counter })
+    Ok(Planned { plan: order::birth(parts), warnings, cgroups: cgroup.place })
 }
 
 /// The plan of one more process in a container that runs: the same confinement as its first one.
@@ -185,7 +185,7 @@ pub fn build_exec(
     ];
     let start = vec![Step::Wait(step::Wait::Start), exec_step(process)?];
     let plan = Plan { prepare: prepare.concat(), host: Vec::new(), inside: inside.concat(), start };
-    Ok(Planned { plan, warnings: security.warnings, oom_counter: None })
+    Ok(Planned { plan, warnings: security.warnings, cgroups: Place::default() })
 }
 
 fn wrap<T>(steps: Vec<T>, into: impl Fn(T) -> Step) -> Vec<Step> {

@@ -18,6 +18,8 @@ pub struct ExecRequest {
     pub workdir: Option<String>,
     pub user: Option<String>,
     pub privileged: bool,
+    /// As given: `ctrl-p,ctrl-q`.
+    pub detach_keys: Option<String>,
 }
 
 /// The process to start. `passwd` and `group` are the container's own, as they are now.

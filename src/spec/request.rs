@@ -54,6 +54,24 @@ pub struct RunRequest {
     pub stop_signal: Option<u8>,
     pub network: NetworkWords,
     pub namespaces: Namespaces,
+    /// `--detach-keys`, as given: `ctrl-p,ctrl-q`.
+    #[serde(default)]
+    pub detach_keys: Option<String>,
+    /// `--sig-proxy=false`: a signal to the command is not passed on.
+    #[serde(default)]
+    pub keep_signals: bool,
+    /// `--stop-timeout`: seconds between the stop signal and the end by force; negative is for ever.
+    #[serde(default)]
+    pub stop_timeout: Option<i64>,
+    /// `--log-driver none`: what it says is not kept.
+    #[serde(default)]
+    pub no_log: bool,
+    /// `--log-opt max-size`, in bytes.
+    #[serde(default)]
+    pub log_size: Option<u64>,
+    /// `--log-opt max-file`.
+    #[serde(default)]
+    pub log_files: Option<u32>,
     pub pull: Pull,
     /// As given: `linux/arm64`.
     pub platform: Option<String>,
@@ -212,6 +230,12 @@ impl RunRequest {
             stop_signal: None,
             network: NetworkWords::default(),
             namespaces: Namespaces::default(),
+            detach_keys: None,
+            keep_signals: false,
+            stop_timeout: None,
+            no_log: false,
+            log_size: None,
+            log_files: None,
             pull: Pull::default(),
             platform: None,
             cidfile: None,

@@ -34,7 +34,11 @@ pub struct Config {
     pub interactive: bool,
     /// What `stop` sends: a signal's number.
     pub stop_signal: i32,
-    pub log: LogLimits,
+    /// How long `stop` waits before it kills, in seconds, where that was said; negative is for ever.
+    #[serde(default)]
+    pub stop_timeout: Option<i64>,
+    /// `None` where what it says is not kept.
+    pub log: Option<LogLimits>,
     /// The user that its output belongs to, so that the program can open /dev/stdout by name.
     pub uid: u32,
     /// What was asked for, in the command line's words: how it is made again by `start`.
@@ -78,8 +82,8 @@ pub struct Life<U> {
     pub init: Option<Identity>,
     /// How to remove what it holds on the host, in the order of the deeds: to be run backwards.
     pub undo: Vec<U>,
-    /// The file of its memory cgroup that counts what the kernel killed for lack of memory, where there is one.
-    pub oom_counter: Option<HostPath>,
+    /// Where its cgroups are, in that domain's words.
+    pub cgroups: serde_json::Value,
     /// The container was there before this life, and stays where nothing comes of it.
     pub kept: bool,
 }
@@ -382,7 +386,8 @@ mod tests {
             tty: false,
             interactive: false,
             stop_signal: 15,
-            log: LogLimits::default(),
+            stop_timeout: None,
+            log: Some(LogLimits::default()),
             uid: 0,
             request: serde_json::Value::Null,
             spec: serde_json::Value::Null,
@@ -397,7 +402,7 @@ mod tests {
             monitor,
             init: None,
             undo: vec!["x".into()],
-            oom_counter: None,
+            cgroups: serde_json::Value::Null,
             kept: false,
         }
     }

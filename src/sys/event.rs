@@ -124,8 +124,7 @@ pub struct Signals {
 
 impl Signals {
     pub fn forwarded() -> SysResult<Signals> {
-        let mut set = SigSet::empty();
-        for signal in [
+        Signals::of(&[
             Signal::SIGHUP,
             Signal::SIGINT,
             Signal::SIGQUIT,
@@ -141,9 +140,16 @@ impl Signals {
             Signal::SIGXFSZ,
             Signal::SIGVTALRM,
             Signal::SIGPROF,
-        ] {
-            set.add(signal);
-        }
+        ])
+    }
+
+    /// SIGWINCH alone: all others do with us what they do with every process.
+    pub fn window() -> SysResult<Signals> {
+        Signals::of(&[Signal::SIGWINCH])
+    }
+
+    fn of(signals: &[Signal]) -> SysResult<Signals> {
+        let set: SigSet = signals.iter().copied().collect();
         let before = named(set.thread_swap_mask(SigmaskHow::SIG_BLOCK), || "sigprocmask(SIG_BLOCK)".into())?;
         let fd = SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK);
         Ok(Signals { fd: named(fd, || "signalfd()".into())?, before })

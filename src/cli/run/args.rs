@@ -74,6 +74,25 @@ pub(super) struct Container {
     /// Write the id to FILE, which must not exist
     #[arg(long, value_name = "FILE", hide_short_help = true)]
     pub(super) cidfile: Option<String>,
+    /// Keys that leave its terminal [ctrl-p,ctrl-q]
+    #[arg(long, value_name = "KEYS", hide_short_help = true)]
+    pub(super) detach_keys: Option<String>,
+    /// Pass signals on to it; false keeps them
+    #[arg(
+        long,
+        value_name = "true|false",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        hide_short_help = true
+    )]
+    pub(super) sig_proxy: Option<bool>,
+    /// Keep what it says: json-file or none [json-file]
+    #[arg(long, value_name = "DRIVER", hide_short_help = true)]
+    pub(super) log_driver: Option<String>,
+    /// How much of it: max-size=10m, max-file=3
+    #[arg(long, value_name = "KEY=VALUE", hide_short_help = true)]
+    pub(super) log_opt: Vec<String>,
     /// Note KEY=VALUE with the container
     #[arg(short, long, value_name = "KEY=VALUE", hide_short_help = true)]
     pub(super) label: Vec<String>,
@@ -115,6 +134,9 @@ pub(super) struct Process {
     /// Signal that stops it [the image's, else TERM]
     #[arg(long, value_name = "SIGNAL", hide_short_help = true)]
     pub(super) stop_signal: Option<String>,
+    /// Seconds until a stop kills it, -1 waits for ever [10]
+    #[arg(long, value_name = "SECONDS", hide_short_help = true)]
+    pub(super) stop_timeout: Option<i64>,
 }
 
 #[derive(Debug, clap::Args)]

@@ -25,6 +25,7 @@ pub(super) fn main(args: &Args, roots: &Roots) -> Result<u8> {
     match run::run(roots, &request, &ui::Bars::new(show).at_pace(pace))? {
         Ran::Exited(code) => Ok(code),
         Ran::Detached(id) => ui::line(id.as_str()).map(|()| 0),
+        Ran::Left => Ok(0),
     }
 }
 

@@ -49,6 +49,12 @@ pub(in crate::cli) fn from_args(args: &Args) -> Result<RunRequest> {
             ipc: mode("--ipc", security.ipc.as_deref())?,
             uts: mode("--uts", security.uts.as_deref())?,
         },
+        detach_keys: container.detach_keys.clone(),
+        keep_signals: container.sig_proxy == Some(false),
+        stop_timeout: process.stop_timeout,
+        no_log: log_driver(container.log_driver.as_deref())? == LogDriver::None,
+        log_size: log_opt(&container.log_opt, "max-size", |text| size::parse(text).ok().filter(|size| *size > 0))?,
+        log_files: log_opt(&container.log_opt, "max-file", |text| text.parse().ok().filter(|count| *count > 0))?,
         pull: pull(container.pull.as_deref())?,
         platform: container.platform.clone(),
         cidfile: container.cidfile.as_deref().map(caller::path).transpose()?,
@@ -149,6 +155,38 @@ fn network_words(network: &Network) -> Result<NetworkWords> {
 
 fn mode(flag: &str, word: Option<&str>) -> Result<NamespaceMode> {
     word.map_or(Ok(NamespaceMode::Private), |word| NamespaceMode::parse(flag, word))
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum LogDriver {
+    JsonFile,
+    None,
+}
+
+fn log_driver(word: Option<&str>) -> Result<LogDriver> {
+    match word {
+        None | Some("" | "json-file" | "k8s-file" | "local") => Ok(LogDriver::JsonFile),
+        Some("none") => Ok(LogDriver::None),
+        Some(other) => Err(Error::user(format!("there is no log driver {other:?}"))
+            .hint("json-file or none; `minirun logs -f NAME | logger` hands it on to others")),
+    }
+}
+
+/// The last value of a key; a key that nobody knows is refused, whichever is asked for.
+fn log_opt<T>(words: &[String], wanted: &str, parse: impl Fn(&str) -> Option<T>) -> Result<Option<T>> {
+    let mut found = None;
+    for word in words {
+        let hint = "max-size=10m and max-file=3 are there";
+        match word.split_once('=') {
+            Some((key, value)) if key == wanted => {
+                let bad = || Error::user(format!("invalid --log-opt {word:?}")).hint(hint);
+                found = Some(parse(value).ok_or_else(bad)?);
+            }
+            Some(("max-size" | "max-file", _)) => {}
+            _ => return Err(Error::user(format!("unknown --log-opt {word:?}")).hint(hint)),
+        }
+    }
+    Ok(found)
 }
 
 fn pull(word: Option<&str>) -> Result<Pull> {

@@ -11,7 +11,7 @@ enum Why {
     Never,
 }
 
-const TABLE: [(&str, Why, &str); 57] = [
+const TABLE: [(&str, Why, &str); 52] = [
     ("-a", Why::Later, "without -d output and errors are attached, with -i the input is, too"),
     ("--attach", Why::Later, "without -d output and errors are attached, with -i the input is, too"),
     ("--blkio-weight-device", Why::Later, "--blkio-weight holds for all devices"),
@@ -21,7 +21,6 @@ const TABLE: [(&str, Why, &str); 57] = [
     ("--cpu-percent", Why::Never, "it is for Windows: use --cpus"),
     ("--cpu-rt-period", Why::Later, "use --cpu-shares or --cpus"),
     ("--cpu-rt-runtime", Why::Later, "use --cpu-shares or --cpus"),
-    ("--detach-keys", Why::Later, "leave it out"),
     ("--device-cgroup-rule", Why::Later, "name each device with --device"),
     ("--device-read-bps", Why::Later, "use --blkio-weight"),
     ("--device-read-iops", Why::Later, "use --blkio-weight"),
@@ -43,8 +42,6 @@ const TABLE: [(&str, Why, &str); 57] = [
     ("--label-file", Why::Later, "give each label with --label"),
     ("--link", Why::Never, "use --add-host NAME:ADDRESS, or --network container:NAME"),
     ("--link-local-ip", Why::Later, "leave it out"),
-    ("--log-driver", Why::Later, "leave it out"),
-    ("--log-opt", Why::Later, "leave it out"),
     ("--memory-swappiness", Why::Later, "use --memory-swap: equal to --memory it means no swap"),
     ("--net-alias", Why::Later, "use --add-host NAME:ADDRESS in the others"),
     ("--network-alias", Why::Later, "use --add-host NAME:ADDRESS in the others"),
@@ -52,8 +49,6 @@ const TABLE: [(&str, Why, &str); 57] = [
     ("--oom-kill-disable", Why::Never, "a process that waits for memory for ever helps nobody: use --oom-score-adj"),
     ("--restart", Why::Later, "let a loop or a service manager start it again"),
     ("--runtime", Why::Never, "minirun is the runtime: leave it out"),
-    ("--sig-proxy", Why::Later, "leave it out: signals are passed on where there is no terminal"),
-    ("--stop-timeout", Why::Later, "leave it out"),
     ("--storage-opt", Why::Later, "leave it out; --tmpfs DIR:size=… has a limit"),
     ("--use-api-socket", Why::Never, "there is no daemon and no socket"),
     ("--userns", Why::Later, "leave it out: the user namespace is the host's"),
