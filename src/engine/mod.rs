@@ -140,6 +140,12 @@ fn net_batch(steps: &[net::step::Step], slots: &mut Slots, init: Option<Pid>) ->
     net::apply::apply(steps, init, &mut slots.held).map_err(Into::into)
 }
 
+/// Whether the kernel has killed in these cgroups, which are given in that domain's words, for want of memory.
+pub fn killed_for_memory(cgroups: &serde_json::Value) -> bool {
+    // who is nowhere is counted nowhere
+    serde_json::from_value(cgroups.clone()).is_ok_and(|place| cgroup::apply::oom_kills(&place) > 0)
+}
+
 /// What came of taking a plan back.
 #[derive(Debug, Default)]
 #[must_use]

@@ -7,7 +7,6 @@ use super::protocol::{Birth, Event, Record, Request, SOCKET, Task};
 use super::serve::Session;
 use super::spawn::{self, Handed, Received};
 use super::streams::{self, Streams};
-use crate::cgroup;
 use crate::engine::{self, Observer, Running, Undone};
 use crate::error::{Error, Result};
 use crate::id::ContainerId;
@@ -78,8 +77,6 @@ fn detach() -> Result<()> {
 /// A container from its start to its end.
 fn run(roots: &Roots, birth: Birth, trace: bool, clients: &mut Clients, locks: Vec<OwnedFd>) -> Result<End> {
     let Birth { config, plan, undo, cgroups, record } = birth;
-    let cgroups =
-        serde_json::to_value(cgroups).map_err(|e| Error::internal(format!("the place of its cgroups: {e}")))?;
     let (version, monitor) = (container::VERSION, Identity::of_self()?);
     let kept = record == Record::Kept;
     let mut life = Life { version, id: config.id.clone(), monitor, init: None, undo, cgroups, kept };
@@ -195,8 +192,7 @@ fn serve(
     let stays = session.stays;
     let listener = session.streams.listener.take();
     let exit = process::wait(pidfd).ok().or_else(|| adopted_exit(pidfd));
-    // a container without a place that can be read counts nothing
-    let oom_killed = serde_json::from_value(life.cgroups).is_ok_and(|place| cgroup::apply::oom_kills(&place) > 0);
+    let oom_killed = engine::killed_for_memory(&life.cgroups);
     let ended = Ended { version: container::VERSION, exit, at: now(), oom_killed, error: None };
     let (rest, now): (Vec<Undo>, Vec<Undo>) = life.undo.into_iter().partition(Undo::follows_init);
     let (undone, gone) = match config.remove && !stays {

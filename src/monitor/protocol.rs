@@ -1,7 +1,6 @@
 //! What commands and a monitor say to each other: messages over a socket that keeps their boundaries. A message is JSON,
 //! or a byte below 32 and then bytes of a stream as they are.
 
-use crate::cgroup::plan::Place;
 use crate::error::Error;
 use crate::id::ContainerId;
 use crate::plan::Plan;
@@ -51,8 +50,8 @@ pub struct Birth {
     pub plan: Plan,
     /// What the plan leaves on the host, and what the command took for it beforehand (an address).
     pub undo: Vec<Undo>,
-    /// Where its cgroups are.
-    pub cgroups: Place,
+    /// Where its cgroups are, in that domain's words.
+    pub cgroups: serde_json::Value,
     pub record: Record,
 }
 

@@ -383,7 +383,7 @@ fn hand_over(
 ) -> Result<Monitor> {
     let mut undo = design.lent.undo;
     undo.extend(design.planned.plan.undo());
-    let (plan, cgroups) = (design.planned.plan, design.planned.cgroups);
+    let (plan, cgroups) = (design.planned.plan, value(&design.planned.cgroups)?);
     let task = Task::Run(Box::new(Order { config, plan, undo, cgroups, record }));
     let order = super::order(roots, task, attach, request.trace.is_some());
     super::spawn_monitor(roots, order, &design.lent.handed, &design.cgroups)
