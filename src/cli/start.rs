@@ -19,13 +19,25 @@ pub(super) struct Args {
     /// Keys that leave its terminal [ctrl-p,ctrl-q]
     #[arg(long, value_name = "KEYS")]
     detach_keys: Option<String>,
+    /// Start all that --restart wants to run after a reboot: for the host's start
+    #[arg(long, conflicts_with_all = ["attach", "interactive", "containers"])]
+    restart_policy: bool,
+    /// What a monitor says that has waited for it
+    #[arg(long, hide = true)]
+    again: bool,
     /// Names, ids or the unique beginning of one
-    #[arg(required = true, value_name = "CONTAINER")]
+    #[arg(required_unless_present = "restart_policy", value_name = "CONTAINER")]
     containers: Vec<String>,
 }
 
 pub(super) fn main(args: &Args, roots: &Roots) -> Result<u8> {
     let progress = ui::Bars::new(ui::Show::Nothing);
+    if args.restart_policy {
+        return by_policy(roots, &progress);
+    }
+    if args.again {
+        return Ok(each(&args.containers, |id| run::start_again(roots, id, &progress)));
+    }
     if !args.attach && !args.interactive {
         return Ok(each(&args.containers, |name| {
             run::start(roots, name, None, &progress)?;
@@ -43,4 +55,18 @@ pub(super) fn main(args: &Args, roots: &Roots) -> Result<u8> {
         Ran::Exited(code) => Ok(code),
         Ran::Left | Ran::Detached(_) => Ok(0),
     }
+}
+
+fn by_policy(roots: &Roots, progress: &ui::Bars) -> Result<u8> {
+    let mut code = 0;
+    for (name, started) in run::start_by_policy(roots, progress)? {
+        match started {
+            Ok(()) => ui::line(name.as_str())?,
+            Err(error) => {
+                ui::error(&error.during(format!("starting {name}")));
+                code = 1;
+            }
+        }
+    }
+    Ok(code)
 }

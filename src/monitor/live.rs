@@ -1,5 +1,6 @@
 //! The monitor's life: intent, birth, service, end. A container that outlived its monitor gets another one (`adopt`).
 
+use super::again;
 use super::client::{Client, Clients};
 use super::log::Log;
 use super::notes;
@@ -20,7 +21,7 @@ use crate::sys::record::Lock;
 use crate::sys::{event, fs, socket};
 use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The whole of a monitor. `number` is the descriptor of its order.
 pub fn main(number: &str) -> u8 {
@@ -37,7 +38,7 @@ pub fn main(number: &str) -> u8 {
     });
     match outcome {
         Err(error) => clients.tell(&Event::Failed(error)),
-        Ok(End { exit, undone: Undone { errors, lingering }, gone, rest, listener, rules }) => {
+        Ok(End { exit, undone: Undone { errors, lingering }, gone, rest, listener, rules, again }) => {
             clients.accept_all(listener.as_ref());
             clients.tell(&Event::Exited { exit, left: errors });
             drop(clients);
@@ -46,6 +47,10 @@ pub fn main(number: &str) -> u8 {
             drop(engine::undo(&rest));
             // last, for a close waits until the kernel has freed what was removed, and lets no one else at its rules
             drop((lingering, rules, sockets));
+            if let Some((id, delay)) = again {
+                let error = again::wait_and_start(roots, &id, delay);
+                notes::note(&roots.container(&id), &error);
+            }
         }
     }
     0
@@ -62,6 +67,8 @@ struct End {
     listener: Option<OwnedFd>,
     /// What nf_tables was spoken to by.
     rules: Option<Socket>,
+    /// The container is started again after so many milliseconds.
+    again: Option<(ContainerId, u64)>,
 }
 
 /// Away from the caller's session, directory, umask, signals and streams.
@@ -76,10 +83,10 @@ fn detach() -> Result<()> {
 
 /// A container from its start to its end.
 fn run(roots: &Roots, birth: Birth, trace: bool, clients: &mut Clients, locks: Vec<OwnedFd>) -> Result<End> {
-    let Birth { config, plan, undo, cgroups, record } = birth;
+    let Birth { config, plan, undo, cgroups, record, restarts } = birth;
     let (version, monitor) = (container::VERSION, Identity::of_self()?);
     let kept = record == Record::Kept;
-    let mut life = Life { version, id: config.id.clone(), monitor, init: None, undo, cgroups, kept };
+    let mut life = Life { version, id: config.id.clone(), monitor, init: None, undo, cgroups, restarts, kept };
     let started = begin(roots, &config, &life, record).and_then(|_lock| {
         let born = be_parent(roots, &config, &plan, &mut life, trace, clients)?;
         drop(locks);
@@ -184,16 +191,27 @@ fn serve(
 ) -> Result<End> {
     let dir = roots.container(&config.id);
     let mut session = Session::new(pidfd, streams, config.log.map(|limits| Log::new(dir.clone(), limits)), clients);
+    let began = Instant::now();
     let served = session.serve();
     if let Some(error) = session.log_error.take() {
         notes::note(&dir, &format!("the container's output could not be written: {error}"));
     }
     served?;
-    let stays = session.stays;
+    let (asked, stays) = (session.asked, session.stays);
     let listener = session.streams.listener.take();
     let exit = process::wait(pidfd).ok().or_else(|| adopted_exit(pidfd));
     let oom_killed = engine::killed_for_memory(&life.cgroups);
-    let ended = Ended { version: container::VERSION, exit, at: now(), oom_killed, error: None };
+    let restarts = if asked { None } else { again::decide(config.restart, exit, began.elapsed(), life.restarts) };
+    let again_by = restarts.map(|_| life.monitor.clone());
+    let again = restarts.map(|restarts| (config.id.clone(), restarts.delay));
+    let ended = Ended {
+        exit,
+        oom_killed,
+        asked,
+        restarts: restarts.unwrap_or(life.restarts),
+        again_by,
+        ..Ended::unseen(&now())
+    };
     let (rest, now): (Vec<Undo>, Vec<Undo>) = life.undo.into_iter().partition(Undo::follows_init);
     let (undone, gone) = match config.remove && !stays {
         true => remove(roots, config, &now),
@@ -202,7 +220,7 @@ fn serve(
     for error in &undone.errors {
         notes::note(&dir, error);
     }
-    Ok(End { exit, undone, gone, rest, listener, rules: None })
+    Ok(End { exit, undone, gone, rest, listener, rules: None, again })
 }
 
 /// How long the new parent of a process may take to reap it: init of the host is quick.
@@ -232,7 +250,7 @@ fn exec(plan: &Plan, tty: bool, interactive: bool, uid: u32, trace: bool, client
     Session::new(&running.pidfd, streams, None, clients).serve()?;
     let exit = Some(process::wait(&running.pidfd)?);
     let (undone, gone) = (Undone::default(), Gone::default());
-    Ok(End { exit, undone, gone, rest: Vec::new(), listener: None, rules: None })
+    Ok(End { exit, undone, gone, rest: Vec::new(), listener: None, rules: None, again: None })
 }
 
 /// Takes the place of a monitor that was killed.
@@ -270,9 +288,8 @@ fn not_started(roots: &Roots, config: &Config, life: &Life<Undo>, record: Record
         let _ = gone.remove();
         return;
     }
-    let (exit, at) = (Some(Exit::Code(error.exit_code())), now());
-    let why = Some(error.to_string());
-    let ended = Ended { version: container::VERSION, exit, at, oom_killed: false, error: why };
+    let exit = Some(Exit::Code(error.exit_code()));
+    let ended = Ended { exit, error: Some(error.to_string()), ..Ended::unseen(&now()) };
     for error in end(roots, config, &life.undo, &ended).errors {
         notes::note(&roots.container(&config.id), &error);
     }

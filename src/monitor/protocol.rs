@@ -5,6 +5,7 @@ use crate::error::Error;
 use crate::id::ContainerId;
 use crate::plan::Plan;
 use crate::plan::step::Undo;
+use crate::state::container::Restarts;
 use crate::state::{Config, Roots};
 use crate::sys::process::{Exit, Pid};
 use crate::sys::tty::Size;
@@ -53,6 +54,8 @@ pub struct Birth {
     /// Where its cgroups are, in that domain's words.
     pub cgroups: serde_json::Value,
     pub record: Record,
+    /// How often it was started again by itself.
+    pub restarts: Restarts,
 }
 
 /// Whether the container has records already.
@@ -89,7 +92,7 @@ pub enum Event {
         pid: Pid,
     },
     Failed(Error),
-    /// The input that was sent has been passed on: more may come. Or the word to stay.
+    /// The input that was sent has been passed on: more may come. Or [`Request::Ending`] was heard.
     Taken,
     /// The program ended, and all that it held is gone but for what the errors name. `None`: nobody saw how.
     Exited {
@@ -111,9 +114,11 @@ pub enum Request {
     Resize(Size),
     /// The standard input has ended.
     EndOfInput,
-    /// This time the container stays when it ends, even one that was made to go: it is started again. Answered by
-    /// [`Event::Taken`].
-    Stay,
+    /// The end that comes was asked for: no policy starts the container again. One that `stays` is not removed, even
+    /// where it was made to go with its end. Answered by [`Event::Taken`].
+    Ending {
+        stays: bool,
+    },
 }
 
 /// A stream of the program. Its number is the first byte of a message with bytes of it.

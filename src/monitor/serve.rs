@@ -22,6 +22,8 @@ pub(super) struct Session<'a> {
     pub(super) clients: &'a mut Clients,
     /// Input on its way to the program.
     pending: Option<Pending>,
+    /// Its end is wanted.
+    pub(super) asked: bool,
     /// The container is not removed when it ends.
     pub(super) stays: bool,
     /// Why the log could not be written, the first time.
@@ -49,7 +51,7 @@ enum Who {
 
 impl<'a> Session<'a> {
     pub(super) fn new(pidfd: &'a OwnedFd, streams: Streams, log: Option<Log>, clients: &'a mut Clients) -> Session<'a> {
-        Session { pidfd, streams, log, clients, pending: None, stays: false, log_error: None }
+        Session { pidfd, streams, log, clients, pending: None, asked: false, stays: false, log_error: None }
     }
 
     /// Serves until the program has ended.
@@ -135,8 +137,8 @@ impl<'a> Session<'a> {
             Said::Request(Request::Hello { attach, .. }) => client.attach = attach,
             // a signal to a process that has just ended reaches nobody, as with kill(2)
             Said::Request(Request::Signal(signal)) => drop(process::send_signal(self.pidfd, signal)),
-            Said::Request(Request::Stay) => {
-                self.stays = true;
+            Said::Request(Request::Ending { stays }) => {
+                (self.asked, self.stays) = (true, stays);
                 client.tell(&Event::Taken);
             }
             Said::Request(Request::Resize(size)) => self.streams.resize(size),

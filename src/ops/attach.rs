@@ -130,10 +130,11 @@ pub(super) fn join(roots: &Roots, found: &Container, front: Front, progress: &dy
     Ok(Ran::of(&serve(&monitor, front, At::Running, None, progress)?, progress))
 }
 
-/// Tells the monitor of a container, by the directory of its life, that the container stays this time; it has heard it.
-pub(super) fn ask_to_stay(life: &Path) -> Result<()> {
+/// Tells the monitor of a container, by the directory of its life, that the end which comes is wanted, and whether the
+/// container stays then whatever it was made for; it has heard it.
+pub(super) fn announce_end(life: &Path, stays: bool) -> Result<()> {
     let socket = connect(life, Attach::default())?;
-    socket::send_json(&socket, &Request::Stay)?;
+    socket::send_json(&socket, &Request::Ending { stays })?;
     while let Some((message, _)) = socket::receive(&socket)? {
         if let Ok(Event::Taken) = serde_json::from_slice(&message) {
             break;

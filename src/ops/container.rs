@@ -1,6 +1,6 @@
 //! Containers that exist: `ps`, `rm`; finding and repairing them.
 
-use super::{Silent, adopt, attach, cgroups, network};
+use super::{Silent, adopt, attach, cgroups, life, network};
 use crate::error::{Errno, Error, Result};
 use crate::id::{ContainerId, HostPath, Name};
 use crate::monitor::protocol::Attach;
@@ -58,7 +58,7 @@ fn row(container: &Container, ports: Option<&Vec<Published>>) -> ContainerRow {
     let config = container.config.as_ref();
     let moment = match container.status {
         Status::Running => container.started.as_ref().map(|started| &started.at),
-        Status::Exited(_) => container.ended.as_ref().map(|ended| &ended.at),
+        Status::Exited(_) | Status::Restarting(_) => container.ended.as_ref().map(|ended| &ended.at),
         Status::Created | Status::Starting | Status::Ending | Status::Dead | Status::Broken(_) => None,
     };
     ContainerRow {
@@ -89,6 +89,7 @@ pub(super) fn describe(status: &Status) -> String {
         Status::Ending => "Ending".to_owned(),
         Status::Exited(Some(exit)) => format!("Exited ({})", exit.code()),
         Status::Exited(None) => "Exited (unknown)".to_owned(),
+        Status::Restarting(exit) => format!("Restarting ({})", exit.map_or(UNKNOWN_EXIT, |exit| exit.code())),
         Status::Dead => "Dead: minirun repair removes what is left".to_owned(),
         Status::Broken(why) => format!("Broken: {why}"),
     }
@@ -218,6 +219,20 @@ fn look_up(roots: &Roots, word: &str) -> Result<Container> {
     }
 }
 
+/// Ends the waiting of a container that is to be started again: it has ended, and was stopped.
+pub(super) fn give_up_restart(roots: &Roots, found: Container) -> Result<Container> {
+    let _turn = container::turn(roots, &found.id)?;
+    let found: Container = container::load(roots, &found.id);
+    if let (Status::Restarting(_), Some(ended)) = (&found.status, &found.ended) {
+        if let Some(Ok(pidfd)) = ended.again_by.as_ref().map(Identity::open) {
+            process::send_signal(&pidfd, libc::SIGKILL).or_else(ignore_gone)?;
+            event::readable_within(pidfd.as_fd(), None)?;
+        }
+        container::end(roots, &found.id, &container::Ended { asked: true, again_by: None, ..ended.clone() })?;
+    }
+    find(roots, found.id.as_str())
+}
+
 /// How long a monitor may take to clean up after its container before its command does that itself.
 const MONITOR_PATIENCE: Duration = Duration::from_secs(6);
 
@@ -235,16 +250,22 @@ pub fn remove(roots: &Roots, word: &str, force: Force) -> Result<()> {
         await_monitor(&life.monitor)?;
         container = container::load(roots, &container.id);
     }
+    if let (Status::Restarting(_), Force::Yes) = (&container.status, force) {
+        container = give_up_restart(roots, container)?;
+    }
     let lives = container.life.as_ref().and_then(|life| life.init.as_ref()).is_some_and(Identity::is_alive);
     let busy = match container.status {
         Status::Running | Status::Starting | Status::Ending => true,
         Status::Dead | Status::Broken(_) => lives || has_monitor(roots, &container),
+        Status::Restarting(_) => true,
         Status::Created | Status::Exited(_) => false,
     };
     if busy && force == Force::No {
         return Err(Error::user(format!("container {word} is running")).hint(format!("minirun rm -f {word}")));
     }
     if let (true, Some(life)) = (busy, &container.life) {
+        // a monitor that does not listen does not start it again either
+        let _ = life::announce_end(roots, &container, false);
         cgroups::thaw(&container)?; // a signal waits for that on cgroup v1
         end_now(life)?;
     }
@@ -261,6 +282,7 @@ pub fn remove(roots: &Roots, word: &str, force: Force) -> Result<()> {
 pub fn kill(roots: &Roots, word: &str) {
     let init = look_up(roots, word).ok().filter(|found| found.status == Status::Running);
     let Some(found) = init else { return };
+    let _ = life::announce_end(roots, &found, false); // `remove` does all of it again
     if let Some(Ok(pidfd)) = found.life.as_ref().and_then(|life| life.init.as_ref()).map(Identity::open) {
         drop(process::send_signal(&pidfd, libc::SIGKILL));
         drop(cgroups::thaw(&found));

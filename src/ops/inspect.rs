@@ -10,6 +10,7 @@ use crate::net::network::{Loan, Network};
 use crate::net::probe;
 use crate::net::step::Undo as NetUndo;
 use crate::plan::step::Undo;
+use crate::spec::restart::Restart;
 use crate::state::{Config, Roots, Status};
 use crate::sys::fs;
 use serde_json::{Map, Value, json};
@@ -36,11 +37,13 @@ fn whole(roots: &Roots, found: &Container) -> Value {
         "Args": args.get(1..),
         "State": state(roots, found),
         "Image": config.and_then(|config| config.image_id.as_ref()),
+        "RestartCount": restart_count(found),
         "Name": config.map(|config| format!("/{}", config.name)),
         "LogPath": roots.container(&found.id).child(log::NAME),
         "HostConfig": {
             "AutoRemove": config.is_some_and(|config| config.remove),
             "NetworkMode": request["network"]["mode"].as_str().unwrap_or("bridge"),
+            "RestartPolicy": restart_policy(request),
             "Privileged": request["privileged"],
             "ReadonlyRootfs": request["read_only"],
             "Memory": request["resources"]["memory"],
@@ -83,6 +86,21 @@ fn log_config(config: &Config) -> Value {
     }
 }
 
+fn restart_count(found: &Container) -> u32 {
+    let of_life = found.life.as_ref().map(|life| life.restarts.count);
+    let of_end = || found.ended.as_ref().map(|ended| ended.restarts.count);
+    of_life.or_else(of_end).unwrap_or(0)
+}
+
+fn restart_policy(request: &Value) -> Value {
+    let policy: Restart = serde_json::from_value(request["restart"].clone()).unwrap_or_default();
+    let most = match policy {
+        Restart::OnFailure(most) => most.unwrap_or(0),
+        _ => 0,
+    };
+    json!({ "Name": policy.name(), "MaximumRetryCount": most })
+}
+
 fn state(roots: &Roots, found: &Container) -> Value {
     let running = found.status == Status::Running;
     let paused = running && cgroups::is_frozen(found);
@@ -92,13 +110,14 @@ fn state(roots: &Roots, found: &Container) -> Value {
         Status::Running if paused => "paused",
         Status::Running => "running",
         Status::Ending => "stopping",
+        Status::Restarting(_) => "restarting",
         Status::Exited(_) => "exited",
         Status::Dead | Status::Broken(_) => "dead",
     };
     let init = found.life.as_ref().and_then(|life| life.init.as_ref()).filter(|_| running);
     let ended = found.ended.as_ref().filter(|_| !running);
     let exit = match &found.status {
-        Status::Exited(exit) => exit.map_or(container::UNKNOWN_EXIT, |exit| exit.code()),
+        Status::Exited(exit) | Status::Restarting(exit) => exit.map_or(container::UNKNOWN_EXIT, |exit| exit.code()),
         _ => 0,
     };
     let error = match &found.status {
@@ -109,6 +128,7 @@ fn state(roots: &Roots, found: &Container) -> Value {
         "Status": status,
         "Running": running,
         "Paused": paused,
+        "Restarting": matches!(found.status, Status::Restarting(_)),
         "Dead": matches!(found.status, Status::Dead | Status::Broken(_)),
         "OOMKilled": ended.is_some_and(|ended| ended.oom_killed),
         "Pid": init.map_or(0, |init| init.pid.0),

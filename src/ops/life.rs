@@ -45,12 +45,13 @@ pub fn ask_to_end(roots: &Roots, word: &str, request: StopRequest) -> Result<Ask
         container::await_birth(roots, &found.id, &life.monitor, patience)?;
         found = container::find(roots, found.id.as_str())?;
     }
+    if matches!(found.status, Status::Restarting(_)) {
+        found = container::give_up_restart(roots, found)?;
+    }
     let init = found.life.as_ref().and_then(|life| life.init.as_ref()).filter(|_| found.status == Status::Running);
     let pidfd = init.and_then(|init| init.open().ok());
     if let (Some(pidfd), Some(config)) = (&pidfd, &found.config) {
-        if request.stays && config.remove {
-            attach::ask_to_stay(roots.life(&found.id).as_path())?;
-        }
+        announce_end(roots, &found, request.stays)?;
         process::send_signal(pidfd, request.signal.unwrap_or(config.stop_signal)).or_else(ignore_gone)?;
         cgroups::thaw(&found)?; // a signal waits for that
     }
@@ -81,10 +82,23 @@ impl Asked {
 /// Sends a signal to a container's first process.
 pub fn kill(roots: &Roots, word: &str, signal: i32) -> Result<()> {
     let (found, init) = container::running(roots, word)?;
+    let ends = signal == libc::SIGKILL || found.config.as_ref().is_some_and(|config| config.stop_signal == signal);
+    if ends {
+        announce_end(roots, &found, false)?;
+    }
     process::send_signal(&init.open()?, signal)?;
     match signal {
         libc::SIGKILL => cgroups::thaw(&found), // it waits for that on cgroup v1
         _ => Ok(()),
+    }
+}
+
+/// Tells the monitor of a container that its end is wanted, where that makes a difference.
+pub(super) fn announce_end(roots: &Roots, found: &Container, stays: bool) -> Result<()> {
+    let matters = |config: &records::Config| config.restart != records::RestartPolicy::No || (stays && config.remove);
+    match found.config.as_ref().is_some_and(matters) {
+        true => attach::announce_end(roots.life(&found.id).as_path(), stays),
+        false => Ok(()),
     }
 }
 
@@ -133,7 +147,7 @@ pub fn wait(roots: &Roots, word: &str) -> Result<u8> {
     loop {
         match &found.status {
             Status::Created => return Ok(0),
-            Status::Exited(exit) => return Ok(exit.map_or(UNKNOWN_EXIT, |exit| exit.code())),
+            Status::Exited(exit) | Status::Restarting(exit) => return Ok(exit.map_or(UNKNOWN_EXIT, |exit| exit.code())),
             Status::Dead | Status::Broken(_) => {
                 return Err(Error::user(format!("container {word} is {}", container::describe(&found.status))));
             }

@@ -18,9 +18,11 @@ use crate::mount::plan::{Kind as FileKind, RootSource};
 use crate::plan::{self, Birth, Planned};
 use crate::security;
 use crate::spec::request::{Explain, Pull, RunRequest, Source};
+use crate::spec::restart::Restart;
 use crate::spec::{self, SpecFacts};
+use crate::state::container::{RestartPolicy, Restarts};
 use crate::state::{Config, Life, LogLimits, Roots, Status, container};
-use crate::sys::process::Identity;
+use crate::sys::process::{Exit, Identity};
 use crate::sys::record::Lock;
 use crate::sys::tty::Size;
 use crate::sys::{host, tty};
@@ -99,6 +101,7 @@ pub fn create(roots: &Roots, request: &RunRequest, progress: &dyn Progress) -> R
             init: None,
             undo: Vec::new(),
             cgroups: serde_json::Value::Null,
+            restarts: Restarts::default(),
             kept: false,
         };
         // whoever finds it before it has its name finds us at work on it, or dead
@@ -116,7 +119,11 @@ pub fn create(roots: &Roots, request: &RunRequest, progress: &dyn Progress) -> R
 /// Starts a container that was created or has ended; with a `front`, which is then its terminal and streams, to its
 /// end. One that runs already is as good as started.
 pub fn start(roots: &Roots, word: &str, front: Option<Front>, progress: &dyn Progress) -> Result<Ran> {
-    let id = containers::find_settled(roots, word)?.id;
+    let mut found = containers::find_settled(roots, word)?;
+    if matches!(found.status, Status::Restarting(_)) {
+        found = containers::give_up_restart(roots, found)?;
+    }
+    let id = found.id;
     let turn = container::turn(roots, &id)?;
     let found = containers::find_settled(roots, id.as_str())?;
     match (&found.status, &found.config) {
@@ -124,7 +131,9 @@ pub fn start(roots: &Roots, word: &str, front: Option<Front>, progress: &dyn Pro
             Some(front) => attach::join(roots, &found, front, progress),
             None => Ok(Ran::Detached(id)),
         },
-        (Status::Created | Status::Exited(_), Some(config)) => start_again(roots, config, front, turn, progress),
+        (Status::Created | Status::Exited(_), Some(config)) => {
+            start_kept(roots, config, Restarts::default(), front, turn, progress)
+        }
         (status, _) => {
             Err(Error::user(format!("container {word} cannot be started: {}", containers::describe(status)))
                 .hint(format!("minirun rm {word}")))
@@ -132,14 +141,52 @@ pub fn start(roots: &Roots, word: &str, front: Option<Front>, progress: &dyn Pro
     }
 }
 
+/// What a monitor becomes that has waited for it: starts the container again, unless somebody has done something to it
+/// meanwhile.
+pub fn start_again(roots: &Roots, id: &str, progress: &dyn Progress) -> Result<()> {
+    let id = ContainerId::parse(id)?;
+    let turn = container::turn(roots, &id)?;
+    let found: containers::Container = container::load(roots, &id);
+    match (&found.ended, &found.config) {
+        (Some(ended), Some(config)) if found.life.is_none() && ended.again_by == Some(Identity::of_self()?) => {
+            start_kept(roots, config, ended.restarts, None, turn, progress).map(drop)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Starts all that are to run after a reboot, and goes on where one cannot: what was started, and why others were not.
+pub fn start_by_policy(roots: &Roots, progress: &dyn Progress) -> Result<Vec<(Name, Result<()>)>> {
+    let wanted = |one: &containers::Container| {
+        let asked = one.ended.as_ref().is_some_and(|ended| ended.asked);
+        let started = one.started.is_some();
+        match (&one.status, one.config.as_ref().map(|config| config.restart)) {
+            (Status::Exited(_), Some(RestartPolicy::Always)) => started,
+            (Status::Exited(_), Some(RestartPolicy::UnlessStopped)) => started && !asked,
+            (Status::Exited(exit), Some(RestartPolicy::OnFailure(_))) => {
+                started && !asked && *exit != Some(Exit::Code(0))
+            }
+            _ => false,
+        }
+    };
+    let mut done = Vec::new();
+    for one in containers::all(roots)?.iter().filter(|one| wanted(one)) {
+        let Some(config) = &one.config else { continue };
+        done.push((config.name.clone(), start(roots, one.id.as_str(), None, progress).map(drop)));
+    }
+    Ok(done)
+}
+
 /// `turn` is held until it has started.
-fn start_again(
+fn start_kept(
     roots: &Roots,
     config: &Config,
+    restarts: Restarts,
     front: Option<Front>,
     turn: Option<Lock>,
     progress: &dyn Progress,
 ) -> Result<Ran> {
+    roots.make()?; // a reboot has emptied /run
     let broken = |e| Error::host(format!("the record of container {} is broken: {e}", config.name));
     let mut request: RunRequest = serde_json::from_value(config.request.clone()).map_err(broken)?;
     request.pull = Pull::Never;
@@ -158,7 +205,7 @@ fn start_again(
             ..config.clone()
         };
         forget_volatile(roots, &config)?;
-        hand_over(roots, &request, config, design, Record::Kept, wants)
+        hand_over(roots, &request, config, design, Record::Kept, restarts, wants)
     });
     let monitor = launched.inspect_err(|_| network::give_back(roots, &config.id, progress))?;
     let Some(front) = front else {
@@ -183,6 +230,9 @@ fn check(roots: &Roots, request: &RunRequest) -> Result<()> {
     if request.tty && request.interactive && !request.detach && !tty::is_terminal(&std::io::stdin()) {
         return Err(Error::user("cannot attach a terminal: standard input is not one")
             .hint("leave out -t, as in `printf 'date\\n' | minirun run -i IMAGE sh`"));
+    }
+    if request.remove && request.restart != Restart::No {
+        return Err(Error::user("--rm and --restart contradict each other").hint("leave out one of them"));
     }
     roots.make()?;
     if let Some(name) = &request.name {
@@ -218,7 +268,7 @@ fn launch(
     let launched = design(roots, id.clone(), request, Purpose::Start, progress).and_then(|design| {
         warn(&design, progress);
         let config = config(request, name_for(roots, request)?, &design)?;
-        hand_over(roots, request, config, design, Record::New, attach)
+        hand_over(roots, request, config, design, Record::New, Restarts::default(), attach)
     });
     // from the launch on all of it is the monitor's; before, only addresses were taken
     launched.inspect_err(|_| network::give_back(roots, id, progress))
@@ -348,12 +398,22 @@ fn config(request: &RunRequest, name: Name, design: &Design) -> Result<Config> {
         interactive: request.interactive,
         stop_signal: stop_signal(request, design.found.config.as_ref()),
         stop_timeout: request.stop_timeout,
+        restart: restart_policy(request.restart),
         log: (!request.no_log).then(|| log_limits(request)),
         uid: uid(&design.spec),
         request: value(request)?,
         spec: value(&design.spec)?,
         security: value(&design.security)?,
     })
+}
+
+fn restart_policy(asked: Restart) -> RestartPolicy {
+    match asked {
+        Restart::No => RestartPolicy::No,
+        Restart::OnFailure(most) => RestartPolicy::OnFailure(most),
+        Restart::Always => RestartPolicy::Always,
+        Restart::UnlessStopped => RestartPolicy::UnlessStopped,
+    }
 }
 
 fn log_limits(request: &RunRequest) -> LogLimits {
@@ -379,12 +439,13 @@ fn hand_over(
     config: Config,
     design: Design,
     record: Record,
+    restarts: Restarts,
     attach: Attach,
 ) -> Result<Monitor> {
     let mut undo = design.lent.undo;
     undo.extend(design.planned.plan.undo());
     let (plan, cgroups) = (design.planned.plan, value(&design.planned.cgroups)?);
-    let task = Task::Run(Box::new(Order { config, plan, undo, cgroups, record }));
+    let task = Task::Run(Box::new(Order { config, plan, undo, cgroups, record, restarts }));
     let order = super::order(roots, task, attach, request.trace.is_some());
     super::spawn_monitor(roots, order, &design.lent.handed, &design.cgroups)
 }

@@ -10,6 +10,7 @@ pub mod mounts;
 pub mod process;
 pub mod request;
 pub mod resources;
+pub mod restart;
 pub mod security;
 pub mod signal;
 pub mod size;

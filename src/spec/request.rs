@@ -3,6 +3,7 @@
 
 use super::device::DeviceRequest;
 use super::mount::MountRequest;
+use super::restart::Restart;
 use super::security::SecurityOpt;
 use super::ulimit::Ulimit;
 use crate::id::{HostPath, Name};
@@ -63,6 +64,8 @@ pub struct RunRequest {
     /// `--stop-timeout`: seconds between the stop signal and the end by force; negative is for ever.
     #[serde(default)]
     pub stop_timeout: Option<i64>,
+    #[serde(default)]
+    pub restart: Restart,
     /// `--log-driver none`: what it says is not kept.
     #[serde(default)]
     pub no_log: bool,
@@ -233,6 +236,7 @@ impl RunRequest {
             detach_keys: None,
             keep_signals: false,
             stop_timeout: None,
+            restart: Restart::No,
             no_log: false,
             log_size: None,
             log_files: None,

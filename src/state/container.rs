@@ -39,6 +39,9 @@ pub struct Config {
     pub stop_timeout: Option<i64>,
     /// `None` where what it says is not kept.
     pub log: Option<LogLimits>,
+    /// When it is started again.
+    #[serde(default)]
+    pub restart: RestartPolicy,
     /// The user that its output belongs to, so that the program can open /dev/stdout by name.
     pub uid: u32,
     /// What was asked for, in the command line's words: how it is made again by `start`.
@@ -47,6 +50,26 @@ pub struct Config {
     pub spec: serde_json::Value,
     /// What the specification leaves to the security domain, in that domain's words.
     pub security: serde_json::Value,
+}
+
+/// When a container that has ended is started again by itself.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RestartPolicy {
+    #[default]
+    No,
+    /// Where it failed, at most so often.
+    OnFailure(Option<u32>),
+    Always,
+    /// The same; after a reboot only where it was not stopped before.
+    UnlessStopped,
+}
+
+/// How often it was started again by itself since somebody has started it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Restarts {
+    pub count: u32,
+    /// How long the last one had to wait, in milliseconds.
+    pub delay: u64,
 }
 
 /// How much of a container's output is kept: `files` files of at most `size` bytes, the oldest goes first.
@@ -84,6 +107,8 @@ pub struct Life<U> {
     pub undo: Vec<U>,
     /// Where its cgroups are, in that domain's words.
     pub cgroups: serde_json::Value,
+    #[serde(default)]
+    pub restarts: Restarts,
     /// The container was there before this life, and stays where nothing comes of it.
     pub kept: bool,
 }
@@ -99,6 +124,30 @@ pub struct Ended {
     pub oom_killed: bool,
     /// Why it could not be started, where that is how it ended.
     pub error: Option<String>,
+    /// Somebody wanted it to end.
+    #[serde(default)]
+    pub asked: bool,
+    #[serde(default)]
+    pub restarts: Restarts,
+    /// The process that waits to start it again: who ends that ends the waiting.
+    #[serde(default)]
+    pub again_by: Option<Identity>,
+}
+
+impl Ended {
+    /// Nobody saw how.
+    pub fn unseen(at: &str) -> Ended {
+        Ended {
+            version: VERSION,
+            exit: None,
+            at: at.to_owned(),
+            oom_killed: false,
+            error: None,
+            asked: false,
+            restarts: Restarts::default(),
+            again_by: None,
+        }
+    }
 }
 
 /// A container as its records show it.
@@ -131,6 +180,8 @@ pub enum Status {
     Ending,
     /// It ended; who saw it wrote down how.
     Exited(Option<Exit>),
+    /// It ended, and is started again after a while.
+    Restarting(Option<Exit>),
     /// It has no monitor, no program and no record of an end: something was killed. `repair` removes what it left.
     Dead,
     /// Its record cannot be read; the text says why.
@@ -239,7 +290,7 @@ pub fn forget_life(roots: &Roots, id: &ContainerId) -> Result<()> {
 /// and its life too.
 pub fn end_unseen(roots: &Roots, id: &ContainerId, at: &str) -> Result<()> {
     record::forget_unwritten(roots.container(id).as_path())?;
-    end(roots, id, &Ended { version: VERSION, exit: None, at: at.to_owned(), oom_killed: false, error: None })?;
+    end(roots, id, &Ended::unseen(at))?;
     forget_life(roots, id)
 }
 
@@ -324,6 +375,9 @@ fn status<U>(config: bool, life: Option<&Life<U>>, started: Option<&Started>, en
         }
     }
     match (life, ended) {
+        (None, Some(ended)) if ended.again_by.as_ref().is_some_and(Identity::is_alive) => {
+            Status::Restarting(ended.exit)
+        }
         (_, Some(ended)) => Status::Exited(ended.exit),
         (None, None) if config && started.is_none() => Status::Created,
         (Some(life), None) if of_another_boot(&life.monitor) => Status::Exited(None),
@@ -387,6 +441,7 @@ mod tests {
             interactive: false,
             stop_signal: 15,
             stop_timeout: None,
+            restart: RestartPolicy::No,
             log: Some(LogLimits::default()),
             uid: 0,
             request: serde_json::Value::Null,
@@ -403,6 +458,7 @@ mod tests {
             init: None,
             undo: vec!["x".into()],
             cgroups: serde_json::Value::Null,
+            restarts: Restarts::default(),
             kept: false,
         }
     }
@@ -419,7 +475,7 @@ mod tests {
         write_life(&roots, &life("a", other)).unwrap();
         assert_eq!(load::<String>(&roots, &id).status, Status::Dead);
         let exit = Some(Exit::Code(7));
-        end(&roots, &id, &Ended { version: VERSION, exit, at: String::new(), oom_killed: false, error: None }).unwrap();
+        end(&roots, &id, &Ended { exit, ..Ended::unseen("") }).unwrap();
         assert_eq!(load::<String>(&roots, &id).status, Status::Exited(Some(Exit::Code(7))));
         drop(forget(&roots, &id).unwrap()); // killed before it was removed
         assert!(ids(&roots).unwrap().is_empty());
@@ -446,6 +502,22 @@ mod tests {
         assert_eq!(status(&me, &me), Status::Running);
         assert_eq!(status(&me, &gone), Status::Ending);
         assert_eq!(status(&gone, &gone), Status::Dead);
+    }
+
+    #[test]
+    fn it_is_restarting_as_long_as_somebody_waits_to_start_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let roots = roots(&dir);
+        let me = Identity::of_self().unwrap();
+        let id = ContainerId::parse("a").unwrap();
+        begin(&roots, &config("a"), &life("a", me.clone())).unwrap();
+        forget_life(&roots, &id).unwrap();
+        for (by, status) in
+            [(me.clone(), Status::Restarting(None)), (Identity { start_time: 1, ..me }, Status::Exited(None))]
+        {
+            end(&roots, &id, &Ended { again_by: Some(by), ..Ended::unseen("") }).unwrap();
+            assert_eq!(load::<String>(&roots, &id).status, status);
+        }
     }
 
     #[test]

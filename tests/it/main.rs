@@ -21,6 +21,7 @@ mod layering;
 mod limits;
 mod network;
 mod registry;
+mod restarts;
 mod run;
 mod started_again;
 mod style;

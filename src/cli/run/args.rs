@@ -59,6 +59,9 @@ pub(super) struct Container {
     /// Give it a terminal
     #[arg(short, long)]
     pub(super) tty: bool,
+    /// Start it again when it ends: on-failure[:N], always or unless-stopped
+    #[arg(long, value_name = "POLICY", hide_short_help = true)]
+    pub(super) restart: Option<String>,
     /// Run from a directory instead of an image
     #[arg(long, value_name = "DIR", hide_short_help = true)]
     pub(super) rootfs: Option<String>,

@@ -8,6 +8,7 @@ use crate::spec::mount::{self, MountRequest, label_pair};
 use crate::spec::request::{
     Explain, NamespaceMode, Namespaces, NetworkWords, Pull, Resources, RunRequest, Source, Trace,
 };
+use crate::spec::restart::{self, Restart};
 use crate::spec::{device, security, signal, size, sysctl, tmpfs, ulimit, volume};
 
 pub(in crate::cli) fn from_args(args: &Args) -> Result<RunRequest> {
@@ -52,6 +53,7 @@ pub(in crate::cli) fn from_args(args: &Args) -> Result<RunRequest> {
         detach_keys: container.detach_keys.clone(),
         keep_signals: container.sig_proxy == Some(false),
         stop_timeout: process.stop_timeout,
+        restart: container.restart.as_deref().map_or(Ok(Restart::No), restart::parse)?,
         no_log: log_driver(container.log_driver.as_deref())? == LogDriver::None,
         log_size: log_opt(&container.log_opt, "max-size", |text| size::parse(text).ok().filter(|size| *size > 0))?,
         log_files: log_opt(&container.log_opt, "max-file", |text| text.parse().ok().filter(|count| *count > 0))?,

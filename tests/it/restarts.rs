@@ -1,0 +1,141 @@
+//! Containers that are started again by themselves: by which ends, how often, and until when.
+
+use crate::detached::{does, inspect, refused, row, up_alone};
+use crate::support::command::{eventually, seconds};
+use crate::support::requires::requires;
+use crate::support::sandbox::Sandbox;
+use crate::support::snapshot::Snapshot;
+use serde_json::Value;
+
+/// Counts its runs in a file of its own.
+const COUNTED: &str = "echo run >>/runs; ";
+
+fn restarting(sandbox: &Sandbox, policy: &str, then: &str) -> String {
+    up_alone(sandbox, &["--name", "web", "--restart", policy], &["sh", "-c", &format!("{COUNTED}{then}")])
+}
+
+fn state(sandbox: &Sandbox) -> Value {
+    inspect(sandbox, "web")["State"].clone()
+}
+
+/// How often it has run, from what it has written.
+fn runs(sandbox: &Sandbox, id: &str) -> usize {
+    let file = sandbox.path("root/containers").join(id).join("upper/runs");
+    std::fs::read_to_string(file).map_or(0, |text| text.lines().count())
+}
+
+fn is(sandbox: &Sandbox, status: &str) -> bool {
+    row(sandbox, "web").is_some_and(|row| row.contains(status))
+}
+
+#[test]
+fn it_is_started_again_until_it_is_stopped() {
+    requires![root];
+    let sandbox = Sandbox::with_images(&["busybox"]);
+    does(&sandbox, &["run", "--rm", "--network", "none", "busybox", "true"]);
+    let before = Snapshot::of(&sandbox);
+    for policy in ["always", "unless-stopped"] {
+        let id = restarting(&sandbox, policy, "exit 3");
+        eventually("it has run three times", seconds(20), || runs(&sandbox, &id) >= 3);
+        eventually("it waits for the next", seconds(20), || is(&sandbox, "Restarting (3)"));
+        assert!(inspect(&sandbox, "web")["RestartCount"].as_u64().unwrap() >= 2);
+        refused(&sandbox, &["rm", "web"], 1, "minirun rm -f web");
+        does(&sandbox, &["stop", "web"]);
+        assert!(is(&sandbox, "Exited (3)"));
+        let stands = runs(&sandbox, &id);
+        does(&sandbox, &["start", "web"]); // and from the beginning
+        eventually("it goes on", seconds(20), || runs(&sandbox, &id) > stands);
+        does(&sandbox, &["rm", "-f", "web"]);
+        before.assert_same(&sandbox);
+    }
+}
+
+#[test]
+fn a_policy_says_after_which_end() {
+    requires![root];
+    let sandbox = Sandbox::with_images(&["busybox"]);
+    for (policy, then, times) in [
+        ("on-failure:2", "exit 1", 3),
+        ("on-failure", "[ $(wc -l </runs) -gt 2 ]", 3),
+        ("on-failure", "exit 0", 1),
+        ("no", "exit 1", 1),
+    ] {
+        let id = restarting(&sandbox, policy, then);
+        eventually("it has ended", seconds(20), || is(&sandbox, "Exited"));
+        assert_eq!(runs(&sandbox, &id), times, "{policy} {then}");
+        assert_eq!(inspect(&sandbox, "web")["RestartCount"], times - 1);
+        does(&sandbox, &["rm", "web"]);
+    }
+    refused(&sandbox, &["run", "--rm", "--restart", "always", "busybox", "true"], 125, "--rm");
+    refused(&sandbox, &["run", "--restart", "often", "busybox", "true"], 125, "often");
+}
+
+#[test]
+fn killed_from_outside_it_comes_back_and_killed_by_us_it_does_not() {
+    requires![root];
+    let sandbox = Sandbox::with_images(&["busybox"]);
+    let id = restarting(&sandbox, "always", "exec sleep 1000");
+    let up = |times| eventually("it runs", seconds(20), || is(&sandbox, "Up") && runs(&sandbox, &id) == times);
+    up(1);
+    sandbox.sh(&format!("kill -9 {}", state(&sandbox)["Pid"])).expect_code(0);
+    up(2);
+    // with its monitor, too, once there is another one
+    sandbox.sh(&format!("kill -9 {}", inspect(&sandbox, "web")["Host"]["MonitorPid"])).expect_code(0);
+    does(&sandbox, &["ps"]);
+    sandbox.sh(&format!("kill -9 {}", state(&sandbox)["Pid"])).expect_code(0);
+    up(3);
+    does(&sandbox, &["kill", "web"]);
+    eventually("it has ended", seconds(20), || is(&sandbox, "Exited (137)"));
+    assert_eq!(runs(&sandbox, &id), 3);
+    does(&sandbox, &["start", "web"]);
+    up(4);
+    does(&sandbox, &["restart", "-t", "0", "web"]);
+    up(5);
+    does(&sandbox, &["rm", "-f", "web"]);
+}
+
+#[test]
+fn killed_for_its_memory_it_comes_back() {
+    requires![root, cgroup("memory")];
+    let sandbox = Sandbox::with_images(&["busybox"]);
+    let eats = "[ $(wc -l </runs) -gt 1 ] && exec sleep 1000; a=x; while :; do a=$a$a; done";
+    let flags = ["--name", "web", "--restart", "on-failure", "-m", "32m"];
+    let id = up_alone(&sandbox, &flags, &["sh", "-c", &format!("{COUNTED}{eats}")]);
+    eventually("it is back", seconds(60), || is(&sandbox, "Up") && runs(&sandbox, &id) == 2);
+}
+
+#[test]
+fn after_a_reboot_those_are_started_that_shall_be() {
+    requires![root];
+    let sandbox = Sandbox::with_images(&["busybox"]);
+    let up = |name: &str, policy: &str, command: &[&str]| {
+        up_alone(&sandbox, &["--name", name, "--restart", policy], command)
+    };
+    let sleep = &["sleep", "1000"][..];
+    let ids: Vec<String> =
+        [("a", "always"), ("b", "unless-stopped"), ("c", "always"), ("d", "unless-stopped"), ("e", "no")]
+            .iter()
+            .map(|(name, policy)| up(name, policy, sleep))
+            .collect();
+    does(&sandbox, &["stop", "-t", "0", "c", "d"]);
+    does(&sandbox, &["create", "--name", "f", "--restart", "always", "--network", "none", "busybox", "sleep", "1000"]);
+    // what a reboot leaves: no process, nothing below /run, records of another boot
+    sandbox.sh("kill -9 $(pidof minirun-monitor); kill -9 $(pidof sleep)").expect_code(0);
+    eventually("all are gone", seconds(20), || sandbox.in_pids("sleep 1000").is_empty());
+    std::fs::remove_dir_all(sandbox.path("state")).unwrap();
+    for id in &ids {
+        let file = sandbox.path("root/containers").join(id).join("started.json");
+        let text = std::fs::read_to_string(&file).unwrap();
+        let mut started: Value = serde_json::from_str(&text).unwrap();
+        started["init"]["boot_id"] = "00000000-0000-0000-0000-000000000000".into();
+        std::fs::write(&file, started.to_string()).unwrap();
+    }
+    let said = does(&sandbox, &["start", "--restart-policy"]).stdout;
+    let mut names: Vec<&str> = said.lines().collect();
+    names.sort_unstable();
+    assert_eq!(names, ["a", "b", "c"]);
+    for (name, status) in [("a", "Up"), ("b", "Up"), ("c", "Up"), ("d", "Exited"), ("e", "Exited"), ("f", "Created")] {
+        assert!(row(&sandbox, name).unwrap().contains(status), "{name}");
+    }
+    assert_eq!(does(&sandbox, &["start", "--restart-policy"]).stdout, ""); // all is as it shall be
+}
