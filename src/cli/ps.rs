@@ -48,8 +48,13 @@ pub(super) fn main(args: &Args, roots: &Roots) -> Result<u8> {
 fn status(row: &ContainerRow) -> String {
     match row.since.map(ui::ago) {
         Some(ago) if row.running => {
-            let paused = if row.paused { " (Paused)" } else { "" };
-            format!("{} {}{paused}", row.status, ago.trim_end_matches(" ago"))
+            let note = match (row.paused, row.health) {
+                (true, _) => " (Paused)".to_owned(),
+                (false, Some("starting")) => " (health: starting)".to_owned(),
+                (false, Some(health)) => format!(" ({health})"),
+                (false, None) => String::new(),
+            };
+            format!("{} {}{note}", row.status, ago.trim_end_matches(" ago"))
         }
         Some(ago) => format!("{} {ago}", row.status),
         None => row.status.clone(),

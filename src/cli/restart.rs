@@ -3,7 +3,7 @@
 use super::{each_at_once, ui};
 use crate::error::Result;
 use crate::ops::life::{self, StopRequest};
-use crate::ops::run;
+use crate::ops::start;
 use crate::spec::signal;
 use crate::state::Roots;
 
@@ -30,7 +30,7 @@ pub(super) fn main(args: &Args, roots: &Roots) -> Result<u8> {
         |name| life::ask_to_end(roots, name, StopRequest { signal, seconds: args.time, stays: true }),
         |name, asked| {
             asked?.await_end(roots)?;
-            run::start(roots, name, None, &progress)?;
+            start::start(roots, name, None, &progress)?;
             ui::line(name)
         },
     ))

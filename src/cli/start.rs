@@ -3,7 +3,7 @@
 use super::{each, ui};
 use crate::error::{Error, Kind, Result};
 use crate::ops::detach_keys::DetachKeys;
-use crate::ops::run::{self, Front, Ran};
+use crate::ops::start::{self, Front, Ran};
 use crate::state::Roots;
 
 /// Start containers that were created or have ended
@@ -36,11 +36,11 @@ pub(super) fn main(args: &Args, roots: &Roots) -> Result<u8> {
         return by_policy(roots, &progress);
     }
     if args.again {
-        return Ok(each(&args.containers, |id| run::start_again(roots, id, &progress)));
+        return Ok(each(&args.containers, |id| start::start_again(roots, id, &progress)));
     }
     if !args.attach && !args.interactive {
         return Ok(each(&args.containers, |name| {
-            run::start(roots, name, None, &progress)?;
+            start::start(roots, name, None, &progress)?;
             ui::line(name)
         }));
     }
@@ -51,7 +51,7 @@ pub(super) fn main(args: &Args, roots: &Roots) -> Result<u8> {
     };
     let keys = DetachKeys::parse(args.detach_keys.as_deref().unwrap_or_default())?;
     let front = Front { input: args.interactive, keys, ..Front::default() };
-    match run::start(roots, name, Some(front), &progress)? {
+    match start::start(roots, name, Some(front), &progress)? {
         Ran::Exited(code) => Ok(code),
         Ran::Left | Ran::Detached(_) => Ok(0),
     }
@@ -59,7 +59,7 @@ pub(super) fn main(args: &Args, roots: &Roots) -> Result<u8> {
 
 fn by_policy(roots: &Roots, progress: &ui::Bars) -> Result<u8> {
     let mut code = 0;
-    for (name, started) in run::start_by_policy(roots, progress)? {
+    for (name, started) in start::start_by_policy(roots, progress)? {
         match started {
             Ok(()) => ui::line(name.as_str())?,
             Err(error) => {

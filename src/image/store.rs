@@ -31,6 +31,8 @@ pub struct Image {
     /// The digest of its configuration: what `images` shows.
     pub id: Digest,
     pub config: ImageConfiguration,
+    /// docker's `config.Healthcheck`, which OCI's configuration does not know.
+    pub health: Option<serde_json::Value>,
     /// Lowest first.
     pub layers: Vec<LayerRef>,
 }
@@ -269,8 +271,10 @@ pub(super) fn parse_image(
     if parsed.config().media_type() == &MediaType::EmptyJSON || parsed.artifact_type().is_some() {
         return Err(Error::image(format!("manifest {} is an artifact, not an image", digest.short())));
     }
-    let config: ImageConfiguration =
-        serde_json::from_slice(&read(&id)?).map_err(|e| Error::image(format!("configuration {}: {e}", id.short())))?;
+    let broken = |e| Error::image(format!("configuration {}: {e}", id.short()));
+    let whole: serde_json::Value = serde_json::from_slice(&read(&id)?).map_err(broken)?;
+    let health = whole["config"].get("Healthcheck").filter(|health| health.is_object()).cloned();
+    let config: ImageConfiguration = serde_json::from_value(whole).map_err(broken)?;
     let diff_ids = config.rootfs().diff_ids();
     let (layers, ids) = (parsed.layers().len(), diff_ids.len());
     if layers != ids || layers > MAX_LAYERS {
@@ -281,5 +285,5 @@ pub(super) fn parse_image(
         let (digest, diff_id) = (digest_of(layer)?, Digest::parse(diff_id)?);
         Ok(LayerRef { digest, diff_id, media_type: layer.media_type().to_string(), size: layer.size() })
     });
-    Ok(Image { names, manifest: digest, id, layers: layers.collect::<Result<_>>()?, config })
+    Ok(Image { names, manifest: digest, id, layers: layers.collect::<Result<_>>()?, config, health })
 }

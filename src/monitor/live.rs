@@ -2,6 +2,7 @@
 
 use super::again;
 use super::client::{Client, Clients};
+use super::health::Checks;
 use super::log::Log;
 use super::notes;
 use super::protocol::{Birth, Event, Record, Request, SOCKET, Task};
@@ -190,7 +191,9 @@ fn serve(
     clients: &mut Clients,
 ) -> Result<End> {
     let dir = roots.container(&config.id);
-    let mut session = Session::new(pidfd, streams, config.log.map(|limits| Log::new(dir.clone(), limits)), clients);
+    let log = config.log.map(|limits| Log::new(dir.clone(), limits));
+    let checks = life.init.as_ref().and_then(|init| Checks::of(roots, config, init));
+    let mut session = Session::new(pidfd, streams, log, checks, clients);
     let began = Instant::now();
     let served = session.serve();
     if let Some(error) = session.log_error.take() {
@@ -247,7 +250,7 @@ fn exec(plan: &Plan, tty: bool, interactive: bool, uid: u32, trace: bool, client
     }
     let running = unstarted.start(plan, &mut observer)?;
     clients.tell(&Event::Started { pid: running.pid });
-    Session::new(&running.pidfd, streams, None, clients).serve()?;
+    Session::new(&running.pidfd, streams, None, None, clients).serve()?;
     let exit = Some(process::wait(&running.pidfd)?);
     let (undone, gone) = (Undone::default(), Gone::default());
     Ok(End { exit, undone, gone, rest: Vec::new(), listener: None, rules: None, again: None })
@@ -326,7 +329,8 @@ fn end(roots: &Roots, config: &Config, undos: &[Undo], ended: &Ended) -> Undone 
     undone
 }
 
-fn now() -> String {
+/// This moment, in RFC 3339.
+pub(super) fn now() -> String {
     jiff::Timestamp::now().to_string()
 }
 

@@ -4,6 +4,7 @@
 
 mod again;
 mod client;
+mod health;
 mod live;
 pub mod log;
 pub mod notes;

@@ -2,6 +2,7 @@
 //! from them, until the program has ended and its last word is out.
 
 use super::client::{Clients, Said};
+use super::health::Checks;
 use super::log::Log;
 use super::protocol::{CHUNK, Event, Request};
 use super::streams::Streams;
@@ -19,6 +20,7 @@ pub(super) struct Session<'a> {
     pub(super) pidfd: &'a OwnedFd,
     pub(super) streams: Streams,
     pub(super) log: Option<Log>,
+    checks: Option<Checks<'a>>,
     pub(super) clients: &'a mut Clients,
     /// Input on its way to the program.
     pending: Option<Pending>,
@@ -47,16 +49,26 @@ enum Who {
     Input,
     Source(usize),
     Client(usize),
+    Check,
 }
 
 impl<'a> Session<'a> {
-    pub(super) fn new(pidfd: &'a OwnedFd, streams: Streams, log: Option<Log>, clients: &'a mut Clients) -> Session<'a> {
-        Session { pidfd, streams, log, clients, pending: None, asked: false, stays: false, log_error: None }
+    pub(super) fn new(
+        pidfd: &'a OwnedFd,
+        streams: Streams,
+        log: Option<Log>,
+        checks: Option<Checks<'a>>,
+        clients: &'a mut Clients,
+    ) -> Session<'a> {
+        Session { pidfd, streams, log, checks, clients, pending: None, asked: false, stays: false, log_error: None }
     }
 
     /// Serves until the program has ended.
     pub(super) fn serve(&mut self) -> Result<()> {
         while !self.once()? {}
+        if let Some(checks) = self.checks.take() {
+            checks.end();
+        }
         self.drain();
         Ok(())
     }
@@ -64,7 +76,9 @@ impl<'a> Session<'a> {
     /// Waits for something to happen and answers it; true when the program has ended.
     fn once(&mut self) -> Result<bool> {
         let (who, interests) = self.interests();
-        let left = self.clients.deadline().map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let deadlines = [self.clients.deadline(), self.checks.as_ref().and_then(Checks::deadline)];
+        let deadline = deadlines.into_iter().flatten().min();
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         let ready = event::wait(&interests, left)?;
         let mut ended = false;
         for (who, ready) in who.into_iter().zip(ready) {
@@ -74,10 +88,12 @@ impl<'a> Session<'a> {
                 Who::Input if ready.read || ready.write => self.feed(),
                 Who::Source(index) if ready.read => _ = self.pump(index),
                 Who::Client(index) => self.client(index, ready),
-                Who::Listener | Who::Input | Who::Source(_) => {}
+                Who::Check if ready.read => self.checks.iter_mut().for_each(Checks::hear),
+                Who::Listener | Who::Input | Who::Source(_) | Who::Check => {}
             }
         }
         self.clients.let_go();
+        self.checks.iter_mut().for_each(Checks::tick);
         Ok(ended)
     }
 
@@ -101,6 +117,8 @@ impl<'a> Session<'a> {
                 add(Who::Source(index), source.fd.as_fd(), true, false);
             }
         }
+        let checks = self.checks.iter().flat_map(Checks::interests);
+        all.extend(checks.map(|interest| (Who::Check, interest)));
         all.into_iter().unzip()
     }
 

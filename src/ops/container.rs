@@ -8,7 +8,7 @@ use crate::net::publish::Published;
 use crate::plan::step::Undo;
 use crate::spec::JoinedNamespaces;
 use crate::spec::request::{NamespaceMode, NetworkNamespace, RunRequest};
-use crate::state::{Roots, Status, container, names};
+use crate::state::{Roots, Status, container, health, names};
 use crate::sys::event;
 use crate::sys::process::{self, Identity};
 use crate::sys::record::Lock;
@@ -38,6 +38,8 @@ pub struct ContainerRow {
     pub running: bool,
     /// It runs, and stands still.
     pub paused: bool,
+    /// What its health check says: `starting`, `healthy`, `unhealthy`.
+    pub health: Option<&'static str>,
     /// `0.0.0.0:8080->80/tcp`
     pub ports: Vec<String>,
 }
@@ -51,10 +53,10 @@ pub fn list(roots: &Roots) -> Result<Vec<ContainerRow>> {
         drop(adopt::adopt(roots, &one.id));
         *one = container::load(roots, &one.id);
     }
-    Ok(all.iter().map(|one| row(one, ports.get(&one.id))).collect())
+    Ok(all.iter().map(|one| row(roots, one, ports.get(&one.id))).collect())
 }
 
-fn row(container: &Container, ports: Option<&Vec<Published>>) -> ContainerRow {
+fn row(roots: &Roots, container: &Container, ports: Option<&Vec<Published>>) -> ContainerRow {
     let config = container.config.as_ref();
     let moment = match container.status {
         Status::Running => container.started.as_ref().map(|started| &started.at),
@@ -71,6 +73,9 @@ fn row(container: &Container, ports: Option<&Vec<Published>>) -> ContainerRow {
         since: moment.map(|moment| super::seconds_since(moment)),
         running: container.status == Status::Running,
         paused: container.status == Status::Running && cgroups::is_frozen(container),
+        health: config
+            .filter(|config| config.health.is_some() && container.status == Status::Running)
+            .map(|_| health::read(roots, &container.id).status.name()),
         ports: ports.into_iter().flatten().map(|port| format!("{}->{}", port.listen(), inner_port(port))).collect(),
     }
 }

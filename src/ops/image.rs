@@ -26,6 +26,8 @@ pub(super) struct Found {
     /// Lowest first; none with `--rootfs`.
     pub(super) layers: Vec<HostPath>,
     pub(super) id: Option<Digest>,
+    /// docker's Healthcheck, where the image has one.
+    pub(super) health: Option<serde_json::Value>,
 }
 
 /// Finds the image of a request, pulls it where it is missing and may be pulled, and unpacks it.
@@ -45,13 +47,19 @@ pub(super) fn find(roots: &Roots, request: &RunRequest, progress: &dyn Progress)
     let dirs = store.layer_dirs(&image)?;
     let layers: Vec<HostPath> = [store.skeleton()].into_iter().chain(dirs.iter().map(short_link)).collect();
     let root = probe::open_layers(&layers)?;
-    Ok(Found { root: Some(root), id: Some(image.manifest.clone()), layers, config: Some(image.config) })
+    Ok(Found {
+        root: Some(root),
+        id: Some(image.manifest.clone()),
+        layers,
+        config: Some(image.config),
+        health: image.health,
+    })
 }
 
 fn rootfs(dir: &HostPath) -> Result<Found> {
     let root = Root::open(dir.as_path())
         .map_err(|e| Error::user(format!("cannot use {dir} as root: {e}")).hint("--rootfs takes a directory"))?;
-    Ok(Found { root: Some(root), config: None, layers: Vec::new(), id: None })
+    Ok(Found { root: Some(root), config: None, layers: Vec::new(), id: None, health: None })
 }
 
 /// The same for `--explain`: nothing is pulled, unpacked or made. Layers that were never unpacked cannot be looked into.
@@ -66,11 +74,11 @@ pub(super) fn look(roots: &Roots, request: &RunRequest) -> Result<Found> {
             let (dirs, unpacked) = store.expected_dirs(&image);
             let layers: Vec<HostPath> = [store.skeleton()].into_iter().chain(dirs.iter().map(short_link)).collect();
             let root = if unpacked { probe::open_layers(&layers).ok() } else { None };
-            Ok(Found { root, id: Some(image.manifest), layers, config: Some(image.config) })
+            Ok(Found { root, id: Some(image.manifest), layers, config: Some(image.config), health: image.health })
         }
         Err(_) if is_hello(name) => {
             let layers = vec![store.skeleton(), roots.root.child("layers/l/hello")];
-            Ok(Found { root: None, id: None, layers, config: Some(builtin::hello_config()?) })
+            Ok(Found { root: None, id: None, layers, config: Some(builtin::hello_config()?), health: None })
         }
         Err(error) if error.is_errno(Errno::EACCES) => Err(error.during(format!("looking for image {name}")).hint(
             format!("these images are root's: sudo minirun run --explain {name} …, or try hello, which is built in"),

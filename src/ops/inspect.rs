@@ -11,6 +11,7 @@ use crate::net::probe;
 use crate::net::step::Undo as NetUndo;
 use crate::plan::step::Undo;
 use crate::spec::restart::Restart;
+use crate::state::health::{self, Check, Health};
 use crate::state::{Config, Roots, Status};
 use crate::sys::fs;
 use serde_json::{Map, Value, json};
@@ -62,6 +63,7 @@ fn whole(roots: &Roots, found: &Container) -> Value {
             "Tty": config.is_some_and(|config| config.tty),
             "OpenStdin": config.is_some_and(|config| config.interactive),
             "StopSignal": config.map(|config| config.stop_signal),
+            "Healthcheck": config.and_then(|config| config.health.as_ref()).map(health_check),
             "StopTimeout": config.and_then(|config| config.stop_timeout),
             "Labels": labels(&request["labels"]),
         },
@@ -124,7 +126,7 @@ fn state(roots: &Roots, found: &Container) -> Value {
         Status::Broken(why) => why.clone(),
         _ => ended.and_then(|ended| ended.error.clone()).or_else(|| last_note(roots, found)).unwrap_or_default(),
     };
-    json!({
+    let mut state = json!({
         "Status": status,
         "Running": running,
         "Paused": paused,
@@ -136,6 +138,33 @@ fn state(roots: &Roots, found: &Container) -> Value {
         "Error": error,
         "StartedAt": found.started.as_ref().map(|started| &started.at),
         "FinishedAt": ended.map(|ended| &ended.at),
+    });
+    if found.config.as_ref().is_some_and(|config| config.health.is_some()) {
+        state["Health"] = health(&health::read(roots, &found.id));
+    }
+    state
+}
+
+fn health(health: &Health) -> Value {
+    let checked = |one: &health::Checked| json!({ "Start": one.start, "End": one.end, "ExitCode": one.exit_code, "Output": one.output });
+    json!({
+        "Status": health.status.name(),
+        "FailingStreak": health.streak,
+        "Log": health.log.iter().map(checked).collect::<Vec<_>>(),
+    })
+}
+
+/// docker's form, in nanoseconds.
+fn health_check(check: &Check) -> Value {
+    let nanoseconds = |milliseconds: u64| milliseconds.saturating_mul(1_000_000);
+    let words = std::iter::once("CMD").chain(check.command.iter().map(String::as_str));
+    json!({
+        "Test": words.collect::<Vec<_>>(),
+        "Interval": nanoseconds(check.interval),
+        "Timeout": nanoseconds(check.timeout),
+        "StartPeriod": nanoseconds(check.start_period),
+        "StartInterval": nanoseconds(check.start_interval),
+        "Retries": check.retries,
     })
 }
 

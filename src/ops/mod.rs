@@ -13,7 +13,9 @@ pub mod life;
 pub mod logs;
 mod names;
 mod network;
+mod record;
 pub mod run;
+pub mod start;
 pub mod system;
 
 use crate::cgroup;

@@ -1,5 +1,5 @@
 //! From a request to a container: looks (facts), plans, and hands the plan to a monitor. All deeds are the monitor's.
-//! `run` does it at once, `create` and `start` in two steps.
+//! `run` does it at once, `create` and `start` (in its own file) in two steps.
 
 use super::attach::{self, Outcome};
 pub use super::attach::{Front, Ran};
@@ -7,7 +7,7 @@ use super::detach_keys::DetachKeys;
 pub use super::exec::exec;
 use super::image::{self, Found};
 use super::network::{self, Lent};
-use super::{Progress, container as containers, names};
+use super::{Progress, container as containers, names, record};
 use crate::error::{Error, Kind, Result};
 use crate::facts;
 use crate::id::{ContainerId, Name};
@@ -17,32 +17,31 @@ use crate::monitor::spawn::Monitor;
 use crate::mount::plan::{Kind as FileKind, RootSource};
 use crate::plan::{self, Birth, Planned};
 use crate::security;
-use crate::spec::request::{Explain, Pull, RunRequest, Source};
+use crate::spec::request::{Explain, RunRequest, Source};
 use crate::spec::restart::Restart;
 use crate::spec::{self, SpecFacts};
-use crate::state::container::{RestartPolicy, Restarts};
-use crate::state::{Config, Life, LogLimits, Roots, Status, container};
-use crate::sys::process::{Exit, Identity};
-use crate::sys::record::Lock;
+use crate::state::container::Restarts;
+use crate::state::{Config, Life, Roots, container};
+use crate::sys::process::Identity;
 use crate::sys::tty::Size;
 use crate::sys::{host, tty};
 use oci_spec::runtime::Spec;
 use std::path::Path;
 
 /// A container as it is to be: everything that was looked up and decided, and nothing done yet.
-struct Design {
-    id: ContainerId,
-    security: security::plan::Request,
-    found: Found,
-    spec: Spec,
-    lent: Lent,
-    planned: Planned,
-    cgroups: crate::cgroup::facts::Hierarchies,
+pub(super) struct Design {
+    pub(super) id: ContainerId,
+    pub(super) security: security::plan::Request,
+    pub(super) found: Found,
+    pub(super) spec: Spec,
+    pub(super) lent: Lent,
+    pub(super) planned: Planned,
+    pub(super) cgroups: crate::cgroup::facts::Hierarchies,
 }
 
 /// What a design is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Purpose {
+pub(super) enum Purpose {
     /// To be shown: nothing is fetched, made or taken.
     Explain,
     /// To be kept: the image is fetched, and no address taken.
@@ -92,7 +91,7 @@ pub fn create(roots: &Roots, request: &RunRequest, progress: &dyn Progress) -> R
     write_cidfile(request, &id)?;
     let created = design(roots, id.clone(), request, Purpose::Create, progress).and_then(|design| {
         let name = name_for(roots, request)?;
-        let config = config(request, name, &design)?;
+        let config = record::config(request, name, &design)?;
         let monitor = Identity::of_self()?;
         let life = Life::<plan::step::Undo> {
             version: container::VERSION,
@@ -114,114 +113,6 @@ pub fn create(roots: &Roots, request: &RunRequest, progress: &dyn Progress) -> R
     });
     created.inspect_err(|_| forget_cidfile(request))?;
     Ok(id)
-}
-
-/// Starts a container that was created or has ended; with a `front`, which is then its terminal and streams, to its
-/// end. One that runs already is as good as started.
-pub fn start(roots: &Roots, word: &str, front: Option<Front>, progress: &dyn Progress) -> Result<Ran> {
-    let mut found = containers::find_settled(roots, word)?;
-    if matches!(found.status, Status::Restarting(_)) {
-        found = containers::give_up_restart(roots, found)?;
-    }
-    let id = found.id;
-    let turn = container::turn(roots, &id)?;
-    let found = containers::find_settled(roots, id.as_str())?;
-    match (&found.status, &found.config) {
-        (Status::Running, _) => match front {
-            Some(front) => attach::join(roots, &found, front, progress),
-            None => Ok(Ran::Detached(id)),
-        },
-        (Status::Created | Status::Exited(_), Some(config)) => {
-            start_kept(roots, config, Restarts::default(), front, turn, progress)
-        }
-        (status, _) => {
-            Err(Error::user(format!("container {word} cannot be started: {}", containers::describe(status)))
-                .hint(format!("minirun rm {word}")))
-        }
-    }
-}
-
-/// What a monitor becomes that has waited for it: starts the container again, unless somebody has done something to it
-/// meanwhile.
-pub fn start_again(roots: &Roots, id: &str, progress: &dyn Progress) -> Result<()> {
-    let id = ContainerId::parse(id)?;
-    let turn = container::turn(roots, &id)?;
-    let found: containers::Container = container::load(roots, &id);
-    match (&found.ended, &found.config) {
-        (Some(ended), Some(config)) if found.life.is_none() && ended.again_by == Some(Identity::of_self()?) => {
-            start_kept(roots, config, ended.restarts, None, turn, progress).map(drop)
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Starts all that are to run after a reboot, and goes on where one cannot: what was started, and why others were not.
-pub fn start_by_policy(roots: &Roots, progress: &dyn Progress) -> Result<Vec<(Name, Result<()>)>> {
-    let wanted = |one: &containers::Container| {
-        let asked = one.ended.as_ref().is_some_and(|ended| ended.asked);
-        let started = one.started.is_some();
-        match (&one.status, one.config.as_ref().map(|config| config.restart)) {
-            (Status::Exited(_), Some(RestartPolicy::Always)) => started,
-            (Status::Exited(_), Some(RestartPolicy::UnlessStopped)) => started && !asked,
-            (Status::Exited(exit), Some(RestartPolicy::OnFailure(_))) => {
-                started && !asked && *exit != Some(Exit::Code(0))
-            }
-            _ => false,
-        }
-    };
-    let mut done = Vec::new();
-    for one in containers::all(roots)?.iter().filter(|one| wanted(one)) {
-        let Some(config) = &one.config else { continue };
-        done.push((config.name.clone(), start(roots, one.id.as_str(), None, progress).map(drop)));
-    }
-    Ok(done)
-}
-
-/// `turn` is held until it has started.
-fn start_kept(
-    roots: &Roots,
-    config: &Config,
-    restarts: Restarts,
-    front: Option<Front>,
-    turn: Option<Lock>,
-    progress: &dyn Progress,
-) -> Result<Ran> {
-    roots.make()?; // a reboot has emptied /run
-    let broken = |e| Error::host(format!("the record of container {} is broken: {e}", config.name));
-    let mut request: RunRequest = serde_json::from_value(config.request.clone()).map_err(broken)?;
-    request.pull = Pull::Never;
-    if let Some(id) = &config.image_id {
-        request.source = Source::Image(id.to_string()); // its name may be another image's by now
-    }
-    let front = front.map(|front| Front { tty: config.tty, input: front.input && config.interactive, ..front });
-    let wants = front.as_ref().map_or(Attach::default(), Front::attach);
-    let design = design(roots, config.id.clone(), &request, Purpose::Start, progress);
-    let launched = design.and_then(|design| {
-        warn(&design, progress);
-        let config = Config {
-            spec: value(&design.spec)?,
-            security: value(&design.security)?,
-            uid: uid(&design.spec),
-            ..config.clone()
-        };
-        forget_volatile(roots, &config)?;
-        hand_over(roots, &request, config, design, Record::Kept, restarts, wants)
-    });
-    let monitor = launched.inspect_err(|_| network::give_back(roots, &config.id, progress))?;
-    let Some(front) = front else {
-        return attach::await_start(&monitor, progress).map(|()| Ran::Detached(config.id.clone()));
-    };
-    Ok(Ran::of(&attach::attach(&monitor, front, turn, progress)?, progress))
-}
-
-/// overlayfs refuses changes that a volatile mount has made, for after a power cut they may be damaged
-/// (Documentation/filesystems/overlayfs.rst, "Volatile mount"). There was none: what goes with its end does not outlive
-/// its boot.
-fn forget_volatile(roots: &Roots, config: &Config) -> Result<()> {
-    let mark = roots.container(&config.id).child("work/work/incompat");
-    Ok(if config.remove {
-        crate::sys::fs::remove_tree(mark.as_path())?
-    })
 }
 
 /// What can be refused before anything is looked up.
@@ -267,14 +158,14 @@ fn launch(
 ) -> Result<Monitor> {
     let launched = design(roots, id.clone(), request, Purpose::Start, progress).and_then(|design| {
         warn(&design, progress);
-        let config = config(request, name_for(roots, request)?, &design)?;
+        let config = record::config(request, name_for(roots, request)?, &design)?;
         hand_over(roots, request, config, design, Record::New, Restarts::default(), attach)
     });
     // from the launch on all of it is the monitor's; before, only addresses were taken
     launched.inspect_err(|_| network::give_back(roots, id, progress))
 }
 
-fn warn(design: &Design, progress: &dyn Progress) {
+pub(super) fn warn(design: &Design, progress: &dyn Progress) {
     design.planned.warnings.iter().for_each(|warning| progress.warn(warning));
 }
 
@@ -293,7 +184,7 @@ pub fn explain(roots: &Roots, request: &RunRequest, form: Explain, progress: &dy
 }
 
 /// Looks and decides.
-fn design(
+pub(super) fn design(
     roots: &Roots,
     id: ContainerId,
     request: &RunRequest,
@@ -382,58 +273,8 @@ pub(super) fn size_of_terminal() -> Size {
     tty::size(&std::io::stdin()).ok().filter(|size| size.rows > 0 && size.columns > 0).unwrap_or(usual)
 }
 
-/// The container's record.
-fn config(request: &RunRequest, name: Name, design: &Design) -> Result<Config> {
-    let process = design.spec.process().as_ref();
-    Ok(Config {
-        version: container::VERSION,
-        id: design.id.clone(),
-        name,
-        image: request.source.as_str().to_owned(),
-        image_id: design.found.id.clone(),
-        args: process.and_then(|p| p.args().clone()).unwrap_or_default(),
-        created: super::now(),
-        remove: request.remove,
-        tty: request.tty,
-        interactive: request.interactive,
-        stop_signal: stop_signal(request, design.found.config.as_ref()),
-        stop_timeout: request.stop_timeout,
-        restart: restart_policy(request.restart),
-        log: (!request.no_log).then(|| log_limits(request)),
-        uid: uid(&design.spec),
-        request: value(request)?,
-        spec: value(&design.spec)?,
-        security: value(&design.security)?,
-    })
-}
-
-fn restart_policy(asked: Restart) -> RestartPolicy {
-    match asked {
-        Restart::No => RestartPolicy::No,
-        Restart::OnFailure(most) => RestartPolicy::OnFailure(most),
-        Restart::Always => RestartPolicy::Always,
-        Restart::UnlessStopped => RestartPolicy::UnlessStopped,
-    }
-}
-
-fn log_limits(request: &RunRequest) -> LogLimits {
-    let usual = LogLimits::default();
-    LogLimits { size: request.log_size.unwrap_or(usual.size), files: request.log_files.unwrap_or(usual.files) }
-}
-
-/// The request's, else the image's, else SIGTERM.
-fn stop_signal(request: &RunRequest, image: Option<&oci_spec::image::ImageConfiguration>) -> i32 {
-    let of_image = image.and_then(|image| image.config().as_ref()).and_then(|config| config.stop_signal().clone());
-    let of_image = of_image.and_then(|text| crate::sys::process::parse_signal(&text));
-    request.stop_signal.map(i32::from).or(of_image).unwrap_or(libc::SIGTERM)
-}
-
-fn uid(spec: &Spec) -> u32 {
-    spec.process().as_ref().map_or(0, |process| process.user().uid())
-}
-
 /// Hands everything to a monitor.
-fn hand_over(
+pub(super) fn hand_over(
     roots: &Roots,
     request: &RunRequest,
     config: Config,
@@ -450,7 +291,7 @@ fn hand_over(
     super::spawn_monitor(roots, order, &design.lent.handed, &design.cgroups)
 }
 
-fn value(of: &impl serde::Serialize) -> Result<serde_json::Value> {
+pub(super) fn value(of: &impl serde::Serialize) -> Result<serde_json::Value> {
     serde_json::to_value(of).map_err(|e| Error::internal(format!("a container's record: {e}")))
 }
 

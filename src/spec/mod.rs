@@ -5,6 +5,7 @@ pub mod defaults;
 pub mod device;
 pub mod env;
 pub mod exec;
+pub mod health;
 pub mod mount;
 pub mod mounts;
 pub mod process;

@@ -2,6 +2,7 @@
 //! Pure: holds no default of docker's that depends on the image or the host (those are `spec::build`'s).
 
 use super::device::DeviceRequest;
+use super::health::HealthWords;
 use super::mount::MountRequest;
 use super::restart::Restart;
 use super::security::SecurityOpt;
@@ -66,6 +67,8 @@ pub struct RunRequest {
     pub stop_timeout: Option<i64>,
     #[serde(default)]
     pub restart: Restart,
+    #[serde(default)]
+    pub health: HealthWords,
     /// `--log-driver none`: what it says is not kept.
     #[serde(default)]
     pub no_log: bool,
@@ -237,6 +240,7 @@ impl RunRequest {
             keep_signals: false,
             stop_timeout: None,
             restart: Restart::No,
+            health: HealthWords::default(),
             no_log: false,
             log_size: None,
             log_files: None,

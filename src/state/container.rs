@@ -1,6 +1,7 @@
 //! One container's records: written whole, read with suspicion, each with a version.
 
 use super::Roots;
+use super::health::Check;
 use crate::error::{During as _, Errno, Error, Result};
 use crate::id::{ContainerId, Digest, HostPath, Name};
 use crate::sys::fs;
@@ -42,6 +43,9 @@ pub struct Config {
     /// When it is started again.
     #[serde(default)]
     pub restart: RestartPolicy,
+    /// What says whether it is well.
+    #[serde(default)]
+    pub health: Option<Check>,
     /// The user that its output belongs to, so that the program can open /dev/stdout by name.
     pub uid: u32,
     /// What was asked for, in the command line's words: how it is made again by `start`.
@@ -442,6 +446,7 @@ mod tests {
             stop_signal: 15,
             stop_timeout: None,
             restart: RestartPolicy::No,
+            health: None,
             log: Some(LogLimits::default()),
             uid: 0,
             request: serde_json::Value::Null,

@@ -3,6 +3,7 @@
 //! undo what it holds on the host. Never touches anything but these files.
 
 pub mod container;
+pub mod health;
 pub mod names;
 pub mod roots;
 

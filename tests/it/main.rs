@@ -12,6 +12,7 @@ mod detached_streams;
 mod errors;
 mod explain;
 mod golden;
+mod health;
 mod joined;
 mod kernel;
 mod killed;

@@ -27,6 +27,8 @@ pub(in crate::cli) struct Args {
     #[command(flatten)]
     pub(super) process: Process,
     #[command(flatten)]
+    pub(super) health: Health,
+    #[command(flatten)]
     pub(super) files: Files,
     #[command(flatten)]
     pub(super) network: Network,
@@ -140,6 +142,32 @@ pub(super) struct Process {
     /// Seconds until a stop kills it, -1 waits for ever [10]
     #[arg(long, value_name = "SECONDS", hide_short_help = true)]
     pub(super) stop_timeout: Option<i64>,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Health")]
+pub(super) struct Health {
+    /// Say by this shell command whether it is well
+    #[arg(long = "health-cmd", value_name = "COMMAND", hide_short_help = true)]
+    pub(super) cmd: Option<String>,
+    /// From one check to the next [30s]
+    #[arg(long = "health-interval", value_name = "TIME", hide_short_help = true)]
+    pub(super) interval: Option<String>,
+    /// A check that takes longer has failed [30s]
+    #[arg(long = "health-timeout", value_name = "TIME", hide_short_help = true)]
+    pub(super) timeout: Option<String>,
+    /// Failures in a row that make it unhealthy [3]
+    #[arg(long = "health-retries", value_name = "N", hide_short_help = true)]
+    pub(super) retries: Option<u32>,
+    /// Failures in its first time do not count [0s]
+    #[arg(long = "health-start-period", value_name = "TIME", hide_short_help = true)]
+    pub(super) start_period: Option<String>,
+    /// From one check to the next in that time [5s]
+    #[arg(long = "health-start-interval", value_name = "TIME", hide_short_help = true)]
+    pub(super) start_interval: Option<String>,
+    /// Make no checks, whatever the image says
+    #[arg(long, hide_short_help = true)]
+    pub(super) no_healthcheck: bool,
 }
 
 #[derive(Debug, clap::Args)]

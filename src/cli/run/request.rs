@@ -1,9 +1,10 @@
 //! From the flags of `run` to the request: each word through its parser in `spec`.
 
-use super::args::{Args, Container, Files, Limits, Look, Network};
+use super::args::{Args, Container, Files, Health, Limits, Look, Network};
 use crate::cli::caller;
 use crate::error::{Error, Kind, Result};
 use crate::id::Name;
+use crate::spec::health::{self, HealthWords};
 use crate::spec::mount::{self, MountRequest, label_pair};
 use crate::spec::request::{
     Explain, NamespaceMode, Namespaces, NetworkWords, Pull, Resources, RunRequest, Source, Trace,
@@ -12,7 +13,7 @@ use crate::spec::restart::{self, Restart};
 use crate::spec::{device, security, signal, size, sysctl, tmpfs, ulimit, volume};
 
 pub(in crate::cli) fn from_args(args: &Args) -> Result<RunRequest> {
-    let Args { container, process, files, network, limits, security, look, words } = args;
+    let Args { container, process, health, files, network, limits, security, look, words } = args;
     let (source, command) = source(container, words)?;
     Ok(RunRequest {
         source,
@@ -54,6 +55,7 @@ pub(in crate::cli) fn from_args(args: &Args) -> Result<RunRequest> {
         keep_signals: container.sig_proxy == Some(false),
         stop_timeout: process.stop_timeout,
         restart: container.restart.as_deref().map_or(Ok(Restart::No), restart::parse)?,
+        health: health_words(health)?,
         no_log: log_driver(container.log_driver.as_deref())? == LogDriver::None,
         log_size: log_opt(&container.log_opt, "max-size", |text| size::parse(text).ok().filter(|size| *size > 0))?,
         log_files: log_opt(&container.log_opt, "max-file", |text| text.parse().ok().filter(|count| *count > 0))?,
@@ -157,6 +159,19 @@ fn network_words(network: &Network) -> Result<NetworkWords> {
 
 fn mode(flag: &str, word: Option<&str>) -> Result<NamespaceMode> {
     word.map_or(Ok(NamespaceMode::Private), |word| NamespaceMode::parse(flag, word))
+}
+
+fn health_words(words: &Health) -> Result<HealthWords> {
+    let time = |flag: &str, text: &Option<String>| text.as_deref().map(|text| health::duration(flag, text)).transpose();
+    Ok(HealthWords {
+        command: words.cmd.clone(),
+        interval: time("--health-interval", &words.interval)?,
+        timeout: time("--health-timeout", &words.timeout)?,
+        start_period: time("--health-start-period", &words.start_period)?,
+        start_interval: time("--health-start-interval", &words.start_interval)?,
+        retries: words.retries,
+        none: words.no_healthcheck,
+    })
 }
 
 #[derive(Debug, PartialEq, Eq)]

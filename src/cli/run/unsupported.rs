@@ -11,7 +11,7 @@ enum Why {
     Never,
 }
 
-const TABLE: [(&str, Why, &str); 51] = [
+const TABLE: [(&str, Why, &str); 44] = [
     ("-a", Why::Later, "without -d output and errors are attached, with -i the input is, too"),
     ("--attach", Why::Later, "without -d output and errors are attached, with -i the input is, too"),
     ("--blkio-weight-device", Why::Later, "--blkio-weight holds for all devices"),
@@ -28,12 +28,6 @@ const TABLE: [(&str, Why, &str); 51] = [
     ("--device-write-iops", Why::Later, "use --blkio-weight"),
     ("--disable-content-trust", Why::Never, "leave it out: images are checked by digest, there is no notary"),
     ("--gpus", Why::Later, "name the devices with --device"),
-    ("--health-cmd", Why::Later, "check from outside with minirun exec"),
-    ("--health-interval", Why::Later, "check from outside with minirun exec"),
-    ("--health-retries", Why::Later, "check from outside with minirun exec"),
-    ("--health-start-interval", Why::Later, "check from outside with minirun exec"),
-    ("--health-start-period", Why::Later, "check from outside with minirun exec"),
-    ("--health-timeout", Why::Later, "check from outside with minirun exec"),
     ("--io-maxbandwidth", Why::Never, "it is for Windows: use --blkio-weight"),
     ("--io-maxiops", Why::Never, "it is for Windows: use --blkio-weight"),
     ("--ip6", Why::Later, "containers have IPv4 addresses"),
@@ -45,7 +39,6 @@ const TABLE: [(&str, Why, &str); 51] = [
     ("--memory-swappiness", Why::Later, "use --memory-swap: equal to --memory it means no swap"),
     ("--net-alias", Why::Later, "use --add-host NAME:ADDRESS in the others"),
     ("--network-alias", Why::Later, "use --add-host NAME:ADDRESS in the others"),
-    ("--no-healthcheck", Why::Later, "leave it out: health checks are not run"),
     ("--oom-kill-disable", Why::Never, "a process that waits for memory for ever helps nobody: use --oom-score-adj"),
     ("--runtime", Why::Never, "minirun is the runtime: leave it out"),
     ("--storage-opt", Why::Later, "leave it out; --tmpfs DIR:size=… has a limit"),

@@ -1,0 +1,81 @@
+//! What is written down of a container, from what was asked for and decided.
+
+use super::run::{Design, value};
+use crate::error::{Error, Result};
+use crate::id::Name;
+use crate::spec;
+use crate::spec::health::{HealthCheck, ImageHealth};
+use crate::spec::request::RunRequest;
+use crate::spec::restart::Restart;
+use crate::state::container::{self, RestartPolicy};
+use crate::state::health::Check;
+use crate::state::{Config, LogLimits};
+use oci_spec::runtime::Spec;
+
+/// The container's record.
+pub(super) fn config(request: &RunRequest, name: Name, design: &Design) -> Result<Config> {
+    let process = design.spec.process().as_ref();
+    Ok(Config {
+        version: container::VERSION,
+        id: design.id.clone(),
+        name,
+        image: request.source.as_str().to_owned(),
+        image_id: design.found.id.clone(),
+        args: process.and_then(|p| p.args().clone()).unwrap_or_default(),
+        created: super::now(),
+        remove: request.remove,
+        tty: request.tty,
+        interactive: request.interactive,
+        stop_signal: stop_signal(request, design.found.config.as_ref()),
+        stop_timeout: request.stop_timeout,
+        restart: restart_policy(request.restart),
+        health: health_check(request, design.found.health.as_ref())?,
+        log: (!request.no_log).then(|| log_limits(request)),
+        uid: uid(&design.spec),
+        request: value(request)?,
+        spec: value(&design.spec)?,
+        security: value(&design.security)?,
+    })
+}
+
+fn health_check(request: &RunRequest, image: Option<&serde_json::Value>) -> Result<Option<Check>> {
+    let broken = |e| Error::image(format!("the image's health check is broken: {e}")).hint("--no-healthcheck");
+    let image: Option<ImageHealth> = match request.health.none {
+        true => None,
+        false => image.map(|health| serde_json::from_value(health.clone())).transpose().map_err(broken)?,
+    };
+    let check = spec::health::check(&request.health, image.as_ref())?;
+    Ok(check.map(|HealthCheck { command, interval, timeout, start_period, start_interval, retries }| Check {
+        command,
+        interval,
+        timeout,
+        start_period,
+        start_interval,
+        retries,
+    }))
+}
+
+fn restart_policy(asked: Restart) -> RestartPolicy {
+    match asked {
+        Restart::No => RestartPolicy::No,
+        Restart::OnFailure(most) => RestartPolicy::OnFailure(most),
+        Restart::Always => RestartPolicy::Always,
+        Restart::UnlessStopped => RestartPolicy::UnlessStopped,
+    }
+}
+
+fn log_limits(request: &RunRequest) -> LogLimits {
+    let usual = LogLimits::default();
+    LogLimits { size: request.log_size.unwrap_or(usual.size), files: request.log_files.unwrap_or(usual.files) }
+}
+
+/// The request's, else the image's, else SIGTERM.
+fn stop_signal(request: &RunRequest, image: Option<&oci_spec::image::ImageConfiguration>) -> i32 {
+    let of_image = image.and_then(|image| image.config().as_ref()).and_then(|config| config.stop_signal().clone());
+    let of_image = of_image.and_then(|text| crate::sys::process::parse_signal(&text));
+    request.stop_signal.map(i32::from).or(of_image).unwrap_or(libc::SIGTERM)
+}
+
+pub(super) fn uid(spec: &Spec) -> u32 {
+    spec.process().as_ref().map_or(0, |process| process.user().uid())
+}

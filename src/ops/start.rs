@@ -1,0 +1,122 @@
+//! Containers that are there are started: by a command, by themselves, by the host's start.
+
+use super::attach;
+pub use super::attach::{Front, Ran};
+use super::run::{Purpose, design, hand_over, value, warn};
+use super::{Progress, container as containers, network, record};
+use crate::error::{Error, Result};
+use crate::id::{ContainerId, Name};
+use crate::monitor::protocol::{Attach, Record};
+use crate::spec::request::{Pull, RunRequest, Source};
+use crate::state::container::{self, RestartPolicy, Restarts};
+use crate::state::{Config, Roots, Status};
+use crate::sys::process::{Exit, Identity};
+use crate::sys::record::Lock;
+
+/// Starts a container that was created or has ended; with a `front`, which is then its terminal and streams, to its
+/// end. One that runs already is as good as started.
+pub fn start(roots: &Roots, word: &str, front: Option<Front>, progress: &dyn Progress) -> Result<Ran> {
+    let mut found = containers::find_settled(roots, word)?;
+    if matches!(found.status, Status::Restarting(_)) {
+        found = containers::give_up_restart(roots, found)?;
+    }
+    let id = found.id;
+    let turn = container::turn(roots, &id)?;
+    let found = containers::find_settled(roots, id.as_str())?;
+    match (&found.status, &found.config) {
+        (Status::Running, _) => match front {
+            Some(front) => attach::join(roots, &found, front, progress),
+            None => Ok(Ran::Detached(id)),
+        },
+        (Status::Created | Status::Exited(_), Some(config)) => {
+            start_kept(roots, config, Restarts::default(), front, turn, progress)
+        }
+        (status, _) => {
+            Err(Error::user(format!("container {word} cannot be started: {}", containers::describe(status)))
+                .hint(format!("minirun rm {word}")))
+        }
+    }
+}
+
+/// What a monitor becomes that has waited for it: starts the container again, unless somebody has done something to it
+/// meanwhile.
+pub fn start_again(roots: &Roots, id: &str, progress: &dyn Progress) -> Result<()> {
+    let id = ContainerId::parse(id)?;
+    let turn = container::turn(roots, &id)?;
+    let found: containers::Container = container::load(roots, &id);
+    match (&found.ended, &found.config) {
+        (Some(ended), Some(config)) if found.life.is_none() && ended.again_by == Some(Identity::of_self()?) => {
+            start_kept(roots, config, ended.restarts, None, turn, progress).map(drop)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Starts all that are to run after a reboot, and goes on where one cannot: what was started, and why others were not.
+pub fn start_by_policy(roots: &Roots, progress: &dyn Progress) -> Result<Vec<(Name, Result<()>)>> {
+    let wanted = |one: &containers::Container| {
+        let asked = one.ended.as_ref().is_some_and(|ended| ended.asked);
+        let started = one.started.is_some();
+        match (&one.status, one.config.as_ref().map(|config| config.restart)) {
+            (Status::Exited(_), Some(RestartPolicy::Always)) => started,
+            (Status::Exited(_), Some(RestartPolicy::UnlessStopped)) => started && !asked,
+            (Status::Exited(exit), Some(RestartPolicy::OnFailure(_))) => {
+                started && !asked && *exit != Some(Exit::Code(0))
+            }
+            _ => false,
+        }
+    };
+    let mut done = Vec::new();
+    for one in containers::all(roots)?.iter().filter(|one| wanted(one)) {
+        let Some(config) = &one.config else { continue };
+        done.push((config.name.clone(), start(roots, one.id.as_str(), None, progress).map(drop)));
+    }
+    Ok(done)
+}
+
+/// `turn` is held until it has started.
+fn start_kept(
+    roots: &Roots,
+    config: &Config,
+    restarts: Restarts,
+    front: Option<Front>,
+    turn: Option<Lock>,
+    progress: &dyn Progress,
+) -> Result<Ran> {
+    roots.make()?; // a reboot has emptied /run
+    let broken = |e| Error::host(format!("the record of container {} is broken: {e}", config.name));
+    let mut request: RunRequest = serde_json::from_value(config.request.clone()).map_err(broken)?;
+    request.pull = Pull::Never;
+    if let Some(id) = &config.image_id {
+        request.source = Source::Image(id.to_string()); // its name may be another image's by now
+    }
+    let front = front.map(|front| Front { tty: config.tty, input: front.input && config.interactive, ..front });
+    let wants = front.as_ref().map_or(Attach::default(), Front::attach);
+    let design = design(roots, config.id.clone(), &request, Purpose::Start, progress);
+    let launched = design.and_then(|design| {
+        warn(&design, progress);
+        let config = Config {
+            spec: value(&design.spec)?,
+            security: value(&design.security)?,
+            uid: record::uid(&design.spec),
+            ..config.clone()
+        };
+        forget_volatile(roots, &config)?;
+        hand_over(roots, &request, config, design, Record::Kept, restarts, wants)
+    });
+    let monitor = launched.inspect_err(|_| network::give_back(roots, &config.id, progress))?;
+    let Some(front) = front else {
+        return attach::await_start(&monitor, progress).map(|()| Ran::Detached(config.id.clone()));
+    };
+    Ok(Ran::of(&attach::attach(&monitor, front, turn, progress)?, progress))
+}
+
+/// overlayfs refuses changes that a volatile mount has made, for after a power cut they may be damaged
+/// (Documentation/filesystems/overlayfs.rst, "Volatile mount"). There was none: what goes with its end does not outlive
+/// its boot.
+fn forget_volatile(roots: &Roots, config: &Config) -> Result<()> {
+    let mark = roots.container(&config.id).child("work/work/incompat");
+    Ok(if config.remove {
+        crate::sys::fs::remove_tree(mark.as_path())?
+    })
+}

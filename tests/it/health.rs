@@ -1,0 +1,98 @@
+//! Health checks: what they say of a container, and that they are as confined and as short-lived as they must be.
+
+use crate::detached::{does, inspect, refused, row, up_alone};
+use crate::support::command::{eventually, seconds};
+use crate::support::requires::requires;
+use crate::support::sandbox::Sandbox;
+use crate::support::snapshot::Snapshot;
+
+fn checked(sandbox: &Sandbox, flags: &[&str], check: &str) -> String {
+    let health = ["--name", "web", "--health-interval", "100ms", "--health-cmd", check];
+    up_alone(sandbox, &[&health, flags].concat(), &["sleep", "1000"])
+}
+
+#[track_caller]
+fn eventually_is(sandbox: &Sandbox, status: &str) {
+    eventually(status, seconds(20), || inspect(sandbox, "web")["State"]["Health"]["Status"] == status);
+}
+
+#[test]
+fn a_container_is_as_well_as_its_check_says() {
+    requires![root];
+    let sandbox = Sandbox::with_images(&["busybox"]);
+    checked(
+        &sandbox,
+        &["--health-retries", "2", "--health-start-period", "1h", "--health-start-interval", "100ms"],
+        "echo looked; id -u; test -e /well",
+    );
+    assert!(row(&sandbox, "web").unwrap().contains("(health: starting)"));
+    eventually("it fails and may", seconds(20), || {
+        let health = inspect(&sandbox, "web")["State"]["Health"].clone();
+        health["Log"].as_array().unwrap().len() == 5 && health["FailingStreak"] == 0 && health["Status"] == "starting"
+    });
+    does(&sandbox, &["exec", "web", "touch", "/well"]);
+    eventually_is(&sandbox, "healthy");
+    assert!(row(&sandbox, "web").unwrap().contains("(healthy)"));
+    does(&sandbox, &["exec", "web", "rm", "/well"]);
+    eventually_is(&sandbox, "unhealthy");
+    assert!(row(&sandbox, "web").unwrap().contains("(unhealthy)"));
+    let health = inspect(&sandbox, "web")["State"]["Health"].clone();
+    let last = &health["Log"][4];
+    assert_eq!((last["ExitCode"].as_i64(), last["Output"].as_str()), (Some(1), Some("looked\n0\n")), "{health}");
+    assert!(health["FailingStreak"].as_u64() >= Some(2));
+}
+
+#[test]
+fn a_check_that_takes_too_long_is_ended_and_has_failed() {
+    requires![root];
+    let sandbox = Sandbox::with_images(&["busybox"]);
+    checked(&sandbox, &["--health-retries", "1", "--health-timeout", "300ms"], "exec sleep 999");
+    eventually_is(&sandbox, "unhealthy");
+    let health = inspect(&sandbox, "web")["State"]["Health"].clone();
+    assert_eq!(health["Log"][0]["ExitCode"], -1);
+    assert!(health["Log"][0]["Output"].as_str().unwrap().contains("exceeded timeout"), "{health}");
+    eventually("never two at a time", seconds(20), || sandbox.in_pids("sleep 999").len() <= 1);
+}
+
+#[test]
+fn what_a_check_leaves_running_does_not_hold_it_up() {
+    requires![root];
+    let sandbox = Sandbox::with_images(&["busybox"]);
+    checked(&sandbox, &[], "[ -e /left ] || { touch /left; sleep 999 & }");
+    eventually_is(&sandbox, "healthy");
+}
+
+#[test]
+fn a_container_ends_in_the_midst_of_its_check() {
+    requires![root];
+    let sandbox = Sandbox::with_images(&["busybox"]);
+    does(&sandbox, &["run", "--rm", "--network", "none", "busybox", "true"]);
+    let before = Snapshot::of(&sandbox);
+    for command in [&["rm", "-f", "web"][..], &["stop", "-t", "0", "web"]] {
+        checked(&sandbox, &["--rm"], "exec sleep 999");
+        eventually("its check runs", seconds(20), || sandbox.in_pids("sleep 999").len() == 1);
+        does(&sandbox, command);
+        before.assert_same(&sandbox);
+    }
+}
+
+#[test]
+fn another_monitor_goes_on_checking() {
+    requires![root];
+    let sandbox = Sandbox::with_images(&["busybox"]);
+    checked(&sandbox, &["--health-retries", "1"], "test -e /well");
+    eventually_is(&sandbox, "unhealthy");
+    sandbox.sh(&format!("kill -9 {}", inspect(&sandbox, "web")["Host"]["MonitorPid"])).expect_code(0);
+    does(&sandbox, &["exec", "web", "touch", "/well"]);
+    eventually_is(&sandbox, "healthy");
+}
+
+#[test]
+fn flags_that_make_no_sense_are_refused() {
+    requires![root];
+    let sandbox = Sandbox::with_images(&["busybox"]);
+    for (flag, value) in [("--health-interval", "often"), ("--health-timeout", "-1s"), ("--health-start-period", "5")] {
+        refused(&sandbox, &["run", flag, value, "busybox", "true"], 125, flag);
+    }
+    refused(&sandbox, &["run", "--no-healthcheck", "--health-retries", "1", "busybox", "true"], 125, "contradicts");
+}
