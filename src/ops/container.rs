@@ -232,6 +232,7 @@ pub(super) fn give_up_restart(roots: &Roots, found: Container) -> Result<Contain
         if let Some(Ok(pidfd)) = ended.again_by.as_ref().map(Identity::open) {
             process::send_signal(&pidfd, libc::SIGKILL).or_else(ignore_gone)?;
             event::readable_within(pidfd.as_fd(), None)?;
+            container::sweep(roots)?; // it may have been at it
         }
         container::end(roots, &found.id, &container::Ended { asked: true, again_by: None, ..ended.clone() })?;
     }
