@@ -1,5 +1,5 @@
 //! The cgroup domain: where a container's processes are counted and limited, on cgroup v1, v2 and both at once.
-//! `facts`, `table`, `devices`, `plan` and `step` are pure; `probe` reads, `apply` does.
+//! `facts`, `table`, `devices`, `plan` and `step` are pure; `probe` and `usage` read, `apply` does.
 
 pub mod apply;
 pub mod devices;
@@ -8,3 +8,4 @@ pub mod plan;
 pub mod probe;
 pub mod step;
 pub mod table;
+pub mod usage;

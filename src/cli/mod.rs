@@ -24,10 +24,13 @@ mod rm;
 mod rmi;
 mod run;
 mod start;
+mod stats;
 mod stop;
 mod system;
+mod top;
 pub mod ui;
 mod unpause;
+mod update;
 mod usage;
 mod version;
 mod wait;
@@ -77,6 +80,9 @@ enum Sub {
     Pause(pause::Args),
     Unpause(unpause::Args),
     Rename(rename::Args),
+    Update(update::Args),
+    Top(top::Args),
+    Stats(stats::Args),
     Ps(ps::Args),
     Rm(rm::Args),
     Inspect(inspect::Args),
@@ -174,6 +180,9 @@ fn dispatch(cli: Cli) -> Result<u8> {
         Some(Sub::Pause(args)) => pause::main(&args, &roots),
         Some(Sub::Unpause(args)) => unpause::main(&args, &roots),
         Some(Sub::Rename(args)) => rename::main(&args, &roots),
+        Some(Sub::Top(args)) => top::main(&args, &roots),
+        Some(Sub::Stats(args)) => stats::main(&args, &roots),
+        Some(Sub::Update(args)) => update::main(&args, &roots),
         Some(Sub::Kill(args)) => kill::main(&args, &roots),
         Some(Sub::Wait(args)) => wait::main(&args, &roots),
         Some(Sub::Logs(args)) => logs::main(&args, &roots),

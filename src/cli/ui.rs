@@ -9,6 +9,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, IsTerminal as _, Write};
 use std::sync::Mutex;
+use std::time::Duration;
 
 const ERROR: Style = AnsiColor::Red.on_default().bold();
 const WARNING: Style = AnsiColor::Yellow.on_default().bold();
@@ -152,6 +153,37 @@ pub fn size(bytes: u64) -> String {
     }
     let digits = usize::from(unit > 0 && value < 100.0 && value.fract() >= 0.05);
     format!("{value:.digits$}{}", UNITS[unit])
+}
+
+/// Bytes in thousands, as networks and disks are measured: `1.5kB`, `200MB`.
+pub fn decimal(bytes: u64) -> String {
+    const UNITS: [&str; 6] = ["B", "kB", "MB", "GB", "TB", "PB"];
+    let mut unit = 0;
+    let mut value = bytes as f64;
+    while value >= 1000.0 && unit + 1 < UNITS.len() {
+        value /= 1000.0;
+        unit += 1;
+    }
+    let digits = usize::from(unit > 0 && value < 100.0 && value.fract() >= 0.05);
+    format!("{value:.digits$}{}", UNITS[unit])
+}
+
+/// `01:02:03`
+pub fn hours(time: Duration) -> String {
+    let seconds = time.as_secs();
+    format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
+}
+
+/// The clock so long ago, `14:05`; the day, `Jan31`, where that was another one (ps(1), STIME).
+pub fn clock_before(age: Duration) -> String {
+    let now = jiff::Zoned::now();
+    let Ok(then) = now.checked_sub(age) else { return "?".to_owned() };
+    then.strftime(if then.date() == now.date() { "%H:%M" } else { "%b%d" }).to_string()
+}
+
+/// An empty screen, where there is one.
+pub fn clear() -> Result<()> {
+    if std::io::stdout().is_terminal() { stream(false, "\x1b[2J\x1b[H") } else { Ok(()) }
 }
 
 /// An age as docker shows it: `5 minutes ago`.

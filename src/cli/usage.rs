@@ -36,6 +36,9 @@ Containers:
   unpause    Let them go on                         minirun unpause web
   rename     Give it another name                   minirun rename web old
   wait       Wait for the end, print the exit code  minirun wait web
+  update     Give it other limits                   minirun update -m 1g web
+  top        Show its processes                     minirun top web
+  stats      Show what running containers use       minirun stats --no-stream
   port       List published ports                   minirun port web
   ps         List containers                        minirun ps -a
   rm         Remove containers                      minirun rm -f web
@@ -141,7 +144,7 @@ fn explain(error: &clap::Error, command: Option<&str>) -> Error {
 }
 
 /// docker's commands that are still to come, and what does it meanwhile.
-const LATER: [(&str, &str); 20] = [
+const LATER: [(&str, &str); 17] = [
     ("build", "rootfs-builder makes images from the recipes in images/"),
     ("commit", "rootfs-builder makes images from the recipes in images/"),
     ("container", "container run, exec, ls, rm and inspect are there"),
@@ -157,10 +160,7 @@ const LATER: [(&str, &str); 20] = [
     ("push", "skopeo copies from the OCI layout below --root"),
     ("save", "skopeo copies from the OCI layout below --root"),
     ("search", "look at the registry's web page"),
-    ("stats", "minirun inspect NAME has the path of its cgroup"),
     ("tag", "name it when it is loaded or imported"),
-    ("top", "minirun exec NAME ps, or ps on the host"),
-    ("update", "give the limits to run"),
     ("volume", "run -v NAME:DIR makes volumes"),
 ];
 

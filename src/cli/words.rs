@@ -4,7 +4,7 @@
 use clap::{Arg, Command};
 
 /// docker's long spellings of our commands.
-const LONG_FORMS: [(&str, &str, &str); 25] = [
+const LONG_FORMS: [(&str, &str, &str); 28] = [
     ("container", "run", "run"),
     ("container", "create", "create"),
     ("container", "start", "start"),
@@ -15,6 +15,9 @@ const LONG_FORMS: [(&str, &str, &str); 25] = [
     ("container", "pause", "pause"),
     ("container", "unpause", "unpause"),
     ("container", "rename", "rename"),
+    ("container", "top", "top"),
+    ("container", "update", "update"),
+    ("container", "stats", "stats"),
     ("container", "wait", "wait"),
     ("container", "logs", "logs"),
     ("container", "port", "port"),

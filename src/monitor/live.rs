@@ -201,6 +201,9 @@ fn serve(
     }
     served?;
     let (asked, stays) = (session.asked, session.stays);
+    // it may have got another name or policy meanwhile
+    let now_is = container::load::<Undo>(roots, &config.id).config;
+    let config = now_is.as_ref().unwrap_or(config);
     let listener = session.streams.listener.take();
     let exit = process::wait(pidfd).ok().or_else(|| adopted_exit(pidfd));
     let oom_killed = engine::killed_for_memory(&life.cgroups);
@@ -304,12 +307,9 @@ fn remove(roots: &Roots, config: &Config, undos: &[Undo]) -> (Undone, Gone) {
     if !undone.errors.is_empty() {
         return (undone, Gone::default());
     }
-    // it may have got another name meanwhile
-    let there = container::load::<Undo>(roots, &config.id).config;
-    let name = there.as_ref().map_or(&config.name, |config| &config.name);
     match container::forget(roots, &config.id) {
         Ok(gone) => {
-            undone.errors.extend(names::release(roots, name, &config.id).err());
+            undone.errors.extend(names::release(roots, &config.name, &config.id).err());
             (undone, gone)
         }
         Err(error) => {

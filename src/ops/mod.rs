@@ -16,7 +16,9 @@ mod network;
 mod record;
 pub mod run;
 pub mod start;
+pub mod stats;
 pub mod system;
+pub mod update;
 
 use crate::cgroup;
 use crate::engine;

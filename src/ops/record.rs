@@ -55,7 +55,7 @@ fn health_check(request: &RunRequest, image: Option<&serde_json::Value>) -> Resu
     }))
 }
 
-fn restart_policy(asked: Restart) -> RestartPolicy {
+pub(super) fn restart_policy(asked: Restart) -> RestartPolicy {
     match asked {
         Restart::No => RestartPolicy::No,
         Restart::OnFailure(most) => RestartPolicy::OnFailure(most),

@@ -11,7 +11,8 @@ use oci_spec::runtime::{
 /// Below this not even a shell starts (moby, daemon_unix.go, linuxMinMemory).
 const MIN_MEMORY: i64 = 6 << 20;
 
-pub(super) fn build(request: &RunRequest, facts: &SpecFacts) -> Result<(LinuxResources, Vec<LinuxDevice>)> {
+/// The limits of a container, and the devices that it gets.
+pub fn build(request: &RunRequest, facts: &SpecFacts) -> Result<(LinuxResources, Vec<LinuxDevice>)> {
     let wanted = &request.resources;
     let (devices, rules) = devices(request, facts)?;
     let mut resources = LinuxResources::default();

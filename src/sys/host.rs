@@ -24,6 +24,23 @@ pub fn hostname() -> SysResult<String> {
     named(nix::unistd::gethostname(), || "gethostname()".into()).map(|name| name.to_string_lossy().into_owned())
 }
 
+/// In what the kernel counts a process's time (proc_pid_stat(5)).
+pub fn ticks_per_second() -> f64 {
+    // SAFETY: sysconf takes and gives plain numbers.
+    let ticks = unsafe { libc::sysconf(libc::_SC_CLK_TCK) };
+    if ticks > 0 { ticks as f64 } else { 100.0 }
+}
+
+/// What the host's ps(1) says, from where distributions install it: not from our caller's PATH. Where it fails, what it
+/// says of that.
+pub fn ps(options: &[String]) -> SysResult<std::result::Result<String, String>> {
+    let mut command = std::process::Command::new("/usr/bin/ps");
+    command.args(options).env_clear().stdin(std::process::Stdio::null());
+    let output = super::named_io(command.output(), || "/usr/bin/ps".into())?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    Ok(if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) })
+}
+
 /// The kernel's release: `6.1.0-13-amd64`.
 pub fn kernel_release() -> SysResult<String> {
     let uname = named(nix::sys::utsname::uname(), || "uname()".into())?;

@@ -42,6 +42,7 @@ const DEEDS: &[&str] = &[
     "mount::probe",
     "cgroup::apply",
     "cgroup::probe",
+    "cgroup::usage",
     "security::apply",
     "security::probe",
     "net::apply",

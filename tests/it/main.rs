@@ -28,3 +28,4 @@ mod started_again;
 mod style;
 mod support;
 mod sweep;
+mod usage;

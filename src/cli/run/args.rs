@@ -35,6 +35,8 @@ pub(in crate::cli) struct Args {
     #[command(flatten)]
     pub(super) limits: Limits,
     #[command(flatten)]
+    pub(super) process_limits: ProcessLimits,
+    #[command(flatten)]
     pub(super) security: Security,
     #[command(flatten)]
     pub(super) look: Look,
@@ -230,7 +232,7 @@ pub(super) struct Network {
 
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Limits")]
-pub(super) struct Limits {
+pub(in crate::cli) struct Limits {
     /// Memory, such as 64m
     #[arg(short, long, value_name = "SIZE")]
     pub(super) memory: Option<String>,
@@ -264,6 +266,11 @@ pub(super) struct Limits {
     /// Weight of its disk accesses, 10 to 1000
     #[arg(long, value_name = "N", hide_short_help = true)]
     pub(super) blkio_weight: Option<u16>,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Limits")]
+pub(super) struct ProcessLimits {
     /// Resource limit of a process: nofile=1024:4096
     #[arg(long, value_name = "NAME=SOFT[:HARD]", hide_short_help = true)]
     pub(super) ulimit: Vec<String>,

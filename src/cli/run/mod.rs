@@ -4,7 +4,7 @@ mod args;
 pub(super) mod request;
 mod unsupported;
 
-pub(super) use args::Args;
+pub(super) use args::{Args, Limits};
 pub(super) use unsupported::unsupported;
 
 use super::ui;

@@ -13,7 +13,7 @@ use crate::spec::restart::{self, Restart};
 use crate::spec::{device, security, signal, size, sysctl, tmpfs, ulimit, volume};
 
 pub(in crate::cli) fn from_args(args: &Args) -> Result<RunRequest> {
-    let Args { container, process, health, files, network, limits, security, look, words } = args;
+    let Args { container, process, health, files, network, limits, process_limits, security, look, words } = args;
     let (source, command) = source(container, words)?;
     Ok(RunRequest {
         source,
@@ -36,8 +36,12 @@ pub(in crate::cli) fn from_args(args: &Args) -> Result<RunRequest> {
         annotations: pairs("annotation", &container.annotation)?,
         mounts: mounts(files)?,
         read_only: files.read_only,
-        resources: resources(limits, files)?,
-        ulimits: all(&limits.ulimit, ulimit::parse)?,
+        resources: Resources {
+            shm_size: bytes("--shm-size", files.shm_size.as_deref())?.map(i64::unsigned_abs),
+            oom_score_adj: process_limits.oom_score_adj,
+            ..self::limits(limits)?
+        },
+        ulimits: all(&process_limits.ulimit, ulimit::parse)?,
         devices: all(&files.device, device::parse)?,
         cap_add: security.cap_add.clone(),
         cap_drop: security.cap_drop.clone(),
@@ -110,7 +114,8 @@ fn mounts(files: &Files) -> Result<Vec<MountRequest>> {
     Ok(mounts)
 }
 
-fn resources(limits: &Limits, files: &Files) -> Result<Resources> {
+/// Those that `update` knows, too.
+pub(in crate::cli) fn limits(limits: &Limits) -> Result<Resources> {
     let signed = |flag: &str, word: &Option<String>| {
         word.as_deref().map(size::parse_signed).transpose().map_err(|e| e.during(flag))
     };
@@ -126,8 +131,8 @@ fn resources(limits: &Limits, files: &Files) -> Result<Resources> {
         cpuset_mems: limits.cpuset_mems.clone(),
         pids_limit: limits.pids_limit,
         blkio_weight: limits.blkio_weight,
-        shm_size: bytes("--shm-size", files.shm_size.as_deref())?.map(i64::unsigned_abs),
-        oom_score_adj: limits.oom_score_adj,
+        shm_size: None,
+        oom_score_adj: None,
     })
 }
 

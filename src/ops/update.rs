@@ -1,0 +1,122 @@
+//! `update`: other limits, or another restart policy, for a container that is there; while it runs they hold at once.
+
+use super::container::{self, Container};
+use super::{Progress, record, run};
+use crate::cgroup::step::Step;
+use crate::cgroup::{self, apply};
+use crate::error::{Error, Result};
+use crate::facts;
+use crate::spec::request::{Resources, RunRequest};
+use crate::spec::restart::Restart;
+use crate::spec::{self, JoinedNamespaces};
+use crate::state::container as records;
+use crate::state::{Roots, Status};
+use oci_spec::runtime::{LinuxResources, Spec};
+
+/// What is to be different; the rest stays.
+#[derive(Debug, Clone, Default)]
+pub struct UpdateRequest {
+    pub resources: Resources,
+    pub restart: Option<Restart>,
+}
+
+pub fn update(roots: &Roots, word: &str, wanted: &UpdateRequest, progress: &dyn Progress) -> Result<()> {
+    let id = container::find_settled(roots, word)?.id;
+    let _turn = records::turn(roots, &id)?;
+    let found = container::find_settled(roots, id.as_str())?;
+    let broken = |e| Error::host(format!("the record of container {word} is broken: {e}"));
+    let config = found.config.as_ref().ok_or_else(|| {
+        Error::user(format!("the record of container {word} cannot be read")).hint(format!("minirun rm -f {word}"))
+    })?;
+    let old: RunRequest = serde_json::from_value(config.request.clone()).map_err(broken)?;
+    let new = RunRequest {
+        resources: changed(&old.resources, &wanted.resources),
+        restart: wanted.restart.unwrap_or(old.restart),
+        ..old.clone()
+    };
+    if new.remove && new.restart != Restart::No {
+        return Err(Error::user("a container that goes with its end cannot have a restart policy")
+            .hint("make it again without --rm"));
+    }
+    let (before, after) = (resources(roots, &found, &old)?, resources(roots, &found, &new)?);
+    if found.status == Status::Running {
+        write(roots, &found, &before, &after, progress)?;
+    }
+    let mut spec: Spec = serde_json::from_value(config.spec.clone()).map_err(broken)?;
+    if let Some(linux) = spec.linux_mut() {
+        linux.set_resources(Some(after));
+    }
+    let config = records::Config {
+        request: run::value(&new)?,
+        spec: run::value(&spec)?,
+        restart: record::restart_policy(new.restart),
+        ..config.clone()
+    };
+    records::write_config(roots, &config)
+}
+
+/// What is not said stays as it was said; what follows from it, as swap does from memory, follows again.
+fn changed(old: &Resources, new: &Resources) -> Resources {
+    Resources {
+        memory: new.memory.or(old.memory),
+        memory_swap: new.memory_swap.or(old.memory_swap),
+        memory_reservation: new.memory_reservation.or(old.memory_reservation),
+        nano_cpus: new.nano_cpus.or(old.nano_cpus),
+        cpu_shares: new.cpu_shares.or(old.cpu_shares),
+        cpu_period: new.cpu_period.or(old.cpu_period),
+        cpu_quota: new.cpu_quota.or(old.cpu_quota),
+        cpuset_cpus: new.cpuset_cpus.clone().or_else(|| old.cpuset_cpus.clone()),
+        cpuset_mems: new.cpuset_mems.clone().or_else(|| old.cpuset_mems.clone()),
+        pids_limit: new.pids_limit.or(old.pids_limit),
+        blkio_weight: new.blkio_weight.or(old.blkio_weight),
+        shm_size: old.shm_size,
+        oom_score_adj: old.oom_score_adj,
+    }
+}
+
+fn resources(roots: &Roots, found: &Container, request: &RunRequest) -> Result<LinuxResources> {
+    let facts = facts::for_spec(roots, &found.id, request, None, JoinedNamespaces::default())?;
+    spec::resources::build(request, &facts).map(|(resources, _devices)| resources)
+}
+
+/// Writes what is different into the cgroups' files; where one is refused, all are what they were.
+fn write(
+    roots: &Roots,
+    found: &Container,
+    before: &LinuxResources,
+    after: &LinuxResources,
+    progress: &dyn Progress,
+) -> Result<()> {
+    let path = facts::cgroup_path(roots, &found.id);
+    let host = cgroup::probe::probe(&path)?;
+    let writes = |resources: &LinuxResources| -> Result<(Vec<Step>, Vec<String>)> {
+        let plan = cgroup::plan::plan(Some(resources), &path, &host)?;
+        let is_limit =
+            |step: &Step| matches!(step, Step::Write { file, .. } if file.as_str().contains(found.id.as_str()));
+        Ok((plan.prepare.into_iter().filter(is_limit).collect(), plan.warnings))
+    };
+    let ((old, _), (new, warnings)) = (writes(before)?, writes(after)?);
+    warnings.iter().for_each(|warning| progress.warn(warning));
+    let different: Vec<Step> = new.into_iter().filter(|step| !old.contains(step)).collect();
+    write_in_some_order(different).inspect_err(|_| drop(write_in_some_order(old)))
+}
+
+/// A limit may be refused as long as another one is what it was: memory and swap must never be less than memory.
+fn write_in_some_order(mut steps: Vec<Step>) -> Result<()> {
+    while !steps.is_empty() {
+        let mut refused = Vec::new();
+        let mut why = None;
+        let all = steps.len();
+        for step in steps {
+            if let Err(error) = apply::apply(&step) {
+                why = Some(error.during(step.shell()));
+                refused.push(step);
+            }
+        }
+        if let (Some(why), true) = (why, refused.len() == all) {
+            return Err(why.hint("a container cannot get less memory than it uses"));
+        }
+        steps = refused;
+    }
+    Ok(())
+}
