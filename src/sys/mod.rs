@@ -21,6 +21,7 @@ pub mod seccomp;
 pub mod socket;
 pub mod tree;
 pub mod tty;
+pub mod usage;
 pub mod watch;
 
 use crate::error::{Errno, SysError, SysResult};
