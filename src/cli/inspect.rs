@@ -1,27 +1,49 @@
 //! `minirun inspect`.
 
-use super::{each, ui};
+use super::{each, format, ui};
 use crate::error::{Error, Result};
-use crate::ops::inspect;
+use crate::ops::inspect::{self, Kind};
 use crate::state::Roots;
 
 /// Show all that is known of containers or images, as JSON
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example: minirun inspect web")]
+#[command(after_help = "Example: minirun inspect -f '{{.State.Pid}}' web")]
 pub(super) struct Args {
+    /// json, or a Go template: '{{.State.Pid}}', '{{json .Mounts}}'
+    #[arg(short, long, value_name = "FORMAT")]
+    format: Option<String>,
+    /// container or image, where both have the name
+    #[arg(long, value_name = "TYPE", value_parser = ["container", "image"])]
+    r#type: Option<String>,
     /// Containers first, then images
     #[arg(required = true, value_name = "NAME")]
     names: Vec<String>,
 }
 
-/// One array for all that were found, as docker prints it, even where one was not.
+/// What docker shows only where it is set, and `{{if .State.Health}}` may ask for everywhere.
+const OPTIONAL: [&str; 4] = ["Health", "Healthcheck", "ExposedPorts", "Volumes"];
+
+/// One array for all that were found, as docker prints it, even where one was not; or a template for each.
 pub(super) fn main(args: &Args, roots: &Roots) -> Result<u8> {
+    let kind = match args.r#type.as_deref() {
+        Some("container") => Kind::Container,
+        Some("image") => Kind::Image,
+        _ => Kind::Any,
+    };
+    let format = args.format.as_deref().filter(|format| !format.is_empty());
+    if let Some(template) = format.filter(|format| *format != "json") {
+        format::check(template)?;
+        return Ok(each(&args.names, |name| {
+            let document = inspect::inspect(roots, name, kind)?;
+            ui::print(&format::of_value(template, &document, &OPTIONAL)?)
+        }));
+    }
     let mut found = Vec::new();
     let code = each(&args.names, |name| {
-        found.push(inspect::inspect(roots, name)?);
+        found.push(inspect::inspect(roots, name, kind)?);
         Ok(())
     });
-    let text = serde_json::to_string_pretty(&found).map_err(|e| Error::internal(format!("inspect: {e}")))?;
-    ui::print(&format!("{text}\n"))?;
+    let text = if format.is_some() { serde_json::to_string(&found) } else { serde_json::to_string_pretty(&found) };
+    ui::print(&format!("{}\n", text.map_err(|e| Error::internal(format!("inspect: {e}")))?))?;
     Ok(code)
 }

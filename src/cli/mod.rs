@@ -6,6 +6,7 @@ mod caller;
 mod create;
 mod demo;
 mod exec;
+mod format;
 mod images;
 mod import;
 mod info;

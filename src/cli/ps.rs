@@ -1,13 +1,16 @@
 //! `minirun ps`.
 
+use super::format::{self, Listing, Row, row};
 use super::ui;
 use crate::error::Result;
-use crate::ops::container::{self, ContainerRow};
+use crate::ops::list::containers::{self, ContainerRow, Size, Wanted};
 use crate::state::Roots;
+use serde_json::json;
 
 /// List containers
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example: minirun ps -a")]
+#[command(after_help = "Examples: minirun ps -a --filter status=exited
+          minirun ps --format 'table {{.Names}}\\t{{.Status}}'")]
 pub(super) struct Args {
     /// Those that have ended, too
     #[arg(short, long)]
@@ -18,30 +21,86 @@ pub(super) struct Args {
     /// Whole ids and commands
     #[arg(long)]
     no_trunc: bool,
+    /// Those alone that match: status=exited, name=web, label=KEY[=VALUE], ancestor=IMAGE, network=NAME …
+    #[arg(short, long, value_name = "KEY=VALUE")]
+    filter: Vec<String>,
+    /// json, or a Go template: '{{.Names}}', 'table {{.ID}}\t{{.Image}}'
+    #[arg(long, value_name = "FORMAT")]
+    format: Option<String>,
+    /// The N that were made last, whatever they do
+    #[arg(short = 'n', long, value_name = "N", default_value_t = -1)]
+    last: i64,
+    /// The one that was made last
+    #[arg(short, long)]
+    latest: bool,
+    /// With what each has written into its root, and the size of the whole
+    #[arg(short, long)]
+    size: bool,
 }
 
+const LISTING: Listing = Listing {
+    fields: &[
+        ("ID", "CONTAINER ID"),
+        ("Image", "IMAGE"),
+        ("Command", "COMMAND"),
+        ("CreatedAt", "CREATED AT"),
+        ("RunningFor", "CREATED"),
+        ("Status", "STATUS"),
+        ("Ports", "PORTS"),
+        ("Names", "NAMES"),
+        ("State", "STATE"),
+        ("Labels", "LABELS"),
+        ("Label", ""),
+        ("Mounts", "MOUNTS"),
+        ("LocalVolumes", "LOCAL VOLUMES"),
+        ("Networks", "NETWORKS"),
+        ("Size", "SIZE"),
+    ],
+    table: r"{{.ID}}\t{{.Image}}\t{{.Command}}\t{{.RunningFor}}\t{{.Status}}\t{{.Ports}}\t{{.Names}}",
+    quiet: "{{.ID}}",
+};
+
+const WITH_SIZE: Listing = Listing {
+    table: r"{{.ID}}\t{{.Image}}\t{{.Command}}\t{{.RunningFor}}\t{{.Status}}\t{{.Ports}}\t{{.Names}}\t{{.Size}}",
+    ..LISTING
+};
+
 pub(super) fn main(args: &Args, roots: &Roots) -> Result<u8> {
-    let rows = container::list(roots)?;
-    let rows = rows.iter().filter(|row| args.all || row.running);
-    let id = |row: &ContainerRow| if args.no_trunc { row.id.to_string() } else { row.id.short().to_owned() };
-    if args.quiet {
-        ui::print(&rows.map(|row| format!("{}\n", id(row))).collect::<String>())?;
-        return Ok(0);
-    }
-    let line = |row: &ContainerRow| {
-        vec![
-            id(row),
-            row.image.clone(),
-            command(&row.command, args.no_trunc),
-            ui::ago(row.age),
-            status(row),
-            row.ports.join(", "),
-            row.name.clone(),
-        ]
-    };
-    let lines: Vec<Vec<String>> = rows.map(line).collect();
-    ui::table(&["CONTAINER ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "PORTS", "NAMES"], &lines)?;
+    let last = if args.latest { Some(1) } else { usize::try_from(args.last).ok().filter(|last| *last > 0) };
+    // looking takes long, and is done where somebody will see it
+    let sizes = args.size || args.format.as_ref().is_some_and(|format| format.contains(".Size"));
+    let rows = containers::list(roots, &Wanted { all: args.all, last, sizes, filters: args.filter.clone() })?;
+    let rows: Vec<Row> = rows.iter().map(|row| fields(row, args.no_trunc)).collect();
+    format::print_rows(args.format.as_deref(), args.quiet, if args.size { &WITH_SIZE } else { &LISTING }, &rows)?;
     Ok(0)
+}
+
+/// A container under docker's names.
+fn fields(of: &ContainerRow, whole: bool) -> Row {
+    let mounts: Vec<String> =
+        of.mounts.iter().map(|mount| cut(mount.as_str(), if whole { usize::MAX } else { 15 })).collect();
+    row([
+        ("ID", if whole { of.id.as_str() } else { of.id.short() }.into()),
+        ("Image", of.image.as_str().into()),
+        ("Command", command(&of.command, whole).into()),
+        ("CreatedAt", of.created.as_deref().map(format::date).unwrap_or_default().into()),
+        ("RunningFor", ui::ago(of.age).into()),
+        ("Status", status(of).into()),
+        ("Ports", of.ports.join(", ").into()),
+        ("Names", of.name.as_str().into()),
+        ("State", of.state.into()),
+        ("Labels", format::pairs(&of.labels).into()),
+        ("Label", json!(of.labels)),
+        ("Mounts", mounts.join(",").into()),
+        ("LocalVolumes", of.mounts.iter().filter(|mount| mount.name.is_some()).count().to_string().into()),
+        ("Networks", of.networks.join(",").into()),
+        ("Size", of.size.map_or_else(|| "N/A".to_owned(), size).into()),
+    ])
+}
+
+/// `12KiB (virtual 5MiB)`
+fn size(Size { own, image }: Size) -> String {
+    format!("{} (virtual {})", ui::size(own), ui::size(own.saturating_add(image)))
 }
 
 /// `Up 5 minutes`, `Exited (0) 2 hours ago`
@@ -63,10 +122,13 @@ fn status(row: &ContainerRow) -> String {
 
 /// The words as one, in quotes, cut as docker cuts them.
 fn command(words: &[String], whole: bool) -> String {
-    const LONGEST: usize = 20;
-    let text = words.join(" ");
-    if whole || text.chars().count() <= LONGEST {
-        return format!("\"{text}\"");
+    format!("\"{}\"", cut(&words.join(" "), if whole { usize::MAX } else { 20 }))
+}
+
+/// At most so many characters, the last of which says that there were more.
+fn cut(text: &str, longest: usize) -> String {
+    if text.chars().count() <= longest {
+        return text.to_owned();
     }
-    format!("\"{}…\"", text.chars().take(LONGEST - 1).collect::<String>())
+    text.chars().take(longest - 1).chain(['…']).collect()
 }

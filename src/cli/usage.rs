@@ -153,7 +153,7 @@ const LATER: [(&str, &str); 17] = [
     ("events", "minirun ps -a"),
     ("export", "minirun exec NAME tar -c / > FILE, where the image has tar"),
     ("history", "minirun inspect IMAGE"),
-    ("image", "image ls, rm, load, import and pull are there"),
+    ("image", "image ls, inspect, rm, load, import and pull are there"),
     ("login", "leave it out: public images need none"),
     ("logout", "nobody is logged in"),
     ("network", "--network bridge, none, host and container:NAME are there"),

@@ -4,7 +4,7 @@
 use clap::{Arg, Command};
 
 /// docker's long spellings of our commands.
-const LONG_FORMS: [(&str, &str, &str); 28] = [
+const LONG_FORMS: [(&str, &str, &str); 29] = [
     ("container", "run", "run"),
     ("container", "create", "create"),
     ("container", "start", "start"),
@@ -26,9 +26,10 @@ const LONG_FORMS: [(&str, &str, &str); 28] = [
     ("container", "list", "ps"),
     ("container", "ps", "ps"),
     ("container", "rm", "rm"),
-    ("container", "inspect", "inspect"),
+    ("container", "inspect", "inspect --type=container"),
     ("image", "ls", "images"),
     ("image", "list", "images"),
+    ("image", "inspect", "inspect --type=image"),
     ("image", "rm", "rmi"),
     ("image", "load", "load"),
     ("image", "import", "import"),
@@ -67,7 +68,7 @@ fn short_form(words: &[String]) -> std::borrow::Cow<'_, [String]> {
     if let [first, second, rest @ ..] = words
         && let Some((_, _, short)) = LONG_FORMS.iter().find(|(group, verb, _)| group == first && verb == second)
     {
-        return std::iter::once((*short).to_owned()).chain(rest.iter().cloned()).collect::<Vec<_>>().into();
+        return short.split(' ').map(str::to_owned).chain(rest.iter().cloned()).collect::<Vec<_>>().into();
     }
     words.into()
 }
@@ -224,6 +225,7 @@ mod tests {
         for (line, want) in [
             ("m container ls -a", "m ps -a"),
             ("m image rm x", "m rmi x"),
+            ("m image inspect -f x y", "m inspect --type=image -f x y"),
             ("m container run --rm x -y", "m run --rm -- x -y"),
             ("m container", "m container"),
         ] {

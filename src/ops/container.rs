@@ -1,4 +1,4 @@
-//! Containers that exist: `ps`, `rm`; finding and repairing them.
+//! Containers that exist: finding, removing and repairing them.
 
 use super::{Silent, adopt, attach, cgroups, life, network};
 use crate::error::{Errno, Error, Result};
@@ -8,7 +8,7 @@ use crate::net::publish::Published;
 use crate::plan::step::Undo;
 use crate::spec::JoinedNamespaces;
 use crate::spec::request::{NamespaceMode, NetworkNamespace, RunRequest};
-use crate::state::{Roots, Status, container, health, names};
+use crate::state::{Roots, Status, container, names};
 use crate::sys::event;
 use crate::sys::process::{self, Identity};
 use crate::sys::record::Lock;
@@ -21,64 +21,6 @@ pub(super) type Container = container::Container<Undo>;
 
 /// The exit code of a container whose end nobody saw.
 pub(super) const UNKNOWN_EXIT: u8 = 255;
-
-/// A line of `ps`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ContainerRow {
-    pub id: ContainerId,
-    pub name: String,
-    pub image: String,
-    /// The command's words.
-    pub command: Vec<String>,
-    /// Seconds since it was made.
-    pub age: u64,
-    /// How it is, and since how many seconds, where that is known.
-    pub status: String,
-    pub since: Option<u64>,
-    pub running: bool,
-    /// It runs, and stands still.
-    pub paused: bool,
-    /// What its health check says: `starting`, `healthy`, `unhealthy`.
-    pub health: Option<&'static str>,
-    /// `0.0.0.0:8080->80/tcp`
-    pub ports: Vec<String>,
-}
-
-/// All containers, the newest first; a broken record is a row, not an error. One that runs without a monitor gets one.
-pub fn list(roots: &Roots) -> Result<Vec<ContainerRow>> {
-    let ports = network::published(roots);
-    let mut all = all(roots)?;
-    for one in all.iter_mut().filter(|one| one.is_orphan()) {
-        // `ps` lists what it can; who names the container hears why
-        drop(adopt::adopt(roots, &one.id));
-        *one = container::load(roots, &one.id);
-    }
-    Ok(all.iter().map(|one| row(roots, one, ports.get(&one.id))).collect())
-}
-
-fn row(roots: &Roots, container: &Container, ports: Option<&Vec<Published>>) -> ContainerRow {
-    let config = container.config.as_ref();
-    let moment = match container.status {
-        Status::Running => container.started.as_ref().map(|started| &started.at),
-        Status::Exited(_) | Status::Restarting(_) => container.ended.as_ref().map(|ended| &ended.at),
-        Status::Created | Status::Starting | Status::Ending | Status::Dead | Status::Broken(_) => None,
-    };
-    ContainerRow {
-        id: container.id.clone(),
-        name: config.map_or_else(String::new, |c| c.name.to_string()),
-        image: config.map_or_else(String::new, |c| c.image.clone()),
-        command: config.map_or_else(Vec::new, |c| c.args.clone()),
-        age: config.map_or(0, |c| super::seconds_since(&c.created)),
-        status: describe(&container.status),
-        since: moment.map(|moment| super::seconds_since(moment)),
-        running: container.status == Status::Running,
-        paused: container.status == Status::Running && cgroups::is_frozen(container),
-        health: config
-            .filter(|config| config.health.is_some() && container.status == Status::Running)
-            .map(|_| health::read(roots, &container.id).status.name()),
-        ports: ports.into_iter().flatten().map(|port| format!("{}->{}", port.listen(), inner_port(port))).collect(),
-    }
-}
 
 /// `80/tcp`
 pub(super) fn inner_port(port: &Published) -> String {
@@ -209,7 +151,7 @@ pub(super) fn ended_soon(monitor: &Identity) -> Result<bool> {
     }
 }
 
-fn look_up(roots: &Roots, word: &str) -> Result<Container> {
+pub(super) fn look_up(roots: &Roots, word: &str) -> Result<Container> {
     if let Some(id) = Name::parse(word).ok().and_then(|name| names::holder(roots, &name).transpose()).transpose()? {
         return Ok(container::load(roots, &id));
     }

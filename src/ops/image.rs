@@ -1,4 +1,4 @@
-//! `images`, `rmi`, `load`, `import`, `pull`, `demo kernel`; and the image of a run.
+//! `rmi`, `load`, `import`, `pull`, `demo kernel`; and the image of a run.
 
 use super::container::{self, Force};
 use super::{Progress, run};
@@ -100,44 +100,6 @@ fn load_hello(store: &Store, roots: &Roots) -> Result<Image> {
     store.find(builtin::HELLO_NAME)
 }
 
-/// A line of `images`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ImageRow {
-    /// Without a tag: `alpine`, `localhost:5000/a/b`; `<none>`.
-    pub repository: String,
-    pub tag: String,
-    pub id: Digest,
-    /// Seconds since it was made, where the image says.
-    pub age: Option<u64>,
-    /// Bytes of all layers, as they are stored.
-    pub size: u64,
-}
-
-pub fn list(roots: &Roots) -> Result<Vec<ImageRow>> {
-    if !fs::exists(roots.root.child("images").as_path()) {
-        return Ok(Vec::new());
-    }
-    let images = Store::open(&roots.root)?.list()?;
-    // a broken image hides no other; `rmi` by its digest removes it
-    Ok(images.into_iter().flatten().flat_map(|image| rows(&image)).collect())
-}
-
-fn rows(image: &Image) -> Vec<ImageRow> {
-    let age = image.config.created().as_deref().map(super::seconds_since);
-    let row = |repository: String, tag: &str| ImageRow {
-        repository,
-        tag: tag.to_owned(),
-        id: image.id.clone(),
-        age,
-        size: image.size(),
-    };
-    if image.names.is_empty() {
-        return vec![row("<none>".to_owned(), "<none>")];
-    }
-    let named = |name: &Reference| row(name.familiar_repository(), name.tag.as_deref().unwrap_or("<none>"));
-    image.names.iter().map(named).collect()
-}
-
 /// What `rmi` did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Removed {
@@ -158,10 +120,18 @@ pub fn remove(roots: &Roots, image: &str, force: Force) -> Result<Vec<Removed>> 
 /// What docker's inspect shows of an image.
 pub(super) fn inspect(roots: &Roots, name: &str) -> Result<serde_json::Value> {
     let image = Store::open(&roots.root)?.find(name)?;
-    let config = image.config.config();
+    let repositories: BTreeSet<String> = image.names.iter().map(Reference::familiar_repository).collect();
+    // what an image does not say is empty, not missing: templates name it all the same
+    let mut config = serde_json::json!({
+        "User": "", "Env": [], "Cmd": null, "Entrypoint": null, "WorkingDir": "", "Labels": {}
+    });
+    if let Ok(serde_json::Value::Object(said)) = serde_json::to_value(image.config.config()) {
+        said.into_iter().for_each(|(name, value)| config[name] = value);
+    }
     Ok(serde_json::json!({
         "Id": image.id,
         "RepoTags": image.names.iter().map(Reference::familiar).collect::<Vec<_>>(),
+        "RepoDigests": repositories.iter().map(|name| format!("{name}@{}", image.manifest)).collect::<Vec<_>>(),
         "Digest": image.manifest,
         "Created": image.config.created(),
         "Architecture": image.config.architecture().to_string(),
@@ -338,7 +308,7 @@ fn tool_mount(tool: &HostPath, place: &str) -> Result<BindMount> {
 }
 
 /// PRETTY_NAME of os-release(5).
-fn pretty_name(text: &str) -> Option<String> {
+pub(super) fn pretty_name(text: &str) -> Option<String> {
     let value = text.lines().find_map(|line| line.strip_prefix("PRETTY_NAME="))?;
     Some(value.trim_matches(['"', '\'']).to_owned())
 }

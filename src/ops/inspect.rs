@@ -7,6 +7,7 @@ use crate::cgroup;
 use crate::error::{Error, Result};
 use crate::monitor::{log, notes};
 use crate::net::network::{Loan, Network};
+use crate::net::plan::DEFAULT_NETWORK;
 use crate::net::probe;
 use crate::net::step::Undo as NetUndo;
 use crate::plan::step::Undo;
@@ -15,13 +16,26 @@ use crate::state::health::{self, Check, Health};
 use crate::state::{Config, Roots, Status};
 use crate::sys::fs;
 use serde_json::{Map, Value, json};
+use std::net::IpAddr;
 use std::path::Path;
 
-/// A container, or else an image.
-pub fn inspect(roots: &Roots, word: &str) -> Result<Value> {
-    match container::find(roots, word) {
-        Ok(found) => Ok(whole(roots, &found)),
-        Err(no_container) => image::inspect(roots, word).map_err(|_| no_container),
+/// What a name stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Container,
+    Image,
+    /// A container, or else an image.
+    Any,
+}
+
+pub fn inspect(roots: &Roots, word: &str, kind: Kind) -> Result<Value> {
+    match kind {
+        Kind::Image => image::inspect(roots, word),
+        Kind::Container => container::find(roots, word).map(|found| whole(roots, &found)),
+        Kind::Any => match container::find(roots, word) {
+            Ok(found) => Ok(whole(roots, &found)),
+            Err(no_container) => image::inspect(roots, word).map_err(|_| no_container),
+        },
     }
 }
 
@@ -47,8 +61,8 @@ fn whole(roots: &Roots, found: &Container) -> Value {
             "RestartPolicy": restart_policy(request),
             "Privileged": request["privileged"],
             "ReadonlyRootfs": request["read_only"],
-            "Memory": request["resources"]["memory"],
-            "NanoCpus": request["resources"]["nano_cpus"],
+            "Memory": request["resources"]["memory"].as_i64().unwrap_or(0),
+            "NanoCpus": request["resources"]["nano_cpus"].as_i64().unwrap_or(0),
             "PidsLimit": request["resources"]["pids_limit"],
             "PortBindings": ports(&loans),
             "LogConfig": config.map(log_config),
@@ -68,10 +82,7 @@ fn whole(roots: &Roots, found: &Container) -> Value {
             "Labels": labels(&request["labels"]),
         },
         "Mounts": mounts(config),
-        "NetworkSettings": {
-            "Ports": ports(&loans),
-            "Networks": loans.iter().map(|(of, loan)| (of.name.to_string(), endpoint(of, loan))).collect::<Map<_, _>>(),
-        },
+        "NetworkSettings": network_settings(&loans),
         "Host": host(found),
         "Spec": config.map(|config| &config.spec),
     })
@@ -106,16 +117,6 @@ fn restart_policy(request: &Value) -> Value {
 fn state(roots: &Roots, found: &Container) -> Value {
     let running = found.status == Status::Running;
     let paused = running && cgroups::is_frozen(found);
-    let status = match &found.status {
-        Status::Created => "created",
-        Status::Starting => "starting",
-        Status::Running if paused => "paused",
-        Status::Running => "running",
-        Status::Ending => "stopping",
-        Status::Restarting(_) => "restarting",
-        Status::Exited(_) => "exited",
-        Status::Dead | Status::Broken(_) => "dead",
-    };
     let init = found.life.as_ref().and_then(|life| life.init.as_ref()).filter(|_| running);
     let ended = found.ended.as_ref().filter(|_| !running);
     let exit = match &found.status {
@@ -127,7 +128,7 @@ fn state(roots: &Roots, found: &Container) -> Value {
         _ => ended.and_then(|ended| ended.error.clone()).or_else(|| last_note(roots, found)).unwrap_or_default(),
     };
     let mut state = json!({
-        "Status": status,
+        "Status": word(&found.status, paused),
         "Running": running,
         "Paused": paused,
         "Restarting": matches!(found.status, Status::Restarting(_)),
@@ -168,19 +169,33 @@ fn health_check(check: &Check) -> Value {
     })
 }
 
+/// docker's word for how a container is.
+pub(super) fn word(status: &Status, paused: bool) -> &'static str {
+    match status {
+        Status::Created => "created",
+        Status::Starting => "starting",
+        Status::Running if paused => "paused",
+        Status::Restarting(_) => "restarting",
+        Status::Running => "running",
+        Status::Ending => "stopping",
+        Status::Exited(_) => "exited",
+        Status::Dead | Status::Broken(_) => "dead",
+    }
+}
+
 /// What the monitor noted last, without the time.
 fn last_note(roots: &Roots, found: &Container) -> Option<String> {
     let text = fs::read_text(roots.container(&found.id).child(notes::NAME).as_path()).ok()?;
     text.lines().last()?.split_once(' ').map(|(_time, note)| note.to_owned())
 }
 
-fn labels(pairs: &Value) -> Map<String, Value> {
+pub(super) fn labels(pairs: &Value) -> Map<String, Value> {
     let pair = |pair: &Value| Some((pair[0].as_str()?.to_owned(), pair[1].clone()));
     pairs.as_array().into_iter().flatten().filter_map(pair).collect()
 }
 
 /// The mounts that were asked for: those with a source on the host, but our own files.
-fn mounts(config: Option<&Config>) -> Vec<Value> {
+pub(super) fn mounts(config: Option<&Config>) -> Vec<Value> {
     let all = config.and_then(|config| config.spec["mounts"].as_array()).map(Vec::as_slice).unwrap_or_default();
     let bound = |mount: &&Value| mount["source"].as_str().is_some_and(|source| source.starts_with('/'));
     let generated = |mount: &&Value| {
@@ -191,19 +206,36 @@ fn mounts(config: Option<&Config>) -> Vec<Value> {
     shown
         .map(|mount| {
             let options = mount["options"].as_array().map(Vec::as_slice).unwrap_or_default();
-            let read_only = options.iter().any(|option| option == "ro");
+            // itself alone, or with all that is mounted below it
+            let read_only = options.iter().any(|option| option == "ro" || option == "rro");
             json!({ "Type": "bind", "Source": mount["source"], "Destination": mount["destination"], "RW": !read_only })
         })
         .collect()
 }
 
+/// As docker has them: the addresses on the default network stand outside of the list, too.
+fn network_settings(loans: &[(Network, Loan)]) -> Value {
+    let networks: Map<String, Value> =
+        loans.iter().map(|(of, loan)| (of.name.to_string(), endpoint(of, loan))).collect();
+    let mut settings = json!({ "Ports": ports(loans) });
+    let default = networks.get(DEFAULT_NETWORK);
+    for name in ["IPAddress", "Gateway", "GlobalIPv6Address", "MacAddress"] {
+        settings[name] = default.map_or_else(|| "".into(), |of| of[name].clone());
+    }
+    settings["IPPrefixLen"] = default.map_or_else(|| 0.into(), |of| of["IPPrefixLen"].clone());
+    settings["Networks"] = networks.into();
+    settings
+}
+
 fn endpoint(of: &Network, loan: &Loan) -> Value {
     let subnet = of.subnets.iter().find(|subnet| loan.addresses.iter().any(|address| subnet.net.contains(address)));
+    // docker's "none" is an empty text, which prints as nothing
+    let text = |address: Option<&IpAddr>| address.map(IpAddr::to_string).unwrap_or_default();
     json!({
-        "IPAddress": loan.addresses.iter().find(|address| address.is_ipv4()),
-        "IPPrefixLen": subnet.map(|subnet| subnet.net.prefix_len()),
-        "Gateway": subnet.and_then(|subnet| subnet.gateway),
-        "GlobalIPv6Address": loan.addresses.iter().find(|address| address.is_ipv6()),
+        "IPAddress": text(loan.addresses.iter().find(|address| address.is_ipv4())),
+        "IPPrefixLen": subnet.map_or(0, |subnet| subnet.net.prefix_len()),
+        "Gateway": text(subnet.and_then(|subnet| subnet.gateway).as_ref()),
+        "GlobalIPv6Address": text(loan.addresses.iter().find(|address| address.is_ipv6())),
         "MacAddress": loan.mac.to_string(),
         "Bridge": of.bridge,
     })

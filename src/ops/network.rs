@@ -206,6 +206,18 @@ pub(super) fn published(roots: &Roots) -> BTreeMap<ContainerId, Vec<Published>> 
     loans.filter(|loan| !loan.published.is_empty()).map(|loan| (loan.holder.container, loan.published)).collect()
 }
 
+/// The networks that each container is in, with what it has published there; nothing where the records cannot be read.
+pub(super) fn of_containers(roots: &Roots) -> BTreeMap<ContainerId, Vec<(String, Vec<Published>)>> {
+    let (all, _) = record::all(&roots.state).unwrap_or_default();
+    let mut of: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for network in all {
+        for loan in network.loans {
+            of.entry(loan.holder.container).or_default().push((network.name.to_string(), loan.published));
+        }
+    }
+    of
+}
+
 /// What a container was lent by each network: the network, and the loan.
 pub(super) fn loans(roots: &Roots, id: &ContainerId) -> Vec<(Network, Loan)> {
     let (all, _) = record::all(&roots.state).unwrap_or_default();

@@ -1,13 +1,14 @@
-//! `repair`, `system reset`, `info`: minirun as a whole.
+//! `repair`, `system reset`: minirun as a whole.
 
 use super::container::{self, Force};
+use super::list;
 use crate::cgroup::facts::{Hierarchies, Version};
 use crate::error::{Error, Result};
 use crate::facts;
 use crate::id::HostPath;
 use crate::plan::step::Undo;
 use crate::state::{Roots, Status, container as records, names};
-use crate::sys::{fs, host};
+use crate::sys::fs;
 use crate::{cgroup, engine};
 
 /// Removes what killed commands and monitors left, a line for each thing. What lives is not touched; doing it twice
@@ -43,8 +44,8 @@ pub fn repair(roots: &Roots) -> Result<Vec<String>> {
 /// Everything that minirun ever made here and that is still there, a line each.
 pub fn everything(roots: &Roots) -> Result<Vec<String>> {
     let mut lines: Vec<String> =
-        container::list(roots)?.iter().map(|row| format!("container {} {}", row.id.short(), row.name)).collect();
-    lines.extend(super::image::list(roots)?.iter().map(|row| format!("image {}:{}", row.repository, row.tag)));
+        list::containers::all(roots)?.iter().map(|row| format!("container {} {}", row.id.short(), row.name)).collect();
+    lines.extend(list::images::all(roots)?.iter().map(|row| format!("image {}:{}", row.repository, row.tag)));
     lines.extend(super::network::everything(roots)?);
     lines.extend(cgroups(roots)?.iter().map(|(dir, _)| format!("cgroup {dir}")));
     let dirs = [&roots.root, &roots.state].into_iter().filter(|dir| fs::exists(dir.as_path()));
@@ -79,20 +80,4 @@ fn cgroups(roots: &Roots) -> Result<Vec<(HostPath, Version)>> {
     let Hierarchies { list, .. } = cgroup::probe::probe(&parent)?;
     let dirs = list.iter().map(|h| (h.dir(&parent), h.version));
     Ok(dirs.filter(|(dir, _)| fs::exists(dir.as_path())).collect())
-}
-
-/// What this host offers, as name and value.
-pub fn info(roots: &Roots) -> Result<Vec<(String, String)>> {
-    let cgroups = cgroup::probe::probe(&facts::cgroup_parent(roots))?;
-    let line = |name: &str, value: String| (name.to_owned(), value);
-    let containers = container::list(roots).map_or(0, |rows| rows.len());
-    Ok(vec![
-        line("version", env!("CARGO_PKG_VERSION").to_owned()),
-        line("kernel", host::kernel_release()?),
-        line("cpus", host::cpus()?.to_string()),
-        line("cgroups", format!("{:?}", cgroups.mode).to_lowercase()),
-        line("root", roots.root.to_string()),
-        line("state", roots.state.to_string()),
-        line("containers", containers.to_string()),
-    ])
 }

@@ -11,6 +11,7 @@ mod detached_records;
 mod detached_streams;
 mod errors;
 mod explain;
+mod format;
 mod golden;
 mod health;
 mod joined;
