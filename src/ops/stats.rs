@@ -33,10 +33,10 @@ pub struct Sampler {
 }
 
 impl Sampler {
-    /// The containers that run, all or those that are named; one that is named and does not run uses nothing.
-    pub fn look(&mut self, roots: &Roots, words: &[String]) -> Result<Vec<Sample>> {
+    /// The containers that run, or with `ended` all, or those that are named; one that does not run uses nothing.
+    pub fn look(&mut self, roots: &Roots, words: &[String], ended: bool) -> Result<Vec<Sample>> {
         let all = match words {
-            [] => container::all(roots)?.into_iter().filter(|one| one.status == Status::Running).collect(),
+            [] => container::all(roots)?.into_iter().filter(|one| ended || one.status == Status::Running).collect(),
             words => words.iter().map(|word| container::find(roots, word)).collect::<Result<Vec<_>>>()?,
         };
         let memory = host_memory();

@@ -81,6 +81,8 @@ fn stats_show_what_is_used() {
     assert_eq!(row("idle")[7], "1", "{all}");
     let one = does(&sandbox, &["stats", "--no-stream", "ended"]).stdout;
     assert!(one.lines().count() == 2 && one.contains("0.00%"), "{one}");
+    let format = ["stats", "--no-stream", "--format", "{{.Name}} {{.PIDs}}", "idle"];
+    assert_eq!(does(&sandbox, &format).stdout, "idle 1\n");
     refused(&sandbox, &["stats", "--no-stream", "nobody"], 1, "no container nobody");
 }
 
