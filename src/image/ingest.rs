@@ -78,7 +78,8 @@ impl<'a> Ingest<'a> {
         self.add(bytes, Expected::default()).map(|(digest, _)| digest)
     }
 
-    fn fresh_path(&mut self) -> Result<HostPath> {
+    /// A path in the staging directory where nothing is.
+    pub(super) fn fresh_path(&mut self) -> Result<HostPath> {
         self.count += 1;
         let dir = self.staging.path().to_str().ok_or_else(|| Error::internal("the store's path is not UTF-8"))?;
         Ok(HostPath::parse(dir)?.child(&self.count.to_string()))

@@ -136,7 +136,16 @@ fn tree_of(owner: &Identity, source: &ContainerPath) -> Result<OwnedFd> {
     if !owner.is_alive() {
         return Err(Error::user(format!("cannot share {source}: its container has ended")));
     }
-    Ok(mount::open_tree_elsewhere(&namespace, relative(source))?)
+    Ok(mount::open_tree_elsewhere(&namespace, relative(source), true)?)
+}
+
+/// The root mount of a process of another mount namespace, without what is mounted in it, attached nowhere.
+pub fn root_of(owner: &Identity) -> Result<OwnedFd> {
+    let namespace = fs::open_read(Path::new(&format!("/proc/{}/ns/mnt", owner.pid)))?;
+    if !owner.is_alive() {
+        return Err(Error::user("the container has ended meanwhile").hint("try again"));
+    }
+    Ok(mount::open_tree_elsewhere(&namespace, Path::new("/"), false)?)
 }
 
 /// Where the path is missing there is nothing to hide; every other failure counts (CVE-2025-31133).

@@ -38,6 +38,77 @@ fn open_strict(parent: &impl AsFd, path: &OsStr, flags: OFlag) -> SysResult<Owne
     }
 }
 
+/// What stands under a name, be it a link, without opening it (O_PATH). Mount points are crossed.
+pub fn name_fd(parent: &impl AsFd, name: &OsStr) -> SysResult<OwnedFd> {
+    let resolve = ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS | ResolveFlag::RESOLVE_NO_MAGICLINKS;
+    let how = OpenHow::new().flags(OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC).resolve(resolve);
+    loop {
+        match nix::fcntl::openat2(parent, name, how) {
+            Err(Errno::EAGAIN | Errno::EINTR) => {} // a rename elsewhere raced it (openat2(2))
+            done => return named(done, || format!("openat2({name:?}, O_PATH, RESOLVE_NO_SYMLINKS)")),
+        }
+    }
+}
+
+/// Whether something is mounted on an entry, in whatever mount namespace the directory was reached through. The kernel
+/// would remove such an entry all the same for who is in another namespace, and with it the mount.
+pub fn is_mounted_on(parent: &impl AsFd, name: &OsStr) -> SysResult<bool> {
+    match open_strict(parent, name, OFlag::O_PATH) {
+        Ok(_) => Ok(false),
+        Err(e) if e.errno == Errno::EXDEV => Ok(true),
+        Err(e) if e.errno == Errno::ENOENT => Ok(false),
+        Err(e) => Err(e),
+    }
+}
+
+/// Opens for reading what a descriptor of O_PATH names and the caller has seen to be a regular file: this very file,
+/// whatever has become of its name.
+pub fn reopen_file(found: &OwnedFd) -> SysResult<File> {
+    reopen(found, OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY).map(File::from)
+}
+
+/// The same for a directory; ENOTDIR where it is none.
+pub fn reopen_dir(found: &OwnedFd) -> SysResult<OwnedFd> {
+    reopen(found, OFlag::O_RDONLY | OFlag::O_DIRECTORY)
+}
+
+fn reopen(found: &OwnedFd, flags: OFlag) -> SysResult<OwnedFd> {
+    let path = super::fs::proc_path(found);
+    named(nix::fcntl::open(&path, flags | OFlag::O_CLOEXEC, Mode::empty()), || format!("open({path:?}, {flags:?})"))
+}
+
+/// Where the link points that a descriptor of O_PATH names.
+pub fn readlink_fd(link: &OwnedFd) -> SysResult<OsString> {
+    readlink(link, OsStr::new(""))
+}
+
+/// Sets the mode of what a descriptor of O_PATH names and the caller has seen to be no link.
+pub fn chmod_found(found: &OwnedFd, mode: u32) -> SysResult<()> {
+    let (path, bits) = (super::fs::proc_path(found), Mode::from_bits_truncate(mode));
+    named(nix::sys::stat::fchmodat(nix::fcntl::AT_FDCWD, &path, bits, FchmodatFlags::FollowSymlink), || {
+        format!("chmod({path:?}, {mode:o})")
+    })
+}
+
+/// Whether a directory belongs to a file system that shows the kernel's own data: /proc, /sys and their like.
+pub fn is_of_kernel(dir: &impl AsFd) -> SysResult<bool> {
+    /// include/uapi/linux/magic.h: proc, sysfs, cgroup, cgroup2, devpts, debugfs, tracefs, securityfs, bpf, mqueue.
+    const KERNEL: [u32; 10] = [
+        0x9fa0,
+        0x6265_6572,
+        0x27_e0eb,
+        0x6367_7270,
+        0x1cd1,
+        0x6462_6720,
+        0x7472_6163,
+        0x7363_6673,
+        0xcafe_4a11,
+        0x1980_0202,
+    ];
+    let found = named(nix::sys::statfs::fstatfs(dir), || "fstatfs()".into())?;
+    Ok(KERNEL.contains(&(found.filesystem_type().0 as u32)))
+}
+
 /// A new, empty regular file, open for writing, mode 0600. EEXIST where anything is.
 pub fn create_file(parent: &impl AsFd, name: &OsStr) -> SysResult<File> {
     let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_WRONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;

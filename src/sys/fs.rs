@@ -44,6 +44,26 @@ impl Root {
         self.open_at(path, OFlag::O_PATH, Mode::empty())
     }
 
+    /// The same for what stands at the path itself, be it a link; a slash at the end follows it, as everywhere.
+    pub fn name_fd(&self, path: &Path) -> SysResult<OwnedFd> {
+        self.open_at(path, OFlag::O_PATH | OFlag::O_NOFOLLOW, Mode::empty())
+    }
+
+    /// A directory for making things in; links are followed inside the root.
+    pub fn dir_fd(&self, path: &Path) -> SysResult<OwnedFd> {
+        self.open_at(path, OFlag::O_PATH | OFlag::O_DIRECTORY, Mode::empty())
+    }
+
+    /// The same below the root by plain directories alone: a link on the way is ELOOP, `..` EXDEV.
+    pub fn plain_dir_fd(&self, path: &Path) -> SysResult<OwnedFd> {
+        let resolve =
+            ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS | ResolveFlag::RESOLVE_NO_MAGICLINKS;
+        let how = OpenHow::new().flags(OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC).resolve(resolve);
+        retry_again(|| {
+            named(nix::fcntl::openat2(&self.0, path, how), || format!("openat2({path:?}, RESOLVE_NO_SYMLINKS)"))
+        })
+    }
+
     /// A device or file inside, for both directions, which does not become the controlling terminal.
     pub fn open_read_write(&self, path: &Path) -> SysResult<OwnedFd> {
         self.open_at(path, OFlag::O_RDWR | OFlag::O_NOCTTY, Mode::empty())
@@ -330,6 +350,16 @@ pub fn read_link(path: &Path) -> SysResult<String> {
 
 pub fn exists(path: &Path) -> bool {
     nix::fcntl::openat(nix::fcntl::AT_FDCWD, path, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()).is_ok()
+}
+
+/// A descriptor of O_PATH of what stands at a path of the host itself, be it a link.
+pub fn name_fd(path: &Path) -> SysResult<OwnedFd> {
+    open_flags(path, OFlag::O_PATH | OFlag::O_NOFOLLOW)
+}
+
+/// The same, links followed.
+pub fn path_fd(path: &Path) -> SysResult<OwnedFd> {
+    open_flags(path, OFlag::O_PATH)
 }
 
 /// What `path` is, links followed.

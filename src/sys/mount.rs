@@ -42,12 +42,12 @@ pub fn open_tree_at(dir: Option<&impl AsFd>, path: &Path, recursive: bool) -> Sy
 
 /// The same for a path in another mount namespace, links followed inside that one's root: open_tree(2) copies only
 /// mounts of the namespace in which it is called. Back here, the root is what it was, and the working directory is the root.
-pub fn open_tree_elsewhere(namespace: &impl AsFd, path: &Path) -> SysResult<OwnedFd> {
+pub fn open_tree_elsewhere(namespace: &impl AsFd, path: &Path, recursive: bool) -> SysResult<OwnedFd> {
     let (here, root) = (fs::open_read(Path::new("/proc/self/ns/mnt"))?, Root::open(Path::new("/"))?);
     process::setns(namespace, libc::CLONE_NEWNS)?;
     let tree = Root::open(Path::new("/"))
         .and_then(|there| there.path_fd(path))
-        .and_then(|at| open_tree_at(Some(&at), Path::new(""), true));
+        .and_then(|at| open_tree_at(Some(&at), Path::new(""), recursive));
     process::setns(&here, libc::CLONE_NEWNS)?;
     named(nix::unistd::fchdir(&root), || "fchdir(\"/\")".into())?;
     named(nix::unistd::chroot("."), || "chroot(\".\")".into())?;

@@ -321,10 +321,10 @@ fn described_layer(ingest: &Ingest<'_>, digest: Digest, diff_id: &Digest) -> Res
 /// A descriptor with its fields in the order in which everybody writes them.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Blob {
-    media_type: MediaType,
-    digest: Digest,
-    size: u64,
+pub(super) struct Blob {
+    pub media_type: MediaType,
+    pub digest: Digest,
+    pub size: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -336,7 +336,7 @@ struct Manifest {
     layers: Vec<Blob>,
 }
 
-fn add_manifest(ingest: &mut Ingest<'_>, config: &Digest, layers: Vec<Blob>) -> Result<Digest> {
+pub(super) fn add_manifest(ingest: &mut Ingest<'_>, config: &Digest, layers: Vec<Blob>) -> Result<Digest> {
     let size = ingest.read(config)?.len() as u64;
     let manifest = Manifest {
         schema_version: 2,

@@ -3,9 +3,8 @@
 
 use super::blob::failed;
 use crate::error::{Error, Result};
+use crate::sys::at;
 use crate::sys::fs::Root;
-use nix::fcntl::OFlag;
-use nix::sys::stat::Mode;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::File;
@@ -116,7 +115,7 @@ fn check(path: &Path) -> Result<()> {
 }
 
 /// Writes one entry; `latest` is the upper bound of its time.
-pub(super) fn append<W: Write>(tar: &mut tar::Builder<W>, entry: &Entry, latest: Option<i64>) -> Result<()> {
+pub(in crate::image) fn append<W: Write>(tar: &mut tar::Builder<W>, entry: &Entry, latest: Option<i64>) -> Result<()> {
     let doing = || format!("adding {} to a layer", entry.path.display());
     let (mut content, size): (Box<dyn Read + '_>, u64) = match &entry.kind {
         EntryKind::File(content) => open(content).map_err(|e| e.during(doing()))?,
@@ -138,13 +137,13 @@ fn open(content: &Content) -> Result<(Box<dyn Read + '_>, u64)> {
             Ok((Box::new(Slice { file, offset: *offset, left: *length }), *length))
         }
         Content::Inside { root, path } => {
-            let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
-            let file = File::from(root.open_at(path, flags, Mode::empty())?);
-            let metadata = file.metadata().map_err(|e| failed(format!("fstat({path:?})"), &e))?;
-            if !metadata.is_file() {
+            // looked at before it is opened: opening a device may do something
+            let found = root.name_fd(path)?;
+            let stat = at::stat_fd(&found)?;
+            if stat.st_mode & libc::S_IFMT != libc::S_IFREG {
                 return Err(Error::user(format!("{} is not a regular file", path.display())));
             }
-            Ok((Box::new(file), metadata.len()))
+            Ok((Box::new(at::reopen_file(&found)?), stat.st_size.unsigned_abs()))
         }
     }
 }

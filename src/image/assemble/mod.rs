@@ -11,6 +11,7 @@ pub use entry::{Content, Entry, EntryKind, Time};
 use crate::error::{Error, Result};
 use crate::id::{Digest, HostPath};
 use blob::Stream;
+pub(in crate::image) use entry::append;
 use oci_spec::image::{Descriptor, ImageConfiguration, ImageIndex, MediaType, PlatformBuilder, RootFsBuilder};
 use serde::Serialize;
 use serde_json::{Value, json};

@@ -8,7 +8,7 @@ use std::ffi::OsStr;
 use std::os::fd::AsFd;
 
 #[derive(Debug, Clone)]
-pub(super) struct Attributes {
+pub(in crate::image) struct Attributes {
     pub uid: u32,
     pub gid: u32,
     pub mode: u32,
@@ -17,7 +17,7 @@ pub(super) struct Attributes {
 }
 
 impl Attributes {
-    pub(super) fn of(member: &Member) -> Attributes {
+    pub(in crate::image) fn of(member: &Member) -> Attributes {
         let xattrs = member.xattrs.iter().filter(|(name, _)| is_kept(name)).cloned().collect();
         Attributes { uid: member.uid, gid: member.gid, mode: member.mode, xattrs, time: member.mtime }
     }
@@ -28,7 +28,7 @@ impl Attributes {
     }
 
     /// Those of a file or directory that is there.
-    pub(super) fn read(fd: &impl AsFd) -> Result<Attributes> {
+    pub(in crate::image) fn read(fd: &impl AsFd) -> Result<Attributes> {
         let stat = at::stat_fd(fd)?;
         let mut xattrs = Vec::new();
         for name in at::xattr_names(fd)?.into_iter().filter(|name| is_kept(name)) {
@@ -41,7 +41,7 @@ impl Attributes {
     }
 
     /// Everything but the time. The order matters: chown(2) clears setuid and security.capability.
-    pub(super) fn apply_fd(&self, fd: &impl AsFd) -> Result<()> {
+    pub(in crate::image) fn apply_fd(&self, fd: &impl AsFd) -> Result<()> {
         at::chown_fd(fd, self.uid, self.gid)?;
         at::chmod_fd(fd, self.mode)?;
         for (name, value) in &self.xattrs {
@@ -62,7 +62,7 @@ impl Attributes {
     }
 
     /// Owner and time of a symbolic link; it has no mode of its own.
-    pub(super) fn apply_link(&self, parent: &impl AsFd, name: &OsStr) -> Result<()> {
+    pub(in crate::image) fn apply_link(&self, parent: &impl AsFd, name: &OsStr) -> Result<()> {
         at::chown(parent, name, self.uid, self.gid)?;
         at::set_times(parent, name, self.time).map_err(Error::from)
     }

@@ -77,11 +77,11 @@ pub(crate) fn is_opaque(dir: &OwnedFd) -> SysResult<bool> {
     Ok(at::xattr(dir, OPAQUE)?.as_deref() == Some(b"y"))
 }
 
-pub(super) fn is_whiteout(stat: &FileStat) -> bool {
+pub(in crate::image) fn is_whiteout(stat: &FileStat) -> bool {
     kind(stat) == libc::S_IFCHR && stat.st_rdev == 0
 }
 
 /// The file type bits.
-pub(super) fn kind(stat: &FileStat) -> libc::mode_t {
+pub(in crate::image) fn kind(stat: &FileStat) -> libc::mode_t {
     stat.st_mode & libc::S_IFMT
 }

@@ -13,9 +13,13 @@ mod write;
 #[cfg(test)]
 pub(super) mod tests;
 
+pub(in crate::image) use attributes::Attributes;
 pub(crate) use below::is_opaque;
+pub(in crate::image) use below::{is_whiteout, kind};
 pub(crate) use inflate::{Hashed, Sums, in_parallel, inflated};
+pub(in crate::image) use tarstream::Member;
 pub(crate) use tarstream::TarStream;
+pub(in crate::image) use write::{segments, split};
 
 use crate::error::{Error, Result};
 use crate::id::HostPath;

@@ -61,7 +61,7 @@ fn entry(tree: &mut Tree<'_>, member: &Member, data: &mut impl Read) -> Result<(
 }
 
 /// Parent and name, or `None` for the root itself.
-fn split(path: &[u8]) -> Result<Option<(&[u8], OsString)>> {
+pub(in crate::image) fn split(path: &[u8]) -> Result<Option<(&[u8], OsString)>> {
     if path.contains(&0) {
         return Err(Error::image("a NUL byte in a name"));
     }
@@ -141,13 +141,18 @@ fn regular(
         return Err(Error::image(format!("a file of {} TiB", member.size >> 40)));
     }
     let file = put(tree, name, at::create_file)?;
-    let whole = [(0, member.size)];
-    for (offset, length) in member.segments.as_deref().unwrap_or(&whole) {
-        copy_sparse(data, &file, *offset, *length)?;
-    }
-    at::truncate(&file, member.size)?;
+    segments(&file, member, data)?;
     attributes.apply_fd(&file)?;
     at::set_times_fd(&file, attributes.time).map_err(Error::from)
+}
+
+/// Writes a member's bytes where they belong.
+pub(in crate::image) fn segments(file: &File, member: &Member, data: &mut impl Read) -> Result<()> {
+    let whole = [(0, member.size)];
+    for (offset, length) in member.segments.as_deref().unwrap_or(&whole) {
+        copy_sparse(data, file, *offset, *length)?;
+    }
+    Ok(at::truncate(file, member.size)?)
 }
 
 /// Copies `length` bytes to `offset`; zeros are not written, so that a bomb of zeros takes no room.
