@@ -3,10 +3,15 @@
 
 mod attach;
 mod caller;
+mod commit;
+mod cp;
 mod create;
 mod demo;
+mod diff;
 mod exec;
+mod export;
 mod format;
+mod history;
 mod images;
 mod import;
 mod info;
@@ -28,6 +33,7 @@ mod start;
 mod stats;
 mod stop;
 mod system;
+mod tag;
 mod top;
 pub mod ui;
 mod unpause;
@@ -84,6 +90,10 @@ enum Sub {
     Update(update::Args),
     Top(top::Args),
     Stats(stats::Args),
+    Cp(cp::Args),
+    Diff(diff::Args),
+    Export(export::Args),
+    Commit(commit::Args),
     Ps(ps::Args),
     Rm(rm::Args),
     Inspect(inspect::Args),
@@ -92,6 +102,8 @@ enum Sub {
     Rmi(rmi::Args),
     Load(load::Args),
     Import(import::Args),
+    Tag(tag::Args),
+    History(history::Args),
     Demo(demo::Args),
     Info(info::Args),
     Version(version::Args),
@@ -189,6 +201,10 @@ fn dispatch(cli: Cli) -> Result<u8> {
         Some(Sub::Logs(args)) => logs::main(&args, &roots),
         Some(Sub::Port(args)) => port::main(&args, &roots),
         Some(Sub::Exec(args)) => exec::main(args, &roots),
+        Some(Sub::Cp(args)) => cp::main(&args, &roots),
+        Some(Sub::Diff(args)) => diff::main(&args, &roots),
+        Some(Sub::Export(args)) => export::main(&args, &roots),
+        Some(Sub::Commit(args)) => commit::main(args, &roots),
         Some(Sub::Ps(args)) => ps::main(&args, &roots),
         Some(Sub::Rm(args)) => rm::main(&args, &roots),
         Some(Sub::Inspect(args)) => inspect::main(&args, &roots),
@@ -197,6 +213,8 @@ fn dispatch(cli: Cli) -> Result<u8> {
         Some(Sub::Rmi(args)) => rmi::main(&args, &roots),
         Some(Sub::Load(args)) => load::main(&args, &roots),
         Some(Sub::Import(args)) => import::main(&args, &roots),
+        Some(Sub::Tag(args)) => tag::main(&args, &roots),
+        Some(Sub::History(args)) => history::main(&args, &roots),
         Some(Sub::Demo(args)) => demo::main(&args, &roots),
         Some(Sub::Info(args)) => info::main(&args, &roots),
         Some(Sub::Version(args)) => version::main(&args),

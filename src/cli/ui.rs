@@ -1,7 +1,7 @@
 //! The only printer: results on stdout, everything else on stderr. Colour and progress only where it is a terminal
 //! and NO_COLOR is not set; a reader that went away is success.
 
-use crate::error::{Error, Result};
+use crate::error::{Errno, Error, Result};
 use crate::ops::{self, Progress};
 use anstyle::{AnsiColor, Style};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
@@ -95,6 +95,19 @@ pub fn printable(text: &str) -> Cow<'_, str> {
 /// Whether a person sits in front of stdin.
 pub fn stdin_is_terminal() -> bool {
     std::io::stdin().is_terminal()
+}
+
+/// Whether a person sits in front of stdout.
+pub fn stdout_is_terminal() -> bool {
+    std::io::stdout().is_terminal()
+}
+
+/// The result of what was written to stdout; `None` where its reader went away, which is success.
+pub fn or_gone<T>(done: Result<T>) -> Result<Option<T>> {
+    match done {
+        Err(e) if e.is_errno(Errno::EPIPE) => Ok(None),
+        done => done.map(Some),
+    }
 }
 
 /// Columns with three blanks between, cut to the terminal's width where stdout is one.

@@ -31,6 +31,10 @@ Containers:
   kill       Send a signal                          minirun kill -s HUP web
   attach     Stand in front of a running container  minirun attach web
   exec       Run a command in a running container   minirun exec -it web sh
+  cp         Copy files into or out of a container  minirun cp web:/etc/passwd .
+  diff       List what it changed in its files      minirun diff web
+  export     Write its root file system as a tar    minirun export -o web.tar web
+  commit     Make an image of it                    minirun commit web site:2
   logs       Show what a container has said         minirun logs -f web
   pause      Make all its processes stand still     minirun pause web
   unpause    Let them go on                         minirun unpause web
@@ -49,6 +53,8 @@ Images:
   images     List images                            minirun images
   load       Load an archive or OCI layout          minirun load -i busybox.tar
   import     Make an image of a root file system    minirun import d.tar debian
+  tag        Give an image one more name            minirun tag busybox tools:1
+  history    Show how an image was made             minirun history busybox
   rmi        Remove images                          minirun rmi alpine
 
 To learn from:
@@ -144,15 +150,10 @@ fn explain(error: &clap::Error, command: Option<&str>) -> Error {
 }
 
 /// docker's commands that are still to come, and what does it meanwhile.
-const LATER: [(&str, &str); 17] = [
+const LATER: &[(&str, &str)] = &[
     ("build", "rootfs-builder makes images from the recipes in images/"),
-    ("commit", "rootfs-builder makes images from the recipes in images/"),
     ("container", "container run, exec, ls, rm and inspect are there"),
-    ("cp", "mount a directory with -v"),
-    ("diff", "mount a directory with -v"),
     ("events", "minirun ps -a"),
-    ("export", "minirun exec NAME tar -c / > FILE, where the image has tar"),
-    ("history", "minirun inspect IMAGE"),
     ("image", "image ls, inspect, rm, load, import and pull are there"),
     ("login", "leave it out: public images need none"),
     ("logout", "nobody is logged in"),
@@ -160,7 +161,6 @@ const LATER: [(&str, &str); 17] = [
     ("push", "skopeo copies from the OCI layout below --root"),
     ("save", "skopeo copies from the OCI layout below --root"),
     ("search", "look at the registry's web page"),
-    ("tag", "name it when it is loaded or imported"),
     ("volume", "run -v NAME:DIR makes volumes"),
 ];
 

@@ -4,7 +4,7 @@
 use clap::{Arg, Command};
 
 /// docker's long spellings of our commands.
-const LONG_FORMS: [(&str, &str, &str); 29] = [
+const LONG_FORMS: &[(&str, &str, &str)] = &[
     ("container", "run", "run"),
     ("container", "create", "create"),
     ("container", "start", "start"),
@@ -22,6 +22,10 @@ const LONG_FORMS: [(&str, &str, &str); 29] = [
     ("container", "logs", "logs"),
     ("container", "port", "port"),
     ("container", "exec", "exec"),
+    ("container", "cp", "cp"),
+    ("container", "diff", "diff"),
+    ("container", "export", "export"),
+    ("container", "commit", "commit"),
     ("container", "ls", "ps"),
     ("container", "list", "ps"),
     ("container", "ps", "ps"),
@@ -34,6 +38,8 @@ const LONG_FORMS: [(&str, &str, &str); 29] = [
     ("image", "load", "load"),
     ("image", "import", "import"),
     ("image", "pull", "pull"),
+    ("image", "tag", "tag"),
+    ("image", "history", "history"),
 ];
 
 /// Commands whose first word ends their flags.

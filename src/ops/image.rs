@@ -117,6 +117,52 @@ pub fn remove(roots: &Roots, image: &str, force: Force) -> Result<Vec<Removed>> 
     Ok(untagged.chain(removed.deleted.into_iter().map(Removed::Deleted)).collect())
 }
 
+/// Gives an image one more name.
+pub fn tag(roots: &Roots, image: &str, name: &str) -> Result<()> {
+    let name = Reference::parse(name)?;
+    if name.digest.is_some() {
+        return Err(Error::user("an image is not named by its digest").hint("minirun tag IMAGE NAME:TAG"));
+    }
+    let store = Store::open(&roots.root)?;
+    store.tag(&store.find(image)?, &name)
+}
+
+/// A line of `history`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HistoryRow {
+    /// The image's, on the last step alone.
+    pub id: Option<Digest>,
+    /// Seconds since it was made, where the image says.
+    pub age: Option<u64>,
+    pub by: String,
+    /// Bytes of its layer as it is stored.
+    pub size: u64,
+    pub comment: String,
+}
+
+/// The steps by which an image says it was made, the last first.
+pub fn history(roots: &Roots, name: &str) -> Result<Vec<HistoryRow>> {
+    let image = Store::open(&roots.root)?.find(name)?;
+    let mut sizes = image.layers.iter().map(|layer| layer.size);
+    let mut rows: Vec<HistoryRow> = Vec::new();
+    for step in image.config.history().iter().flatten() {
+        rows.push(HistoryRow {
+            id: None,
+            age: step.created().as_deref().map(super::seconds_since),
+            by: step.created_by().clone().unwrap_or_default(),
+            size: if step.empty_layer() == Some(true) { 0 } else { sizes.next().unwrap_or(0) },
+            comment: step.comment().clone().unwrap_or_default(),
+        });
+    }
+    // layers that the history does not tell of
+    rows.extend(sizes.map(|size| HistoryRow { id: None, age: None, by: String::new(), size, comment: String::new() }));
+    if let Some(last) = rows.last_mut() {
+        last.id = Some(image.id);
+    }
+    rows.reverse();
+    Ok(rows)
+}
+
 /// What docker's inspect shows of an image.
 pub(super) fn inspect(roots: &Roots, name: &str) -> Result<serde_json::Value> {
     let image = Store::open(&roots.root)?.find(name)?;

@@ -7,6 +7,7 @@ mod cgroups;
 pub mod container;
 pub mod detach_keys;
 mod exec;
+pub mod files;
 pub mod image;
 pub mod info;
 pub mod inspect;
