@@ -2,12 +2,13 @@
 //! read here, before they run. Reads; changes nothing.
 
 use crate::error::{Error, Kind, Result};
-use crate::id::{ContainerId, HostPath};
+use crate::id::{ContainerId, HostPath, Name};
 use crate::mount::probe;
 use crate::spec::device::{DeviceKind, DeviceNode};
+use crate::spec::mount::{MountRequest, VolumeMount};
 use crate::spec::{Caller, GeneratedFiles, IdRange, JoinedNamespaces, Lsm, RunRequest, SpecFacts};
-use crate::state::Roots;
 use crate::state::roots::DEFAULT_STATE;
+use crate::state::{Roots, volume};
 use crate::sys::fs::{self, Root};
 use crate::sys::host;
 use crate::sys::process::Identity;
@@ -49,7 +50,7 @@ pub fn for_spec(
         cgroup_path: cgroup_path(roots, id),
         host_hostname: host::hostname()?,
         generated_files: generated_files(&life),
-        volumes: BTreeMap::new(),
+        volumes: volumes(roots, request),
         devices: devices(request)?,
         host_devices: if request.privileged { nodes_below(Path::new("/dev")) } else { Vec::new() },
         joined,
@@ -91,6 +92,21 @@ pub fn for_exec(cgroup: &str) -> Result<plan::Facts> {
         security: security::probe::probe()?,
         owners: BTreeMap::new(),
     })
+}
+
+/// Where each volume of the container's is, or will be, on the host.
+fn volumes(roots: &Roots, request: &RunRequest) -> BTreeMap<String, HostPath> {
+    let place = |mount: &MountRequest| {
+        let MountRequest::Volume(volume) = mount else { return None };
+        Some((volume.target.as_str().to_owned(), volume_place(roots, volume, volume.name.as_ref()?)))
+    };
+    request.mounts.iter().filter_map(place).collect()
+}
+
+/// Where what is mounted of a volume lies.
+pub fn volume_place(roots: &Roots, mount: &VolumeMount, name: &Name) -> HostPath {
+    let data = volume::data(&roots.volumes(), name);
+    mount.subpath.iter().fold(data, |data, below| data.child(below))
 }
 
 fn generated_files(life: &HostPath) -> GeneratedFiles {

@@ -9,6 +9,9 @@ use crate::state::Roots;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: mmdebstrap --variant=minbase bookworm - | minirun import - debian")]
 pub(super) struct Args {
+    /// Change the configuration as a line of a Dockerfile does: 'CMD ["sh"]', 'VOLUME /data'
+    #[arg(short, long, value_name = "LINE")]
+    change: Vec<String>,
     /// The archive, gzip or zstd too; `-` is the standard input
     #[arg(value_name = "FILE|-")]
     file: String,
@@ -25,7 +28,7 @@ pub(super) fn main(args: &Args, roots: &Roots) -> Result<u8> {
         "-" => Input::Stdin,
         path => Input::Path(caller::path(path)?),
     };
-    let digest = image::import(roots, &input, args.name.as_deref())?;
+    let digest = image::import(roots, &input, args.name.as_deref(), &args.change)?;
     ui::line(digest.as_str())?;
     Ok(0)
 }

@@ -40,6 +40,7 @@ mod unpause;
 mod update;
 mod usage;
 mod version;
+mod volume;
 mod wait;
 mod words;
 
@@ -104,6 +105,7 @@ enum Sub {
     Import(import::Args),
     Tag(tag::Args),
     History(history::Args),
+    Volume(volume::Args),
     Demo(demo::Args),
     Info(info::Args),
     Version(version::Args),
@@ -215,6 +217,7 @@ fn dispatch(cli: Cli) -> Result<u8> {
         Some(Sub::Import(args)) => import::main(&args, &roots),
         Some(Sub::Tag(args)) => tag::main(&args, &roots),
         Some(Sub::History(args)) => history::main(&args, &roots),
+        Some(Sub::Volume(args)) => volume::main(&args, &roots),
         Some(Sub::Demo(args)) => demo::main(&args, &roots),
         Some(Sub::Info(args)) => info::main(&args, &roots),
         Some(Sub::Version(args)) => version::main(&args),

@@ -2,7 +2,7 @@
 
 use super::{each_at_once, ui};
 use crate::error::Result;
-use crate::ops::container::{self, Force};
+use crate::ops::container::{self, Anonymous, Force};
 use crate::state::Roots;
 
 /// Remove containers
@@ -12,8 +12,8 @@ pub(super) struct Args {
     /// Kill it first where it runs
     #[arg(short, long)]
     force: bool,
-    /// Its volumes without a name go with it in any case
-    #[arg(short, long, hide = true)]
+    /// Remove its volumes without a name, too
+    #[arg(short, long)]
     volumes: bool,
     /// Names, ids or the unique beginning of one
     #[arg(required = true, value_name = "CONTAINER")]
@@ -22,11 +22,12 @@ pub(super) struct Args {
 
 pub(super) fn main(args: &Args, roots: &Roots) -> Result<u8> {
     let force = if args.force { Force::Yes } else { Force::No };
+    let volumes = if args.volumes { Anonymous::Remove } else { Anonymous::Keep };
     Ok(each_at_once(
         &args.containers,
         |name| (force == Force::Yes).then(|| container::kill(roots, name)),
         |name, _killed| {
-            container::remove(roots, name, force)?;
+            container::remove(roots, name, force, volumes)?;
             ui::line(name)
         },
     ))

@@ -110,6 +110,12 @@ pub fn or_gone<T>(done: Result<T>) -> Result<Option<T>> {
     }
 }
 
+/// Whether the person in front of stdin says yes.
+pub fn confirm(question: &str) -> Result<bool> {
+    stderr(&format!("{} [y/N] ", printable(question)));
+    Ok(matches!(next_line()?.trim(), "y" | "Y" | "yes"))
+}
+
 /// Columns with three blanks between, cut to the terminal's width where stdout is one.
 pub fn table(header: &[&str], rows: &[Vec<String>]) -> Result<()> {
     print(&layout(header, rows, ops::columns()))
@@ -231,9 +237,10 @@ pub enum Pace {
 }
 
 /// Waits for a line on stdin; its end means that nobody will press Enter any more, and so goes on.
-fn next_line() -> Result<()> {
+fn next_line() -> Result<String> {
     let mut line = String::new();
-    std::io::stdin().read_line(&mut line).map(drop).map_err(|e| Error::host(format!("reading the standard input: {e}")))
+    let read = std::io::stdin().read_line(&mut line);
+    read.map(|_| line).map_err(|e| Error::host(format!("reading the standard input: {e}")))
 }
 
 /// Progress bars on stderr, where it is a terminal; elsewhere only warnings and traces.
@@ -300,7 +307,7 @@ impl Progress for Bars {
 
     fn trace(&self, text: &str, why: &str) -> Result<()> {
         self.above(|| stderr(&format!("{DIM}+{DIM:#} {}  {DIM}# {why}{DIM:#}\n", printable(text))));
-        if self.pace == Pace::OnEnter { next_line() } else { Ok(()) }
+        if self.pace == Pace::OnEnter { next_line().map(drop) } else { Ok(()) }
     }
 }
 

@@ -57,6 +57,9 @@ Images:
   history    Show how an image was made             minirun history busybox
   rmi        Remove images                          minirun rmi alpine
 
+Volumes:
+  volume     Make, list, inspect, remove volumes    minirun volume ls
+
 To learn from:
   run --explain   Print the steps, do nothing       minirun run --explain hello
   demo kernel     Show that all share one kernel    minirun demo kernel hello
@@ -161,7 +164,6 @@ const LATER: &[(&str, &str)] = &[
     ("push", "skopeo copies from the OCI layout below --root"),
     ("save", "skopeo copies from the OCI layout below --root"),
     ("search", "look at the registry's web page"),
-    ("volume", "run -v NAME:DIR makes volumes"),
 ];
 
 fn context(error: &clap::Error, kind: ContextKind) -> Option<String> {
@@ -244,7 +246,7 @@ mod tests {
         for (line, message, hint) in [
             ("m run --bogus x", "unknown flag --bogus", "minirun run --help lists the flags"),
             ("m run --interactiv x", "unknown flag --interactiv", "did you mean --interactive?"),
-            ("m run --volumes-from=a x", "--volumes-from is not supported yet", "give each container the same -v"),
+            ("m run --umask=22 x", "--umask is not supported yet", "set it in the command: sh -c 'umask 077; …'"),
             ("m rm", "missing CONTAINER", "minirun rm --help"),
             ("m login x", "login is not supported yet", "leave it out: public images need none"),
             ("m rmm", "unknown command rmm", "did you mean rmi or rm?"),

@@ -8,14 +8,17 @@ mod parent;
 pub use parent::{Running, Unstarted, create};
 
 use crate::error::{Error, Result};
+use crate::mount::plan::RootSource;
 use crate::net::apply::Held;
 use crate::plan::step::{IdMapFile, IdMapWriter, IdRange, Joined, Namespace, Step, Undo};
+use crate::plan::volume::Step as VolumeStep;
 use crate::plan::{Phase, Plan};
+use crate::state::volume;
 use crate::sys::fs::{self, Root};
 use crate::sys::idmap;
 use crate::sys::netlink::Socket;
 use crate::sys::process::{self, Pid};
-use crate::{cgroup, mount, net, security};
+use crate::{cgroup, image, mount, net, security};
 use serde::{Deserialize, Serialize};
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -81,6 +84,7 @@ fn apply(step: &Step, slots: &mut Slots, init: Option<Pid>) -> Result<()> {
         Step::Cgroup(step) => cgroup::apply::apply(step),
         Step::Security(step) => security::apply::apply(step),
         Step::Net(step) => net_batch(std::slice::from_ref(step), slots, init).map_err(|(_, error)| error),
+        Step::Volume(step) => volume_step(step),
         Step::MakeDirectory { path, mode } => {
             fs::mkdir_all(path.as_path(), 0o700)?;
             Ok(fs::chmod(path.as_path(), *mode)?)
@@ -107,6 +111,23 @@ fn apply(step: &Step, slots: &mut Slots, init: Option<Pid>) -> Result<()> {
         Step::Clone { .. } | Step::Wait(_) | Step::Release(_) => {
             Err(Error::internal("a clone, a wait or its end outside of its place in the plan"))
         }
+    }
+}
+
+fn volume_step(step: &VolumeStep) -> Result<()> {
+    match step {
+        VolumeStep::Make { store, name, labels, anonymous, created } => {
+            let (version, labels) = (volume::VERSION, labels.iter().cloned().collect());
+            let (name, created, anonymous) = (name.clone(), created.clone(), *anonymous);
+            volume::make(store, &volume::Record { version, name, created, labels, anonymous, filled: false }).map(drop)
+        }
+        VolumeStep::Fill { store, name, image, target } => volume::fill(store, name, |to| {
+            let root = match image {
+                RootSource::Overlay { lower, .. } => mount::probe::open_layers(lower)?,
+                RootSource::Directory(dir) => Root::open(dir.as_path())?,
+            };
+            image::copy::directory(&root, target, to)
+        }),
     }
 }
 

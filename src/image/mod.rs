@@ -4,12 +4,14 @@
 //! * `reference`, `index`: pure data. `store`: find, tag, remove. `ingest`: blobs on their way in; the store changes
 //!   only when an image is whole. `unpack`: layer directories; `skeleton`: the one below all. `layer/`: the extractor.
 //!   `assemble`: making images; `builtin`: the one inside this program; `files/`: trees of files as tar streams, and
-//!   what a container has changed as a layer.
+//!   what a container has changed as a layer; `copy`: a directory of an image for a volume.
 //! * Nothing here prints, knows a container, or trusts a byte that it has not hashed.
 
 pub mod archive;
 pub mod assemble;
 pub mod builtin;
+mod change;
+pub mod copy;
 pub mod files;
 mod index;
 mod ingest;

@@ -59,7 +59,10 @@ impl Store {
             Some(dir) => dir,
             None => self.unpack(layer, names, below)?,
         };
-        link(&dir)?;
+        // the name stays where it is right, for others may be mounting by it
+        if !fs::exists(short_link(&dir).as_path()) {
+            link(&dir)?;
+        }
         Ok(dir)
     }
 

@@ -15,7 +15,7 @@ use crate::id::ContainerId;
 use crate::plan::Plan;
 use crate::plan::step::{Step, Undo};
 use crate::state::container::{self, Gone};
-use crate::state::{Config, Ended, Life, Roots, names};
+use crate::state::{Config, Ended, Life, Roots, names, volume};
 use crate::sys::netlink::Socket;
 use crate::sys::process::{self, Exit, Identity};
 use crate::sys::record::Lock;
@@ -305,6 +305,10 @@ fn not_started(roots: &Roots, config: &Config, life: &Life<Undo>, record: Record
 fn remove(roots: &Roots, config: &Config, undos: &[Undo]) -> (Undone, Gone) {
     let mut undone = engine::undo(undos);
     if !undone.errors.is_empty() {
+        return (undone, Gone::default());
+    }
+    if let Err(error) = volume::remove_own(roots, &config.id, &config.volumes) {
+        undone.errors.push(error);
         return (undone, Gone::default());
     }
     match container::forget(roots, &config.id) {

@@ -119,7 +119,14 @@ fn parameters<'a>(source: &'a str, data: &'a [String]) -> Vec<Parameter<'a>> {
 }
 
 fn bind(bind: &Bind, root: &Root) -> Result<()> {
-    let tree = mount::open_tree(bind.source.as_path(), bind.recursive)?;
+    let tree = match &bind.inside {
+        None => mount::open_tree(bind.source.as_path(), bind.recursive)?,
+        Some(tree) => {
+            let below = bind.source.as_path().strip_prefix(tree.as_path());
+            let below = below.map_err(|_| Error::internal(format!("{} is not in {tree}", bind.source)))?;
+            mount::open_tree_at(Some(&Root::open(tree.as_path())?.path_fd(below)?), Path::new(""), bind.recursive)?
+        }
+    };
     if !bind.attributes.is_empty() {
         mount::set_attributes(&tree, Attribute::bits(&bind.attributes), bind.recursive_attributes)?;
     }

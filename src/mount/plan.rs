@@ -21,6 +21,8 @@ pub struct Facts {
     pub kernel: BTreeMap<String, Kind>,
     /// Whose root a bind's source is in, where that is another container's: `/proc/PID/root/dev/shm`.
     pub owners: BTreeMap<HostPath, Identity>,
+    /// The tree that a bind's source lies in and may not lead out of, where containers have written into that.
+    pub trees: BTreeMap<HostPath, HostPath>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -124,8 +126,10 @@ fn mount_steps(
         let (owner, source, target) = (owner.clone(), ContainerPath::parse(source)?, target.clone());
         steps.push(Step::BindOfOther { owner, source, target });
     } else if options.bind {
+        let source = host_path?;
         steps.push(Step::Bind(Bind {
-            source: host_path?,
+            inside: facts.trees.get(&source).cloned(),
+            source,
             target: target.clone(),
             recursive: options.recursive,
             attributes: options.attributes,
@@ -264,6 +268,7 @@ fn device_steps(spec: &Spec, steps: &mut Vec<Step>) -> Result<()> {
 fn host_device(path: &ContainerPath) -> Result<[Step; 2]> {
     let bind = Bind {
         source: HostPath::parse(path.as_str())?,
+        inside: None,
         target: path.clone(),
         recursive: false,
         attributes: Vec::new(),
@@ -330,6 +335,7 @@ mod tests {
             kernel: [directory("/proc/acpi"), directory("/sys/firmware"), ("/proc/kcore".to_owned(), Kind::File)]
                 .into(),
             owners: [(HostPath::parse("/proc/7/root/dev/shm").unwrap(), web())].into(),
+            trees: BTreeMap::new(),
         }
     }
 

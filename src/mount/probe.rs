@@ -36,6 +36,7 @@ pub fn facts(spec: &Spec, image: Option<&Root>, owners: BTreeMap<HostPath, Ident
         sources: found(sources.map(|p| p.to_string_lossy().into_owned()), |path| fs::stat(Path::new(path)).ok()),
         kernel: found(kernel.cloned(), |path| fs::stat(Path::new(path)).ok()),
         owners,
+        trees: BTreeMap::new(),
     }
 }
 

@@ -89,6 +89,9 @@ pub enum Step {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bind {
     pub source: HostPath,
+    /// The tree that the source lies in and does not lead out of, where others have written into that.
+    #[serde(default)]
+    pub inside: Option<HostPath>,
     pub target: ContainerPath,
     pub recursive: bool,
     pub attributes: Vec<Attribute>,
@@ -105,7 +108,7 @@ pub enum DeviceKind {
 }
 
 /// The overlay's options: the highest layer stands first (Documentation/filesystems/overlayfs.rst).
-pub(super) fn lowerdir(lower: &[HostPath]) -> String {
+pub fn lowerdir(lower: &[HostPath]) -> String {
     lower.iter().rev().map(|dir| overlay_escape(dir.as_str())).collect::<Vec<_>>().join(":")
 }
 
@@ -305,6 +308,7 @@ mod tests {
             (Step::MakeDirectory { path: at("/a b") }, r#"mkdir -p "$R"'/a b'"#),
             (
                 Step::Bind(Bind {
+                    inside: None,
                     source: host("/src"),
                     target: at("/dst"),
                     recursive: true,

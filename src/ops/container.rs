@@ -8,7 +8,7 @@ use crate::net::publish::Published;
 use crate::plan::step::Undo;
 use crate::spec::JoinedNamespaces;
 use crate::spec::request::{NamespaceMode, NetworkNamespace, RunRequest};
-use crate::state::{Roots, Status, container, names};
+use crate::state::{Config, Roots, Status, container, names, volume};
 use crate::sys::event;
 use crate::sys::process::{self, Identity};
 use crate::sys::record::Lock;
@@ -191,8 +191,15 @@ pub enum Force {
     Yes,
 }
 
+/// What becomes of a container's volumes that nobody gave a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Anonymous {
+    Keep,
+    Remove,
+}
+
 /// Removes a container and all it left. One that runs is killed with force, and refused without.
-pub fn remove(roots: &Roots, word: &str, force: Force) -> Result<()> {
+pub fn remove(roots: &Roots, word: &str, force: Force, volumes: Anonymous) -> Result<()> {
     let mut container = look_up(roots, word)?;
     if let (Status::Ending, Some(life)) = (&container.status, &container.life) {
         await_monitor(&life.monitor)?;
@@ -220,8 +227,8 @@ pub fn remove(roots: &Roots, word: &str, force: Force) -> Result<()> {
     let _turn = container::turn(roots, &container.id)?;
     let container = container::load(roots, &container.id);
     match container.status.is_alive() {
-        true => remove(roots, container.id.as_str(), force), // started meanwhile
-        false => clear(roots, &container),
+        true => remove(roots, container.id.as_str(), force, volumes), // started meanwhile
+        false => clear(roots, &container, volumes),
     }
 }
 
@@ -267,8 +274,11 @@ pub(super) fn ignore_gone(e: crate::error::SysError) -> Result<(), crate::error:
 }
 
 /// Undoes what a container holds and forgets it; its records stay where something could not be undone.
-fn clear(roots: &Roots, container: &Container) -> Result<()> {
+fn clear(roots: &Roots, container: &Container, volumes: Anonymous) -> Result<()> {
     undo(roots, container)?;
+    if let Some(config) = container.config.as_ref().filter(|config| config.remove || volumes == Anonymous::Remove) {
+        volume::remove_own(roots, &container.id, &config.volumes)?;
+    }
     let gone = container::forget(roots, &container.id)?;
     for (name, id) in names::all(roots)? {
         if id == container.id {
@@ -333,7 +343,7 @@ pub(super) fn repair_one(roots: &Roots, container: &Container) -> Result<bool> {
                         None => container::forget_life(roots, &container.id)?,
                     }
                 }
-                _ => clear(roots, container)?,
+                _ => clear(roots, container, Anonymous::Remove)?, // it never was, and they held nothing
             }
             Ok(true)
         }
@@ -341,7 +351,7 @@ pub(super) fn repair_one(roots: &Roots, container: &Container) -> Result<bool> {
         Status::Exited(_) if container.life.is_some() && monitor_is_dead => {
             undo(roots, container)?;
             match (&container.config, &container.ended) {
-                (Some(config), _) if config.remove => clear(roots, container)?,
+                (Some(config), _) if config.remove => clear(roots, container, Anonymous::Remove)?,
                 (_, None) => container::end_unseen(roots, &container.id, &super::now())?,
                 (_, Some(_)) => container::forget_life(roots, &container.id)?,
             }
@@ -349,10 +359,18 @@ pub(super) fn repair_one(roots: &Roots, container: &Container) -> Result<bool> {
         }
         // one that goes with its end, which was in another boot
         Status::Exited(None) if container.config.as_ref().is_some_and(|config| config.remove) => {
-            clear(roots, container).map(|()| true)
+            clear(roots, container, Anonymous::Remove).map(|()| true)
         }
         _ => Ok(false),
     }
+}
+
+/// Forgets a container that could not be made.
+pub(super) fn forget_unborn(roots: &Roots, config: &Config) -> Result<()> {
+    volume::remove_own(roots, &config.id, &config.volumes)?;
+    let gone = container::forget(roots, &config.id)?;
+    names::release(roots, &config.name, &config.id)?;
+    gone.remove()
 }
 
 /// Makes sure that a name can be taken, as far as a killed process has it.

@@ -206,16 +206,16 @@ pub fn load(roots: &Roots, input: &Input, progress: &dyn Progress) -> Result<Vec
     Ok(images.iter().map(Image::label).collect())
 }
 
-/// A root file system as a tar becomes an image of one layer with this name.
-pub fn import(roots: &Roots, input: &Input, name: Option<&str>) -> Result<Digest> {
+/// A root file system as a tar becomes an image of one layer with this name; each change is a line of a Dockerfile.
+pub fn import(roots: &Roots, input: &Input, name: Option<&str>, changes: &[String]) -> Result<Digest> {
     let store = Store::open(&roots.root)?;
     let name = name.map_or_else(|| Reference::parse("imported"), Reference::parse)?;
     let image = match input {
-        Input::Stdin => archive::import(&store, std::io::stdin(), "standard input", &name)?,
+        Input::Stdin => archive::import(&store, std::io::stdin(), "standard input", &name, changes)?,
         Input::Path(path) => {
             let file = fs::open_read(path.as_path()).map(std::fs::File::from);
             let file = file.map_err(|e| Error::user(format!("cannot open {path}: {e}")).hint("is the path right?"))?;
-            archive::import(&store, file, path.as_str(), &name)?
+            archive::import(&store, file, path.as_str(), &name, changes)?
         }
     };
     Ok(image.id)

@@ -205,10 +205,22 @@ pub(super) fn mounts(config: Option<&Config>) -> Vec<Value> {
     let shown = all.iter().filter(bound).filter(|mount| !generated(mount));
     shown
         .map(|mount| {
+            let volumes = config.map(|config| config.volumes.as_slice()).unwrap_or_default();
+            let volume = volumes.iter().find(|volume| mount["destination"] == volume.target.as_str());
             let options = mount["options"].as_array().map(Vec::as_slice).unwrap_or_default();
-            // itself alone, or with all that is mounted below it
             let read_only = options.iter().any(|option| option == "ro" || option == "rro");
-            json!({ "Type": "bind", "Source": mount["source"], "Destination": mount["destination"], "RW": !read_only })
+            let mode = if read_only { "ro" } else { "" };
+            let (source, target) = (&mount["source"], &mount["destination"]);
+            match volume {
+                Some(volume) => json!({
+                    "Type": "volume", "Name": volume.name, "Source": source, "Destination": target,
+                    "Driver": "local", "Mode": mode, "RW": !read_only, "Propagation": "",
+                }),
+                None => json!({
+                    "Type": "bind", "Source": source, "Destination": target, "Mode": mode, "RW": !read_only,
+                    "Propagation": options.iter().filter_map(Value::as_str).find(|option| propagates(option)),
+                }),
+            }
         })
         .collect()
 }
@@ -225,6 +237,10 @@ fn network_settings(loans: &[(Network, Loan)]) -> Value {
     settings["IPPrefixLen"] = default.map_or_else(|| 0.into(), |of| of["IPPrefixLen"].clone());
     settings["Networks"] = networks.into();
     settings
+}
+
+fn propagates(option: &str) -> bool {
+    ["private", "shared", "slave"].contains(&option.strip_prefix('r').unwrap_or(option))
 }
 
 fn endpoint(of: &Network, loan: &Loan) -> Value {

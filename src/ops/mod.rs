@@ -14,6 +14,7 @@ pub mod inspect;
 pub mod life;
 pub mod list;
 pub mod logs;
+mod mounts;
 mod names;
 mod network;
 mod record;
@@ -22,6 +23,7 @@ pub mod start;
 pub mod stats;
 pub mod system;
 pub mod update;
+pub mod volume;
 
 use crate::cgroup;
 use crate::engine;

@@ -1,5 +1,6 @@
 //! What is written down of a container, from what was asked for and decided.
 
+use super::mounts;
 use super::run::{Design, value};
 use crate::error::{Error, Result};
 use crate::id::Name;
@@ -13,7 +14,8 @@ use crate::state::{Config, LogLimits};
 use oci_spec::runtime::Spec;
 
 /// The container's record.
-pub(super) fn config(request: &RunRequest, name: Name, design: &Design) -> Result<Config> {
+pub(super) fn config(name: Name, design: &Design) -> Result<Config> {
+    let request = &design.request;
     let process = design.spec.process().as_ref();
     Ok(Config {
         version: container::VERSION,
@@ -32,6 +34,7 @@ pub(super) fn config(request: &RunRequest, name: Name, design: &Design) -> Resul
         health: health_check(request, design.found.health.as_ref())?,
         log: (!request.no_log).then(|| log_limits(request)),
         uid: uid(&design.spec),
+        volumes: mounts::uses(request),
         request: value(request)?,
         spec: value(&design.spec)?,
         security: value(&design.security)?,

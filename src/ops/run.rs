@@ -7,7 +7,7 @@ use super::detach_keys::DetachKeys;
 pub use super::exec::exec;
 use super::image::{self, Found};
 use super::network::{self, Lent};
-use super::{Progress, container as containers, names, record};
+use super::{Progress, container as containers, mounts, names, record};
 use crate::error::{Error, Kind, Result};
 use crate::facts;
 use crate::id::{ContainerId, Name};
@@ -15,8 +15,9 @@ use crate::image::skeleton;
 use crate::monitor::protocol::{Attach, Birth as Order, Record, Task};
 use crate::monitor::spawn::Monitor;
 use crate::mount::plan::{Kind as FileKind, RootSource};
+use crate::plan::step::Step;
+use crate::plan::volume::Step as VolumeStep;
 use crate::plan::{self, Birth, Planned};
-use crate::security;
 use crate::spec::request::{Explain, RunRequest, Source};
 use crate::spec::restart::Restart;
 use crate::spec::{self, SpecFacts};
@@ -25,12 +26,16 @@ use crate::state::{Config, Life, Roots, container};
 use crate::sys::process::Identity;
 use crate::sys::tty::Size;
 use crate::sys::{host, tty};
+use crate::{engine, security};
 use oci_spec::runtime::Spec;
 use std::path::Path;
 
 /// A container as it is to be: everything that was looked up and decided, and nothing done yet.
 pub(super) struct Design {
     pub(super) id: ContainerId,
+    /// With all that was looked up for it.
+    pub(super) request: RunRequest,
+    pub(super) volumes: Vec<VolumeStep>,
     pub(super) security: security::plan::Request,
     pub(super) found: Found,
     pub(super) spec: Spec,
@@ -91,7 +96,7 @@ pub fn create(roots: &Roots, request: &RunRequest, progress: &dyn Progress) -> R
     write_cidfile(request, &id)?;
     let created = design(roots, id.clone(), request, Purpose::Create, progress).and_then(|design| {
         let name = name_for(roots, request)?;
-        let config = record::config(request, name, &design)?;
+        let config = record::config(name, &design)?;
         let monitor = Identity::of_self()?;
         let life = Life::<plan::step::Undo> {
             version: container::VERSION,
@@ -105,8 +110,10 @@ pub fn create(roots: &Roots, request: &RunRequest, progress: &dyn Progress) -> R
         };
         // whoever finds it before it has its name finds us at work on it, or dead
         container::begin(roots, &config, &life)?;
-        if let Err(error) = crate::state::names::claim(roots, &config.name, &id) {
-            container::forget(roots, &id)?.remove()?;
+        let steps: Vec<Step> = design.volumes.into_iter().map(Step::Volume).collect();
+        let made = crate::state::names::claim(roots, &config.name, &id).and_then(|()| engine::run(&steps));
+        if let Err(error) = made {
+            containers::forget_unborn(roots, &config)?;
             return Err(error);
         }
         container::forget_life(roots, &id)
@@ -158,7 +165,7 @@ fn launch(
 ) -> Result<Monitor> {
     let launched = design(roots, id.clone(), request, Purpose::Start, progress).and_then(|design| {
         warn(&design, progress);
-        let config = record::config(request, name_for(roots, request)?, &design)?;
+        let config = record::config(name_for(roots, request)?, &design)?;
         hand_over(roots, request, config, design, Record::New, Restarts::default(), attach)
     });
     // from the launch on all of it is the monitor's; before, only addresses were taken
@@ -196,6 +203,9 @@ pub(super) fn design(
         Purpose::Explain => image::look(roots, request)?,
     };
     let how = if purpose == Purpose::Start { network::Use::Lend } else { network::Use::Peek };
+    let whole = mounts::resolve(roots, request, found.config.as_ref())?;
+    let request = &whole;
+    let places = mounts::places(roots, request)?;
     let (joined, owners) = containers::joined(roots, request)?;
     let spec_facts = facts::for_spec(roots, &id, request, found.root.as_ref(), joined)?;
     let mut spec = spec::build(request, found.config.as_ref(), &spec_facts)?;
@@ -205,14 +215,16 @@ pub(super) fn design(
     // written by the plan's first steps, so not there yet
     let written = birth.files.iter().map(|(path, _)| (path.to_string(), FileKind::File));
     facts.mount.sources.extend(written);
+    facts.mount.trees.extend(places.iter().filter_map(mounts::Place::tree));
+    facts.mount.sources.extend(places.into_iter().map(|place| (place.path.to_string(), place.kind)));
     if found.root.is_none() {
         facts.mount.targets.extend(in_every_root()); // all that is known of an image that cannot be looked into
     }
     let mut planned = plan::build(&spec, &birth, &facts)?;
-    let security = birth.security;
+    let (security, volumes) = (birth.security, birth.volumes);
     planned.warnings.extend(spec::warnings(request, &spec_facts));
     planned.warnings.extend(lent.plan.warnings.iter().cloned());
-    Ok(Design { id, security, found, spec, lent, planned, cgroups: facts.cgroup })
+    Ok(Design { id, request: whole, volumes, security, found, spec, lent, planned, cgroups: facts.cgroup })
 }
 
 /// What the lowest layer of every image gives it.
@@ -251,6 +263,7 @@ fn birth(
     };
     let hostname = spec::process::hostname(request, facts)?;
     Ok(Birth {
+        volumes: mounts::steps(roots, request, found.root.as_ref(), &root)?,
         root,
         security: super::seccomp(&spec::security::seccomp(request))?,
         directories,

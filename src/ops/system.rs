@@ -1,13 +1,13 @@
 //! `repair`, `system reset`: minirun as a whole.
 
-use super::container::{self, Force};
+use super::container::{self, Anonymous, Force};
 use super::list;
 use crate::cgroup::facts::{Hierarchies, Version};
 use crate::error::{Error, Result};
 use crate::facts;
 use crate::id::HostPath;
 use crate::plan::step::Undo;
-use crate::state::{Roots, Status, container as records, names};
+use crate::state::{Roots, Status, container as records, names, volume};
 use crate::sys::fs;
 use crate::{cgroup, engine};
 
@@ -37,6 +37,8 @@ pub fn repair(roots: &Roots) -> Result<Vec<String>> {
             lines.push(format!("name {name}"));
         }
     }
+    let volumes = volume::sweep(&roots.volumes())?;
+    lines.extend((volumes > 0).then(|| format!("{volumes} volumes that were being made, filled or removed")));
     lines.extend(super::network::repair(roots)?);
     Ok(lines)
 }
@@ -46,6 +48,7 @@ pub fn everything(roots: &Roots) -> Result<Vec<String>> {
     let mut lines: Vec<String> =
         list::containers::all(roots)?.iter().map(|row| format!("container {} {}", row.id.short(), row.name)).collect();
     lines.extend(list::images::all(roots)?.iter().map(|row| format!("image {}:{}", row.repository, row.tag)));
+    lines.extend(volume::all(&roots.volumes())?.iter().map(|volume| format!("volume {}", volume.name)));
     lines.extend(super::network::everything(roots)?);
     lines.extend(cgroups(roots)?.iter().map(|(dir, _)| format!("cgroup {dir}")));
     let dirs = [&roots.root, &roots.state].into_iter().filter(|dir| fs::exists(dir.as_path()));
@@ -60,7 +63,7 @@ pub fn reset(roots: &Roots) -> Result<(Vec<String>, Vec<Error>)> {
     let all = container::all(roots)?;
     all.iter().for_each(|one| container::kill(roots, one.id.as_str()));
     for one in all {
-        errors.extend(container::remove(roots, one.id.as_str(), Force::Yes).err());
+        errors.extend(container::remove(roots, one.id.as_str(), Force::Yes, Anonymous::Remove).err());
     }
     errors.extend(super::network::remove_all(roots));
     for (dir, version) in cgroups(roots)? {

@@ -3,6 +3,7 @@
 
 mod order;
 pub mod step;
+pub mod volume;
 
 use crate::cgroup::plan::Place;
 use crate::error::{Error, Result};
@@ -76,6 +77,8 @@ pub struct Birth {
     /// Directories to make, with their modes, and files to write for it (hosts, hostname, resolv.conf).
     pub directories: Vec<(HostPath, u32)>,
     pub files: Vec<(HostPath, String)>,
+    /// To make and fill its volumes, where they are not there yet.
+    pub volumes: Vec<volume::Step>,
     pub network: net::plan::NetPlan,
     /// The terminal's size, where one was asked for.
     pub console: Option<Size>,
@@ -93,6 +96,7 @@ pub struct Planned {
 /// The parts of a birth, to be put in order by [`order`].
 struct Parts {
     directories: Vec<Step>,
+    volumes: Vec<Step>,
     shared_network: Vec<Step>,
     cgroup: Vec<Step>,
     clone: Step,
@@ -133,6 +137,7 @@ pub fn build(spec: &Spec, birth: &Birth, facts: &Facts) -> Result<Planned> {
     }
     let parts = Parts {
         directories: directories(birth, &rootfs),
+        volumes: wrap(birth.volumes.clone(), Step::Volume),
         shared_network: wrap(birth.network.prepare.clone(), Step::Net),
         cgroup: wrap(cgroup.prepare, Step::Cgroup),
         clone,

@@ -1,6 +1,7 @@
 //! One step of a container's birth: a domain's, or one of the process itself. Data with three faces:
 //! do it (`engine`), say it (`shell`, `why`), undo it (`undo`).
 
+use super::volume;
 use crate::id::{ContainerId, HostPath};
 use crate::shell::{Shell, quote, words};
 use crate::sys::process::Identity;
@@ -14,6 +15,7 @@ pub enum Step {
     Cgroup(cgroup::step::Step),
     Security(security::step::Step),
     Net(net::step::Step),
+    Volume(volume::Step),
     /// A directory of our own on the host, which goes with the container.
     MakeDirectory {
         path: HostPath,
@@ -200,6 +202,7 @@ impl Step {
             Step::Cgroup(step) => step.shell(),
             Step::Security(step) => step.shell(),
             Step::Net(step) => step.shell(),
+            Step::Volume(step) => step.shell(),
             Step::MakeDirectory { path, mode } => Shell::line(format!("mkdir -p -m {mode:o} {}", quote(path.as_str()))),
             Step::WriteFile { path, content } => {
                 Shell::line(format!("printf %s {} > {}", ansi_quote(content), quote(path.as_str())))
@@ -246,6 +249,7 @@ impl Step {
             Step::Cgroup(step) => step.why(),
             Step::Security(step) => step.why(),
             Step::Net(step) => step.why(),
+            Step::Volume(step) => step.why(),
             Step::MakeDirectory { .. } => "a place of its own, which goes with it",
             Step::WriteFile { .. } => "a file that is bound into the container",
             Step::Clone { .. } => "the container is this process: all that is new about it is what it sees",
@@ -272,8 +276,10 @@ impl Step {
             Step::Cgroup(step) => step.undo().map(Undo::Cgroup),
             Step::Security(step) => step.undo().map(Undo::Security),
             Step::Net(step) => step.undo().map(Undo::Net),
+            // it outlives the container, or goes with its record (see `state::volume`)
+            Step::Volume(_)
             // they lie in the container's own directories, which go with its records
-            Step::MakeDirectory { .. }
+            | Step::MakeDirectory { .. }
             | Step::WriteFile { .. }
             | Step::Clone { .. }
             | Step::DenySetgroups

@@ -31,6 +31,9 @@ pub struct BindMount {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VolumeMount {
     pub name: Option<Name>,
+    /// Nobody gave it its name: it was made up for a container.
+    #[serde(default)]
+    pub anonymous: bool,
     pub target: ContainerPath,
     pub read_only: bool,
     /// An empty volume gets what the image has at the target.
@@ -269,6 +272,7 @@ fn volume(fields: &Fields) -> Result<VolumeMount> {
     let name = fields.get("source").filter(|s| !s.is_empty()).map(Name::parse).transpose();
     Ok(VolumeMount {
         name: name.map_err(|e| e.hint("the source of a volume is its name; for a directory give type=bind"))?,
+        anonymous: false,
         target: fields.target()?,
         read_only: fields.flag("readonly")?,
         copy: !fields.flag("volume-nocopy")?,

@@ -106,6 +106,7 @@ pub fn volumes(request: &RunRequest, image: Option<&ImageConfiguration>) -> Resu
         })?;
         volumes.push(VolumeMount {
             name: None,
+            anonymous: false,
             target,
             read_only: false,
             copy: true,

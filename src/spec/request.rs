@@ -41,6 +41,9 @@ pub struct RunRequest {
     pub labels: Vec<(String, String)>,
     pub annotations: Vec<(String, String)>,
     pub mounts: Vec<MountRequest>,
+    /// `--volumes-from`: the mounts of other containers; none once they were looked up.
+    #[serde(default)]
+    pub volumes_from: Vec<VolumesFrom>,
     /// `--read-only`: the root file system.
     pub read_only: bool,
     pub resources: Resources,
@@ -84,6 +87,14 @@ pub struct RunRequest {
     pub cidfile: Option<HostPath>,
     pub explain: Option<Explain>,
     pub trace: Option<Trace>,
+}
+
+/// A container whose mounts another one shall have, too.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VolumesFrom {
+    /// Its name or id, as given.
+    pub container: String,
+    pub read_only: bool,
 }
 
 /// Where the root file system comes from.
@@ -224,6 +235,7 @@ impl RunRequest {
             labels: Vec::new(),
             annotations: Vec::new(),
             mounts: Vec::new(),
+            volumes_from: Vec::new(),
             read_only: false,
             resources: Resources::default(),
             ulimits: Vec::new(),

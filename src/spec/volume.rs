@@ -1,6 +1,7 @@
 //! `-v [SOURCE:]TARGET[:OPTIONS]`: a bind where the source is a path, else a volume. Pure text to data.
 
 use super::mount::{BindMount, MountRequest, Propagation, Relabel, Submounts, VolumeMount, host_path, target};
+use super::request::VolumesFrom;
 use crate::error::{Error, Result};
 use crate::id::Name;
 
@@ -16,6 +17,23 @@ struct Options {
 /// docker's rules (moby, volume/mounts/linux_parser.go). A source that begins with `.` is taken from `cwd`.
 pub fn parse(text: &str, cwd: &str) -> Result<MountRequest> {
     parse_parts(text, cwd).map_err(|e| e.hint("-v FROM:TO[:ro], where FROM is a path or a volume's name"))
+}
+
+/// `--volumes-from CONTAINER[:ro|:rw]`.
+pub fn parse_from(text: &str) -> Result<VolumesFrom> {
+    let bad = |why: &str| {
+        Error::user(format!("invalid --volumes-from {text:?}: {why}")).hint("--volumes-from CONTAINER[:ro]")
+    };
+    let (container, mode) = text.split_once(':').unwrap_or((text, "rw"));
+    let read_only = match mode {
+        "ro" => true,
+        "rw" | "z" | "Z" => false, // its volumes have their labels already
+        _ => return Err(bad(&format!("{mode:?} is neither ro nor rw"))),
+    };
+    if container.is_empty() {
+        return Err(bad("the container's name is empty"));
+    }
+    Ok(VolumesFrom { container: container.to_owned(), read_only })
 }
 
 fn parse_parts(text: &str, cwd: &str) -> Result<MountRequest> {
@@ -68,6 +86,7 @@ fn volume(name: Option<&str>, target: crate::id::ContainerPath, options: &Option
     })?;
     Ok(MountRequest::Volume(VolumeMount {
         name,
+        anonymous: false,
         target,
         read_only: options.read_only,
         copy: !options.no_copy,
@@ -140,6 +159,19 @@ mod tests {
             ("/b", "volume - /b"),
         ] {
             assert_eq!(parse(text, "/home/me").map(|m| short(&m)).unwrap(), want, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn volumes_from_a_container() {
+        for (text, want) in
+            [("web", Some(("web", false))), ("web:ro", Some(("web", true))), ("web:rw", Some(("web", false)))]
+        {
+            let from = parse_from(text).ok();
+            assert_eq!(from.as_ref().map(|from| (from.container.as_str(), from.read_only)), want, "{text}");
+        }
+        for text in ["", ":ro", "web:", "web:x", "web:ro:rw"] {
+            assert!(parse_from(text).unwrap_err().message.contains(&format!("{text:?}")), "{text}");
         }
     }
 

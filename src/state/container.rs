@@ -3,7 +3,7 @@
 use super::Roots;
 use super::health::Check;
 use crate::error::{During as _, Errno, Error, Result};
-use crate::id::{ContainerId, Digest, HostPath, Name};
+use crate::id::{ContainerId, ContainerPath, Digest, HostPath, Name};
 use crate::sys::fs;
 use crate::sys::process::{self, Exit, Identity, Pid};
 use crate::sys::record::{self, Durability, Lock};
@@ -48,6 +48,9 @@ pub struct Config {
     pub health: Option<Check>,
     /// The user that its output belongs to, so that the program can open /dev/stdout by name.
     pub uid: u32,
+    /// The volumes that it has, running or not: none of them is removed before it.
+    #[serde(default)]
+    pub volumes: Vec<VolumeUse>,
     /// What was asked for, in the command line's words: how it is made again by `start`.
     pub request: serde_json::Value,
     /// The runtime specification it was made by: what `exec` confines by.
@@ -74,6 +77,15 @@ pub struct Restarts {
     pub count: u32,
     /// How long the last one had to wait, in milliseconds.
     pub delay: u64,
+}
+
+/// A volume as a container has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VolumeUse {
+    pub name: Name,
+    pub target: ContainerPath,
+    /// Nobody gave it a name: it may go with the last container that has it.
+    pub anonymous: bool,
 }
 
 /// How much of a container's output is kept: `files` files of at most `size` bytes, the oldest goes first.
@@ -363,6 +375,11 @@ pub fn load<U: DeserializeOwned>(roots: &Roots, id: &ContainerId) -> Container<U
     Container { id: id.clone(), status, config, life, started, ended }
 }
 
+/// What a container was made from; `None` where it has no such record.
+pub fn config(roots: &Roots, id: &ContainerId) -> Result<Option<Config>> {
+    read(&roots.container(id).child("config.json"))
+}
+
 fn status<U>(config: bool, life: Option<&Life<U>>, started: Option<&Started>, ended: Option<&Ended>) -> Status {
     let of_another_boot = |process: &Identity| process::boot_id().is_ok_and(|now| now != process.boot_id);
     if let Some(life) = life {
@@ -449,6 +466,7 @@ mod tests {
             health: None,
             log: Some(LogLimits::default()),
             uid: 0,
+            volumes: Vec::new(),
             request: serde_json::Value::Null,
             spec: serde_json::Value::Null,
             security: serde_json::Value::Null,

@@ -1,11 +1,12 @@
 //! What minirun remembers of a container. `/var/lib/minirun/containers/ID` holds what outlives a reboot: its
 //! configuration, its changes, how it ended. `/run/minirun/containers/ID` holds its life: who runs it, and how to
-//! undo what it holds on the host. Never touches anything but these files.
+//! undo what it holds on the host. `/var/lib/minirun/volumes/NAME` is a volume with its data.
 
 pub mod container;
 pub mod health;
 pub mod names;
 pub mod roots;
+pub mod volume;
 
-pub use container::{Config, Container, Ended, Life, LogLimits, Started, Status};
+pub use container::{Config, Container, Ended, Life, LogLimits, Started, Status, VolumeUse};
 pub use roots::Roots;

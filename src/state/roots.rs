@@ -33,6 +33,11 @@ impl Roots {
         self.state.child("containers").child(id.as_str())
     }
 
+    /// All volumes: what outlives containers.
+    pub fn volumes(&self) -> HostPath {
+        self.root.child("volumes")
+    }
+
     pub fn names(&self) -> HostPath {
         self.root.child("names")
     }

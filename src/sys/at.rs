@@ -130,6 +130,11 @@ pub fn link(old_parent: &impl AsFd, old: &OsStr, parent: &impl AsFd, name: &OsSt
     named(nix::unistd::linkat(old_parent, old, parent, name, AtFlags::empty()), || format!("linkat({old:?}, {name:?})"))
 }
 
+/// Gives an entry another name, in this directory or another one of the same file system.
+pub fn rename(old_parent: &impl AsFd, old: &OsStr, parent: &impl AsFd, name: &OsStr) -> SysResult<()> {
+    named(nix::fcntl::renameat(old_parent, old, parent, name), || format!("renameat({old:?}, {name:?})"))
+}
+
 /// A device, FIFO or socket. Character device 0/0 is overlayfs's whiteout.
 pub fn mknod(parent: &impl AsFd, name: &OsStr, kind: SFlag, major: u32, minor: u32) -> SysResult<()> {
     let device = libc::makedev(major, minor);

@@ -6,6 +6,7 @@ pub mod at;
 pub mod cgroup;
 pub mod conntrack;
 pub mod credentials;
+pub mod data;
 pub mod event;
 pub mod fs;
 pub mod host;

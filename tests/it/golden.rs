@@ -11,6 +11,7 @@ use minirun::net::plan::{BridgeFacts, Mode, NetFacts, NetPlan, NetRequest, Netwo
 use minirun::net::publish::Publish;
 use minirun::plan::{self, Birth, Plan};
 use minirun::security::capabilities::Caps;
+use minirun::spec::mount::MountRequest;
 use minirun::spec::request::{NamespaceMode, RunRequest, Source};
 use minirun::spec::{self, Caller, GeneratedFiles, IdRange, JoinedNamespaces, Lsm, SpecFacts};
 use minirun::{cgroup, explain, mount, net, security};
@@ -71,6 +72,9 @@ const PLANS: &[(&str, &str, Host, Change)] = &[
             volume("/src:/a b"),
             spec::mount::MountRequest::Tmpfs(spec::tmpfs::parse("/scratch").unwrap()),
         ];
+    }),
+    ("volume", "-v data:/data:ro busybox true", Host::V2, |r| {
+        r.mounts = vec![spec::volume::parse("data:/data:ro", "/").unwrap()];
     }),
     (
         "sysctls",
@@ -181,10 +185,12 @@ fn script(line: &str, host: Host, change: Change) -> String {
 fn planned(host: Host, change: Change) -> (Plan, Vec<String>) {
     let mut request = RunRequest { command: words("true"), ..RunRequest::new(Source::Image("busybox".into())) };
     change(&mut request);
-    let facts = spec_facts(host);
+    let mut facts = spec_facts(host);
+    facts.volumes.insert("/data".into(), path("/var/lib/minirun/volumes/data/_data"));
     let mut spec = spec::build(&request, None, &facts).unwrap();
     let network = network(&request, host, &mut spec);
-    let birth = birth(&request, network);
+    let mut birth = birth(&request, network);
+    birth.volumes = volumes(&request, &birth.root);
     let facts = plan::Facts {
         uid: facts.caller.uid,
         mount: mounts(&spec),
@@ -222,9 +228,23 @@ fn birth(request: &RunRequest, network: NetPlan) -> Birth {
         security: security::plan::Request { seccomp: seccomp(request), preserve_fds: 0 },
         directories,
         files: vec![file("hosts", "127.0.0.1\tlocalhost\n"), file("hostname", "box\n"), file("resolv.conf", "")],
+        volumes: Vec::new(),
         network,
         console: None,
     }
+}
+
+/// The named ones, which are not there yet.
+fn volumes(request: &RunRequest, image: &RootSource) -> Vec<plan::volume::Step> {
+    use plan::volume::Step;
+    let steps = request.mounts.iter().filter_map(|mount| {
+        let MountRequest::Volume(volume) = mount else { return None };
+        let (store, name, image) = (path("/var/lib/minirun/volumes"), volume.name.clone()?, image.clone());
+        let (labels, created) = (Vec::new(), "2026-01-01T00:00:00Z".to_owned());
+        let make = Step::Make { store: store.clone(), name: name.clone(), labels, anonymous: false, created };
+        Some([make, Step::Fill { store, name, image, target: volume.target.clone() }])
+    });
+    steps.flatten().collect()
 }
 
 fn seccomp(request: &RunRequest) -> security::seccomp::SeccompChoice {
@@ -278,10 +298,16 @@ fn mounts(spec: &Spec) -> mount::plan::Facts {
     let mut kernel = is(Kind::Directory, &["/proc/bus", "/proc/sys", "/proc/acpi", "/sys/firmware"]);
     kernel.extend(is(Kind::File, &["/proc/kcore", "/proc/sysrq-trigger"]));
     let sources = spec.mounts().iter().flatten().filter_map(|mount| mount.source().as_ref());
-    let kind = |source: &Path| if source.starts_with("/src") { Kind::Directory } else { Kind::File };
+    let kind = |source: &Path| {
+        if ["/src", "/var/lib/minirun/volumes"].iter().any(|dir| source.starts_with(dir)) {
+            Kind::Directory
+        } else {
+            Kind::File
+        }
+    };
     let sources = sources.filter(|source| source.is_absolute());
     let sources = sources.map(|source| (source.display().to_string(), kind(source))).collect();
-    mount::plan::Facts { targets, sources, kernel, owners: BTreeMap::new() }
+    mount::plan::Facts { targets, sources, kernel, owners: BTreeMap::new(), trees: BTreeMap::new() }
 }
 
 /// Where systemd lets a user make cgroups.

@@ -20,7 +20,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("plan", &["mount", "cgroup", "security", "net", "spec"]),
     ("spec", &["mount", "cgroup", "security", "net"]),
     ("explain", &["plan"]),
-    ("engine", &["plan", "mount", "cgroup", "security", "net", "state", "sys"]),
+    ("engine", &["plan", "mount", "cgroup", "security", "net", "image", "state", "sys"]),
     ("monitor", &["engine", "plan", "facts", "image", "net", "state", "sys"]),
     (
         "ops",

@@ -33,3 +33,4 @@ mod style;
 mod support;
 mod sweep;
 mod usage;
+mod volumes;

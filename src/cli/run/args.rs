@@ -178,6 +178,9 @@ pub(super) struct Files {
     /// Mount a directory of the host, or a volume
     #[arg(short, long, value_name = "FROM:TO[:ro]")]
     pub(super) volume: Vec<String>,
+    /// Mount what another container has mounted, volumes and directories
+    #[arg(long, value_name = "CONTAINER[:ro]", hide_short_help = true)]
+    pub(super) volumes_from: Vec<String>,
     /// Mount by key and value: type=bind|volume|tmpfs,source=…,target=…
     #[arg(long, value_name = "KEY=VALUE,…", hide_short_help = true)]
     pub(super) mount: Vec<String>,

@@ -35,6 +35,7 @@ pub(in crate::cli) fn from_args(args: &Args) -> Result<RunRequest> {
         labels: pairs("label", &container.label)?,
         annotations: pairs("annotation", &container.annotation)?,
         mounts: mounts(files)?,
+        volumes_from: all(&files.volumes_from, volume::parse_from)?,
         read_only: files.read_only,
         resources: Resources {
             shm_size: bytes("--shm-size", files.shm_size.as_deref())?.map(i64::unsigned_abs),

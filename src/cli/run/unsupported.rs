@@ -11,7 +11,7 @@ enum Why {
     Never,
 }
 
-const TABLE: [(&str, Why, &str); 44] = [
+const TABLE: &[(&str, Why, &str)] = &[
     ("-a", Why::Later, "without -d output and errors are attached, with -i the input is, too"),
     ("--attach", Why::Later, "without -d output and errors are attached, with -i the input is, too"),
     ("--blkio-weight-device", Why::Later, "--blkio-weight holds for all devices"),
@@ -45,7 +45,6 @@ const TABLE: [(&str, Why, &str); 44] = [
     ("--use-api-socket", Why::Never, "there is no daemon and no socket"),
     ("--userns", Why::Later, "leave it out: the user namespace is the host's"),
     ("--volume-driver", Why::Never, "volumes are local directories: mount it on the host and use -v"),
-    ("--volumes-from", Why::Later, "give each container the same -v"),
     // podman's, typed by habit
     ("--arch", Why::Never, "use --platform linux/ARCH"),
     ("--authfile", Why::Later, "set REGISTRY_AUTH_FILE"),

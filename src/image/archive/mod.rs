@@ -2,6 +2,7 @@
 //! and a plain rootfs. Outside plain, gzip or zstd. A wrong digest, a missing piece or a broken tar leaves nothing
 //! in the store. Never follows a link out of a layout.
 
+use super::change;
 use super::index::{FULL_NAME, REF_NAME};
 use super::ingest::{Expected, Ingest};
 use super::layer::{self, TarStream};
@@ -54,10 +55,11 @@ pub fn load_stream(store: &Store, archive: impl Read + Send, what: &str) -> Resu
         .map_err(|e| e.during(format!("loading {what}")).hint(HINT))
 }
 
-/// Makes an image of one layer from the tar of a root file system.
-pub fn import(store: &Store, tar: impl Read + Send, what: &str, name: &Reference) -> Result<Image> {
+/// Makes an image of one layer from the tar of a root file system; `changes` are lines of a Dockerfile.
+pub fn import(store: &Store, tar: impl Read + Send, what: &str, name: &Reference, changes: &[String]) -> Result<Image> {
+    let config = change::config(changes)?;
     let mut ingest = Ingest::begin(store)?;
-    import_into(&mut ingest, tar)
+    import_into(&mut ingest, tar, &config)
         .and_then(|manifest| ingest.commit(&[(manifest, vec![name.clone()])]))
         .and_then(|images| images.into_iter().next().ok_or_else(|| Error::internal("import made no image")))
         .map_err(|e| e.during(format!("importing {what}")).hint("it must be a tar, plain or with gzip or zstd"))
@@ -348,7 +350,7 @@ pub(super) fn add_manifest(ingest: &mut Ingest<'_>, config: &Digest, layers: Vec
     ingest.add_bytes(&bytes)
 }
 
-fn import_into(ingest: &mut Ingest<'_>, tar: impl Read + Send) -> Result<Digest> {
+fn import_into(ingest: &mut Ingest<'_>, tar: impl Read + Send, config: &serde_json::Value) -> Result<Digest> {
     let (digest, size) = ingest.add(tar, Expected::default())?;
     let (members, sums) = layer::in_parallel(ingest.open(&digest)?, |plain| {
         let mut tar = TarStream::new(plain);
@@ -367,7 +369,7 @@ fn import_into(ingest: &mut Ingest<'_>, tar: impl Read + Send) -> Result<Digest>
         "created": jiff::Timestamp::now().to_string(),
         "architecture": Arch::default().to_string(),
         "os": "linux",
-        "config": {},
+        "config": config,
         "rootfs": { "type": "layers", "diff_ids": [sums.diff_id] },
         "history": [{ "created_by": "minirun import" }],
     });

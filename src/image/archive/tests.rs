@@ -254,12 +254,12 @@ fn digests_and_files_of_a_layout_directory_are_not_trusted() {
 fn a_root_file_system_is_imported() {
     let place = place();
     let name = Reference::parse("debian:12").unwrap();
-    let image = import(&place.store, &gzip(&layer("x"))[..], "root.tar.gz", &name).unwrap();
+    let image = import(&place.store, &gzip(&layer("x"))[..], "root.tar.gz", &name, &[]).unwrap();
     assert_eq!(image.layers[0].diff_id, Digest::of(&layer("x")));
     assert_eq!(image.foreign_architecture(), None);
     assert_eq!(place.store.find("debian:12").unwrap().id, image.id);
     for bad in [&b"no tar"[..], b""] {
-        assert!(import(&place.store, bad, "bad", &name).is_err());
+        assert!(import(&place.store, bad, "bad", &name, &[]).is_err());
     }
     assert_eq!(place.store.list().unwrap().len(), 1);
 }

@@ -55,7 +55,7 @@ impl Attributes {
     }
 
     /// Owner, mode and time of a device or FIFO that was just made.
-    pub(super) fn apply_node(&self, parent: &impl AsFd, name: &OsStr) -> Result<()> {
+    pub(in crate::image) fn apply_node(&self, parent: &impl AsFd, name: &OsStr) -> Result<()> {
         at::chown(parent, name, self.uid, self.gid)?;
         at::chmod(parent, name, self.mode)?;
         at::set_times(parent, name, self.time).map_err(Error::from)
