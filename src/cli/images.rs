@@ -23,7 +23,7 @@ pub(super) struct Args {
     /// Those alone that match: reference=PATTERN, dangling=true, label=KEY[=VALUE], before=IMAGE, since=IMAGE
     #[arg(short, long, value_name = "KEY=VALUE")]
     filter: Vec<String>,
-    /// json, or a Go template: '{{.Repository}}:{{.Tag}}', 'table {{.ID}}\t{{.Size}}'
+    /// json, or a Go template: '{{.Repository}}:{{.Tag}}', 'table {{.ID}}'
     #[arg(long, value_name = "FORMAT")]
     format: Option<String>,
     /// There are no images in between that could be hidden

@@ -13,7 +13,7 @@ pub(super) struct Args {
     #[arg(short, long, value_name = "FORMAT")]
     format: Option<String>,
     /// container or image, where both have the name
-    #[arg(long, value_name = "TYPE", value_parser = ["container", "image"])]
+    #[arg(long, value_name = "TYPE", value_parser = ["container", "image"], hide_possible_values = true)]
     r#type: Option<String>,
     /// Containers first, then images
     #[arg(required = true, value_name = "NAME")]

@@ -28,7 +28,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "FORMAT")]
     format: Option<String>,
     /// The N that were made last, whatever they do
-    #[arg(short = 'n', long, value_name = "N", default_value_t = -1)]
+    #[arg(short = 'n', long, value_name = "N", default_value_t = -1, hide_default_value = true)]
     last: i64,
     /// The one that was made last
     #[arg(short, long)]
