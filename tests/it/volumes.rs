@@ -2,12 +2,13 @@
 //! half there.
 
 use crate::detached::{does, inspect, refused, row};
-use crate::support::command::{Output, eventually, seconds};
+use crate::support::command::{Output, Running, eventually, seconds};
 use crate::support::requires::requires;
-use crate::support::sandbox::Sandbox;
+use crate::support::sandbox::{Sandbox, minirun_binary};
 use crate::support::snapshot::Snapshot;
 use std::ffi::OsStr;
 use std::path::PathBuf;
+use std::process::Stdio;
 
 /// What the image's /data is like: kind, mode, owner, names, size, time, target of each, and an extended attribute.
 const LOOK: &str =
@@ -18,7 +19,7 @@ fn with_volume_image() -> (Sandbox, String) {
     let sandbox = Sandbox::with_images(&["busybox"]);
     let image = sandbox.path("image");
     std::fs::create_dir_all(image.join("data/deep/er")).unwrap();
-    let binary = crate::support::sandbox::minirun_binary();
+    let binary = minirun_binary();
     let script = format!(
         "set -e; cd {}; umask 022
         {} run --rm --network none busybox tar -c -C / bin usr sbin etc | tar -x
@@ -188,13 +189,19 @@ fn a_volume_is_not_removed_while_a_container_has_it() {
 fn runs_and_removals_against_each_other_never_take_a_volume_from_a_container() {
     requires![root];
     let (sandbox, _) = with_volume_image();
-    let flags = ["run", "--rm", "--network", "none", "-v", "mine:/data", "vol", "test", "-f", "/data/deep/er/file"];
-    for _ in 0..5 {
-        let runs: Vec<_> = (0..3).map(|_| sandbox.start(&flags)).collect();
-        let removals: Vec<_> = (0..3).map(|_| sandbox.start(&["volume", "rm", "-f", "mine"])).collect();
+    let look = "for n in $(seq 9999); do test -f /data/deep/er/file || exit 9; done";
+    let flags = ["run", "--rm", "--network", "none", "-v", "mine:/data", "vol", "sh", "-c", look];
+    let stop = sandbox.path("stop");
+    let removals =
+        format!("until [ -e {} ]; do {} volume rm -f mine; done", stop.display(), minirun_binary().display());
+    let removing = Running::start(sandbox.command("bash").args(["-c", &removals]).stdin(Stdio::piped()));
+    for _ in 0..3 {
+        let runs: Vec<_> = (0..4).map(|_| sandbox.start(&flags)).collect();
         runs.into_iter().for_each(|run| drop(run.output().expect_code(0)));
-        removals.into_iter().for_each(|removal| drop(removal.output()));
     }
+    std::fs::write(&stop, "").unwrap();
+    let said = removing.output().expect_code(0);
+    assert!(said.stderr.contains("in use"), "{said}");
     does(&sandbox, &["volume", "rm", "-f", "mine"]);
     assert_eq!(does(&sandbox, &["repair"]).stdout, "");
 }
@@ -301,7 +308,7 @@ fn what_an_image_or_a_volume_leads_out_to_stays_inside() {
         image.display(),
         sandbox.path("").display().to_string().trim_end_matches('/')
     );
-    let script = script.replace("$0", crate::support::sandbox::minirun_binary().to_str().unwrap());
+    let script = script.replace("$0", minirun_binary().to_str().unwrap());
     sandbox.sh(&script).expect_code(0);
     run(&sandbox, &[], "hostile", "true").expect_code(0); // unpacked, and with a directory for volumes
     let before = Snapshot::of(&sandbox);
@@ -331,7 +338,7 @@ fn what_an_image_or_a_volume_leads_out_to_stays_inside() {
 fn a_volume_whose_filling_was_killed_is_whole_or_empty() {
     requires![root, tool("strace")];
     let (sandbox, wanted) = with_volume_image();
-    let binary = crate::support::sandbox::minirun_binary();
+    let binary = minirun_binary();
     // the call on what of the volume before which all dies, and what is left of its filling then
     for (n, (call, when, on, left)) in [
         ("copy_file_range", 1, "", ".filling"),
