@@ -182,6 +182,14 @@ fn a_volume_is_not_removed_while_a_container_has_it() {
     refused(&sandbox, &["volume", "rm", "mine"], 1, "container web");
     birth.output().expect_code(0);
     does(&sandbox, &["rm", "web"]);
+
+    // nobody knows which volumes a container has whose record is broken
+    up(&sandbox, "web", &["-v", "mine:/data"], "vol");
+    let id = inspect(&sandbox, "web")["Id"].as_str().unwrap().to_owned();
+    std::fs::write(sandbox.path("root/containers").join(&id).join("config.json"), "{").unwrap();
+    refused(&sandbox, &["volume", "rm", "mine"], 1, "minirun rm");
+    assert_eq!(volumes(&sandbox), ["mine"]);
+    does(&sandbox, &["rm", "-f", &id]);
     does(&sandbox, &["volume", "rm", "mine"]);
 }
 
