@@ -193,6 +193,19 @@ pub fn hex(bytes: &[u8]) -> String {
     })
 }
 
+/// The path without doubled slashes, `.` and `..`, absolute.
+pub fn clean(path: &str) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    format!("/{}", parts.join("/"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

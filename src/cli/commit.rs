@@ -39,7 +39,7 @@ pub(super) fn main(args: Args, roots: &Roots) -> Result<u8> {
         changes: args.change,
         pause: if args.pause { Pause::Yes } else { Pause::No },
     };
-    let id = commit::commit(roots, &request, &ui::Bars::new(ui::Show::Nothing))?;
+    let id = commit::commit(roots, &request)?;
     ui::line(id.as_str())?;
     Ok(0)
 }

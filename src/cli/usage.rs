@@ -31,9 +31,9 @@ Containers:
   kill       Send a signal                          minirun kill -s HUP web
   attach     Stand in front of a running container  minirun attach web
   exec       Run a command in a running container   minirun exec -it web sh
-  cp         Copy files into or out of a container  minirun cp web:/etc/passwd .
+  cp         Copy files into or out of a container  minirun cp web:/etc/hosts .
   diff       List what it changed in its files      minirun diff web
-  export     Write its root file system as a tar    minirun export -o web.tar web
+  export     Write its root file system as a tar    minirun export -o w.tar web
   commit     Make an image of it                    minirun commit web site:2
   logs       Show what a container has said         minirun logs -f web
   pause      Make all its processes stand still     minirun pause web
@@ -155,9 +155,9 @@ fn explain(error: &clap::Error, command: Option<&str>) -> Error {
 /// docker's commands that are still to come, and what does it meanwhile.
 const LATER: &[(&str, &str)] = &[
     ("build", "rootfs-builder makes images from the recipes in images/"),
-    ("container", "container run, exec, ls, rm and inspect are there"),
+    ("container", "container run, exec, ls, rm, inspect and the like are there"),
     ("events", "minirun ps -a"),
-    ("image", "image ls, inspect, rm, load, import and pull are there"),
+    ("image", "image ls, inspect, rm, load, import, pull, tag and history are there"),
     ("login", "leave it out: public images need none"),
     ("logout", "nobody is logged in"),
     ("network", "--network bridge, none, host and container:NAME are there"),

@@ -1,93 +1,138 @@
-//! `import --change`: a line of a Dockerfile that changes an image's configuration. Pure: text in, JSON out.
+//! `import --change`, `commit --change`: a line of a Dockerfile that changes an image's configuration. Pure.
 
 use crate::error::{Error, Result};
-use serde_json::{Map, Value, json};
+use crate::id::clean;
+use oci_spec::image::Config;
+use std::collections::HashMap;
 
-/// What can be changed.
-const KNOWN: &str = "CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, STOPSIGNAL, USER, VOLUME and WORKDIR";
-
-/// The `config` of an image that is like these lines say.
-pub(super) fn config(changes: &[String]) -> Result<Value> {
-    let mut config = Map::new();
-    changes.iter().try_for_each(|line| change(&mut config, line))?;
-    Ok(Value::Object(config))
+/// Changes the configuration as `INSTRUCTION words` says.
+pub fn apply(config: &mut Config, line: &str) -> Result<()> {
+    changed(config, line).map_err(|e| e.during(format!("--change {line:?}")).hint(TAKES))
 }
 
-fn change(config: &mut Map<String, Value>, line: &str) -> Result<()> {
-    let bad = |why: &str| Error::user(format!("invalid change {line:?}: {why}")).hint("--change 'VOLUME /data'");
-    let (word, rest) = line.trim().split_once(char::is_whitespace).unwrap_or((line.trim(), ""));
+const TAKES: &str =
+    "it takes CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, STOPSIGNAL, USER, VOLUME and WORKDIR, as a Dockerfile does";
+
+fn changed(config: &mut Config, line: &str) -> Result<()> {
+    let (instruction, rest) = line.trim().split_once(char::is_whitespace).unwrap_or((line.trim(), ""));
     let rest = rest.trim();
     if rest.is_empty() {
-        return Err(bad("it says nothing"));
+        return Err(Error::user("an instruction and its words are needed"));
     }
-    let words = || words(rest).ok_or_else(|| bad("a quote is not closed"));
-    let pairs = || pairs(rest, &words()?).ok_or_else(|| bad("it is KEY=VALUE"));
-    let one = || json!(rest);
-    let list = || exec_form(rest).map_or_else(words, Ok);
-    match word.to_ascii_uppercase().as_str() {
-        "CMD" => _ = config.insert("Cmd".to_owned(), command(rest)),
-        "ENTRYPOINT" => _ = config.insert("Entrypoint".to_owned(), command(rest)),
-        "USER" => _ = config.insert("User".to_owned(), one()),
-        "WORKDIR" => _ = config.insert("WorkingDir".to_owned(), one()),
-        "STOPSIGNAL" => _ = config.insert("StopSignal".to_owned(), one()),
+    match instruction.to_ascii_uppercase().as_str() {
+        "CMD" => drop(config.set_cmd(Some(command(rest)))),
+        "ENTRYPOINT" => {
+            config.set_entrypoint(Some(command(rest)));
+        }
         "ENV" => {
-            let env = pairs()?.into_iter().map(|(key, value)| json!(format!("{key}={value}")));
-            let all = config.entry("Env").or_insert_with(|| json!([]));
-            all.as_array_mut().into_iter().for_each(|all| all.extend(env.clone()));
+            let mut env = config.env().clone().unwrap_or_default();
+            for (key, value) in pairs(rest)? {
+                set_variable(&mut env, &format!("{key}={value}"));
+            }
+            config.set_env(Some(env));
         }
-        "LABEL" => insert(config, "Labels", pairs()?.into_iter().map(|(key, value)| (key, json!(value)))),
-        "VOLUME" => insert(config, "Volumes", list()?.into_iter().map(|path| (path, json!({})))),
+        "LABEL" => {
+            let mut labels: HashMap<String, String> = config.labels().clone().unwrap_or_default();
+            labels.extend(pairs(rest)?);
+            config.set_labels(Some(labels));
+        }
         "EXPOSE" => {
-            let port = |port: String| if port.contains('/') { port } else { format!("{port}/tcp") };
-            insert(config, "ExposedPorts", words()?.into_iter().map(|word| (port(word), json!({}))));
+            let mut ports = config.exposed_ports().clone().unwrap_or_default();
+            for word in words(rest)? {
+                let port = if word.contains('/') { word } else { format!("{word}/tcp") };
+                let number = port.split_once('/').and_then(|(number, _)| number.parse::<u16>().ok());
+                number.filter(|number| *number > 0).ok_or_else(|| Error::user(format!("{port} is no port")))?;
+                if !ports.contains(&port) {
+                    ports.push(port);
+                }
+            }
+            config.set_exposed_ports(Some(ports));
         }
-        _ => return Err(bad("it cannot be changed").hint(format!("{KNOWN} can be changed"))),
+        "VOLUME" => {
+            let mut volumes = config.volumes().clone().unwrap_or_default();
+            for dir in list(rest).map_or_else(|| words(rest), Ok)? {
+                if !volumes.contains(&dir) {
+                    volumes.push(dir);
+                }
+            }
+            config.set_volumes(Some(volumes));
+        }
+        "USER" => drop(config.set_user(Some(rest.to_owned()))),
+        "STOPSIGNAL" => {
+            let known = crate::sys::process::parse_signal(rest).is_some();
+            known.then_some(()).ok_or_else(|| Error::user(format!("{rest} is no signal")))?;
+            config.set_stop_signal(Some(rest.to_owned()));
+        }
+        "WORKDIR" => {
+            let before = config.working_dir().clone().unwrap_or_default();
+            let dir = if rest.starts_with('/') { rest.to_owned() } else { format!("{before}/{rest}") };
+            config.set_working_dir(Some(clean(&dir)));
+        }
+        other => return Err(Error::user(format!("{other} cannot be changed"))),
     }
     Ok(())
 }
 
-fn insert(config: &mut Map<String, Value>, key: &str, members: impl Iterator<Item = (String, Value)>) {
-    let all = config.entry(key).or_insert_with(|| json!({}));
-    if let Some(all) = all.as_object_mut() {
-        all.extend(members);
+/// Sets a variable in place of one of the same name; `KEY` alone removes it.
+pub fn set_variable(env: &mut Vec<String>, word: &str) {
+    let key = word.split_once('=').map_or(word, |(key, _)| key);
+    let same = |other: &String| other.split_once('=').map_or(other.as_str(), |(key, _)| key) == key;
+    match (env.iter().position(same), word.contains('=')) {
+        (Some(at), true) => word.clone_into(&mut env[at]),
+        (Some(at), false) => drop(env.remove(at)),
+        (None, true) => env.push(word.to_owned()),
+        (None, false) => {}
     }
 }
 
-/// `["a", "b"]` is that command; anything else is a line for the image's shell.
-fn command(rest: &str) -> Value {
-    json!(exec_form(rest).unwrap_or_else(|| ["/bin/sh", "-c", rest].map(str::to_owned).to_vec()))
+/// A JSON list, or else a line for the shell.
+fn command(text: &str) -> Vec<String> {
+    list(text).unwrap_or_else(|| vec!["/bin/sh".to_owned(), "-c".to_owned(), text.to_owned()])
 }
 
-fn exec_form(rest: &str) -> Option<Vec<String>> {
-    serde_json::from_str(rest).ok()
+fn list(text: &str) -> Option<Vec<String>> {
+    serde_json::from_str(text).ok()
 }
 
-/// `A=1 B=2`, or the old `A 1 and all behind`; `None` where a word has no value.
-fn pairs(rest: &str, words: &[String]) -> Option<Vec<(String, String)>> {
-    let owned = |(key, value): (&str, &str)| (key.to_owned(), value.to_owned());
-    if words.first().is_some_and(|word| !word.contains('=')) {
-        return Some(vec![owned(rest.split_once(char::is_whitespace)?)]);
+/// `KEY=VALUE …`, or the old form `KEY VALUE`.
+fn pairs(text: &str) -> Result<Vec<(String, String)>> {
+    let words = words(text)?;
+    if !words.first().is_some_and(|first| first.contains('=')) {
+        let (key, value) =
+            text.split_once(char::is_whitespace).ok_or_else(|| Error::user(format!("{text} has no value")))?;
+        return Ok(vec![(key.to_owned(), value.trim().to_owned())]);
     }
-    words.iter().map(|word| word.split_once('=').map(owned)).collect()
+    let pair = |word: String| {
+        let (key, value) = word.split_once('=').ok_or_else(|| Error::user(format!("{word} has no value")))?;
+        match key.is_empty() {
+            true => Err(Error::user("a name is missing")),
+            false => Ok((key.to_owned(), value.to_owned())),
+        }
+    };
+    words.into_iter().map(pair).collect()
 }
 
-/// Words as a shell has them, without anything but quotes and `\`; `None` where a quote is not closed.
-fn words(text: &str) -> Option<Vec<String>> {
-    let (mut words, mut word, mut quote, mut chars) = (Vec::new(), None::<String>, None, text.chars());
-    while let Some(c) = chars.next() {
+/// Words as a shell takes them apart: quotes and backslashes.
+fn words(text: &str) -> Result<Vec<String>> {
+    let (mut words, mut word, mut quote) = (Vec::new(), None::<String>, None);
+    let mut letters = text.chars();
+    while let Some(c) = letters.next() {
         match (quote, c) {
-            (Some(open), c) if c == open => quote = None,
+            (Some(end), _) if c == end => quote = None,
             (None, '"' | '\'') => {
                 quote = Some(c);
                 word.get_or_insert_default();
             }
-            (None | Some('"'), '\\') => word.get_or_insert_default().push(chars.next()?),
-            (None, c) if c.is_whitespace() => words.extend(word.take()),
-            (_, c) => word.get_or_insert_default().push(c),
+            (None | Some('"'), '\\') => word.get_or_insert_default().extend(letters.next()),
+            (None, _) if c.is_whitespace() => words.extend(word.take()),
+            _ => word.get_or_insert_default().push(c),
         }
     }
     words.extend(word);
-    quote.is_none().then_some(words)
+    match quote {
+        None => Ok(words),
+        Some(end) => Err(Error::user(format!("the quote {end} does not end"))),
+    }
 }
 
 #[cfg(test)]
@@ -95,28 +140,47 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_of_a_dockerfile_become_a_configuration() {
-        for (lines, want) in [
-            (&["CMD [\"a\", \"b c\"]"][..], json!({ "Cmd": ["a", "b c"] })),
-            (&["cmd a | b"], json!({ "Cmd": ["/bin/sh", "-c", "a | b"] })),
-            (&["ENTRYPOINT [\"/init\"]", "USER web:web"], json!({ "Entrypoint": ["/init"], "User": "web:web" })),
-            (&["ENV A=1 B='2 3'", "ENV C 4 5"], json!({ "Env": ["A=1", "B=2 3", "C=4 5"] })),
-            (&["EXPOSE 80 53/udp"], json!({ "ExposedPorts": { "80/tcp": {}, "53/udp": {} } })),
-            (&["VOLUME /a /b", "VOLUME [\"/c d\"]"], json!({ "Volumes": { "/a": {}, "/b": {}, "/c d": {} } })),
-            (&["LABEL a=\"b c\" d=e"], json!({ "Labels": { "a": "b c", "d": "e" } })),
-            (&["WORKDIR /srv", "STOPSIGNAL SIGINT"], json!({ "WorkingDir": "/srv", "StopSignal": "SIGINT" })),
-            (&[], json!({})),
+    fn each_instruction_changes_its_part() {
+        let mut config = Config::default();
+        for line in [
+            r#"CMD ["httpd", "-f"]"#,
+            "ENTRYPOINT exec top -b",
+            "ENV A=1 B=\"two words\" A=3",
+            "env C three words",
+            "EXPOSE 80 53/udp 80",
+            r#"LABEL "a b"=c d=e\ f"#,
+            "USER 1000:1000",
+            r#"VOLUME ["/data"]"#,
+            "VOLUME /more /data",
+            "WORKDIR /srv",
+            "WORKDIR a/../b",
+            "STOPSIGNAL SIGINT",
         ] {
-            let lines: Vec<String> = lines.iter().map(|line| (*line).to_owned()).collect();
-            assert_eq!(config(&lines).unwrap(), want, "{lines:?}");
+            apply(&mut config, line).unwrap();
         }
+        let text = serde_json::to_value(&config).unwrap();
+        assert_eq!(text["Cmd"], serde_json::json!(["httpd", "-f"]));
+        assert_eq!(text["Entrypoint"], serde_json::json!(["/bin/sh", "-c", "exec top -b"]));
+        assert_eq!(text["Env"], serde_json::json!(["A=3", "B=two words", "C=three words"]));
+        assert_eq!(text["ExposedPorts"], serde_json::json!({ "80/tcp": {}, "53/udp": {} }));
+        assert_eq!(text["Labels"], serde_json::json!({ "a b": "c", "d": "e f" }));
+        assert_eq!(text["Volumes"], serde_json::json!({ "/data": {}, "/more": {} }));
+        assert_eq!((&text["User"], &text["WorkingDir"]), (&"1000:1000".into(), &"/srv/b".into()));
+        assert_eq!(text["StopSignal"], "SIGINT");
     }
 
     #[test]
-    fn mistakes_are_refused() {
-        for line in ["", "VOLUME", "RUN true", "ENV A", "LABEL 'a=b", "ENV A=1 B"] {
-            let error = config(&[line.to_owned()]).unwrap_err();
-            assert!(error.message.contains(&format!("{line:?}")) && error.hint.is_some(), "{error}");
+    fn what_is_not_understood_is_said() {
+        for (line, word) in [
+            ("RUN rm x", "RUN cannot be changed"),
+            ("CMD", "words are needed"),
+            ("ENV A", "has no value"),
+            ("ENV A=\"x", "does not end"),
+            ("EXPOSE http", "is no port"),
+            ("STOPSIGNAL never", "is no signal"),
+        ] {
+            let error = apply(&mut Config::default(), line).unwrap_err();
+            assert!(error.message.contains(word) && error.hint.is_some(), "{line}: {error}");
         }
     }
 }

@@ -10,7 +10,7 @@
 pub mod archive;
 pub mod assemble;
 pub mod builtin;
-mod change;
+pub mod change;
 pub mod copy;
 pub mod files;
 mod index;

@@ -18,6 +18,26 @@ pub(super) fn freeze(of: &Container) -> Result<()> {
     apply::freeze(&place).inspect_err(|_| drop(apply::thaw(&place)))
 }
 
+/// A container that stands still for as long as this lives.
+#[derive(Debug)]
+pub(super) struct Paused(Place);
+
+/// `None` where it stands still already, and goes on doing so.
+pub(super) fn pause(of: &Container) -> Result<Option<Paused>> {
+    if is_frozen(of) {
+        return Ok(None);
+    }
+    freeze(of)?;
+    place(of).map(Paused).map(Some)
+}
+
+impl Drop for Paused {
+    fn drop(&mut self) {
+        // `minirun unpause` does it, too
+        let _ = apply::thaw(&self.0);
+    }
+}
+
 /// Nothing happens where nothing is frozen.
 pub(super) fn thaw(of: &Container) -> Result<()> {
     let place = place(of)?;

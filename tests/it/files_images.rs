@@ -81,7 +81,7 @@ fn a_commit_runs_as_the_container_was() {
         change("LABEL x=y"),
         change("EXPOSE 80"),
     ];
-    let commit = ["commit", "-m", "a message", "--author", "me", "-p=false"];
+    let commit = ["commit", "-m", "a message", "--author", "me"];
     let said = does(&sandbox, &[&commit[..], &changes.concat(), &["web", "site:2"]].concat());
     assert_eq!(said.stderr, "");
     let id = said.text();
@@ -110,6 +110,22 @@ fn a_commit_runs_as_the_container_was() {
     does(&sandbox, &["commit", "third", "third"]);
     let look = "[ ! -e /var ] && [ ! -e /new/twin ] && cat /new/file";
     assert_eq!(does(&sandbox, &["run", "--rm", "--network", "none", "third", "sh", "-c", look]).text(), "a");
+}
+
+#[test]
+fn a_commit_is_an_image_to_others() {
+    requires![root, tool("skopeo")];
+    let sandbox = Sandbox::with_images(&["busybox"]);
+    changed(&sandbox, "busy", SCRIPT);
+    does(&sandbox, &["commit", "busy", "site:2"]);
+    let store = sandbox.path("root").join("images").display().to_string();
+    let copy = sandbox.path("copy").display().to_string();
+    // it reads and checks every blob, and unpacks nothing
+    sandbox.sh(&format!("skopeo copy --quiet --insecure-policy oci:{store}:site:2 oci:{copy}:x")).expect_code(0);
+    does(&sandbox, &["rm", "busy"]);
+    does(&sandbox, &["rmi", "site:2"]);
+    does(&sandbox, &["load", "-q", "-i", &copy]);
+    assert_eq!(does(&sandbox, &["run", "--rm", "--network", "none", "x", "cat", "/var/v"]).text(), "v");
 }
 
 #[test]

@@ -13,7 +13,7 @@ use super::store::{self, Image, Store, digest_of};
 use crate::error::{Errno, Error, Result};
 use crate::id::Digest;
 use crate::sys::at;
-use oci_spec::image::{Arch, Descriptor, ImageIndex, MediaType};
+use oci_spec::image::{Arch, Config, Descriptor, ImageIndex, MediaType};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -57,7 +57,9 @@ pub fn load_stream(store: &Store, archive: impl Read + Send, what: &str) -> Resu
 
 /// Makes an image of one layer from the tar of a root file system; `changes` are lines of a Dockerfile.
 pub fn import(store: &Store, tar: impl Read + Send, what: &str, name: &Reference, changes: &[String]) -> Result<Image> {
-    let config = change::config(changes)?;
+    let mut config = Config::default();
+    changes.iter().try_for_each(|line| change::apply(&mut config, line))?;
+    let config = serde_json::to_value(config).map_err(|e| Error::internal(format!("an image's configuration: {e}")))?;
     let mut ingest = Ingest::begin(store)?;
     import_into(&mut ingest, tar, &config)
         .and_then(|manifest| ingest.commit(&[(manifest, vec![name.clone()])]))

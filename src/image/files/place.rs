@@ -240,3 +240,84 @@ fn node(
     }
     Ok(at::set_times(parent, name, attributes.time)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::fs::symlink;
+    use tar::Header;
+
+    /// A tar of members: name, kind, and content or link.
+    fn archive(members: &[(&str, EntryType, &str)]) -> Vec<u8> {
+        let mut tar = tar::Builder::new(Vec::new());
+        for (name, kind, text) in members {
+            let mut header = Header::new_ustar();
+            header.set_entry_type(*kind);
+            header.set_uid(0);
+            header.set_gid(0);
+            header.set_mtime(0);
+            header.set_mode(0o644 | if kind.is_dir() { 0o111 } else { 0 });
+            // not by set_path, which refuses what a hostile archive has
+            header.as_ustar_mut().unwrap().name[..name.len()].copy_from_slice(name.as_bytes());
+            let content = if kind.is_file() { text.as_bytes() } else { b"" };
+            if !kind.is_file() {
+                header.set_link_name_literal(text).unwrap();
+            }
+            header.set_size(content.len() as u64);
+            header.set_cksum();
+            tar.append(&header, content).unwrap();
+        }
+        tar.into_inner().unwrap()
+    }
+
+    fn put(dir: &Path, links: Links, members: &[(&str, EntryType, &str)]) -> Result<Vec<String>> {
+        let owners = Owners::All { uid: nix::unistd::getuid().as_raw(), gid: nix::unistd::getgid().as_raw() };
+        let root = Root::open(dir).unwrap();
+        let placing = Placing { root: &root, dir: Path::new(""), links, owners, special: Special::Dropped };
+        place(archive(members).as_slice(), &placing)
+    }
+
+    #[test]
+    fn nothing_is_written_outside() {
+        use EntryType::{Directory, Link, Regular, Symlink};
+        let home = tempfile::tempdir().unwrap();
+        let (dir, outside) = (home.path().join("dir"), home.path().join("outside"));
+        for (links, members, why) in [
+            (Links::Refused, &[("../outside/x", Regular, "x")][..], "upwards"),
+            (Links::Inside, &[("a/../../outside/x", Regular, "x")], "upwards"),
+            (Links::Refused, &[("l", Symlink, "../outside"), ("l/x", Regular, "x")], "symbolic link"),
+            (Links::Refused, &[("l", Symlink, "../outside"), ("l", Directory, "")], "a non-directory with a directory"),
+            (Links::Refused, &[("l", Link, "../outside/kept")], "upwards"),
+            (Links::Refused, &[("l", Link, "there/kept")], "symbolic link"),
+            (Links::Inside, &[("l", Link, "there/kept")], "ENOENT"),
+            (Links::Refused, &[("there/x", Regular, "x")], "symbolic link"),
+            (Links::Inside, &[("..", Directory, "")], "`..`"),
+        ] {
+            drop((std::fs::remove_dir_all(&dir), std::fs::remove_dir_all(&outside)));
+            std::fs::create_dir(&dir).unwrap();
+            std::fs::create_dir(&outside).unwrap();
+            std::fs::write(outside.join("kept"), "kept").unwrap();
+            symlink("../outside", &dir.join("there")).unwrap();
+            let error = put(&dir, links, members).unwrap_err();
+            assert!(error.message.contains(why), "{members:?}: {error}");
+            let names: Vec<_> = std::fs::read_dir(&outside).unwrap().map(|e| e.unwrap().file_name()).collect();
+            assert_eq!(names, ["kept"], "{members:?}");
+        }
+    }
+
+    #[test]
+    fn a_link_is_followed_inside_and_replaced_at_its_own_name() {
+        use EntryType::{Char, Regular, Symlink};
+        let home = tempfile::tempdir().unwrap();
+        std::fs::create_dir(home.path().join("real")).unwrap();
+        symlink("/real", &home.path().join("there")).unwrap();
+        symlink("/real/other", &home.path().join("file")).unwrap();
+        let members =
+            [("there/new/x", Regular, "x"), ("file", Regular, "y"), ("l", Symlink, "/etc"), ("null", Char, "")];
+        let left_out = put(home.path(), Links::Inside, &members).unwrap();
+        assert_eq!(left_out, ["null: a device"]);
+        let text = |name: &str| std::fs::read_to_string(home.path().join(name)).unwrap();
+        assert_eq!((text("real/new/x"), text("file")), ("x".to_owned(), "y".to_owned()));
+        assert!(!home.path().join("real/other").exists() && !home.path().join("null").exists());
+    }
+}

@@ -178,7 +178,7 @@ fn copy_sparse(data: &mut impl Read, file: &File, mut offset: u64, mut length: u
 }
 
 fn full(e: &std::io::Error) -> Error {
-    let hint = "free some room below the image store";
+    let hint = "free some room on that file system";
     Error { errno: e.raw_os_error(), ..Error::host(format!("write: {e}")) }.hint(hint)
 }
 

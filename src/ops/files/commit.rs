@@ -1,12 +1,13 @@
 //! `commit`: a container's changes become a layer on its image, and what it was run with the new image's configuration.
 
-use super::{Held, change, hold};
+use super::{Held, hold};
 use crate::error::{Error, Result};
 use crate::id::Digest;
 use crate::image::assemble::Entry;
+use crate::image::change;
 use crate::image::files::{self, Commit};
 use crate::image::{Image, Reference, Store};
-use crate::ops::Progress;
+use crate::ops::{cgroups, container as containers};
 use crate::state::Roots;
 use crate::sys::fs::{Root, exists};
 use oci_spec::image::{Arch, Config, History, HistoryBuilder, ImageConfiguration, ImageConfigurationBuilder, Os};
@@ -32,7 +33,7 @@ pub enum Pause {
 }
 
 /// Makes the image; gives its id.
-pub fn commit(roots: &Roots, request: &CommitRequest, progress: &dyn Progress) -> Result<Digest> {
+pub fn commit(roots: &Roots, request: &CommitRequest) -> Result<Digest> {
     let name = request.name.as_deref().map(Reference::parse).transpose()?;
     if name.as_ref().is_some_and(|name| name.digest.is_some()) {
         return Err(Error::user("an image is not named by its digest").hint("minirun commit CONTAINER NAME:TAG"));
@@ -40,9 +41,10 @@ pub fn commit(roots: &Roots, request: &CommitRequest, progress: &dyn Progress) -
     let held = hold(roots, &request.container)?;
     let base = held.layers()?.map(|(image, _)| image);
     let config = configuration(&held, base.as_ref(), request)?;
-    if held.init.is_some() && request.pause == Pause::Yes {
-        progress.warn("the container is not paused meanwhile: what it writes now may be in the image in part");
-    }
+    let _paused = match (&held.init, request.pause) {
+        (Some(_), Pause::Yes) => cgroups::pause(&containers::find(roots, &request.container)?)?,
+        _ => None,
+    };
     let layer = entries(&held, base.is_some())?;
     let store = Store::open(&roots.root)?;
     let commit = Commit { base: base.as_ref(), layer, config, name: name.as_ref() };

@@ -1,7 +1,6 @@
 //! A container's files: how they are reached, running or not. A running one through its own root, by a descriptor
 //! that its pidfd pins; a stopped one through an overlay that is attached nowhere, and that nobody starts meanwhile.
 
-mod change;
 pub mod commit;
 pub mod copy;
 mod paths;
@@ -9,7 +8,7 @@ pub mod tree;
 
 use super::container::{self as containers, Container};
 use crate::error::{Errno, Error, Result};
-use crate::id::HostPath;
+use crate::id::{HostPath, clean};
 use crate::image::{Image, Store, short_link};
 use crate::mount::{apply, probe};
 use crate::spec::request::{RunRequest, Source};
@@ -154,11 +153,11 @@ impl Held<'_> {
     fn mount_at(&self, path: &str) -> Result<Option<(HostPath, String, bool)>> {
         let broken = |e| Error::host(format!("the record of container {} is broken: {e}", self.config.name));
         let spec: Spec = serde_json::from_value(self.config.spec.clone()).map_err(broken)?;
-        let plain = paths::clean(path);
+        let plain = clean(path);
         let mut best: Option<(HostPath, String, bool)> = None;
         let mut longest = 0;
         for mount in spec.mounts().iter().flatten() {
-            let target = paths::clean(&mount.destination().to_string_lossy());
+            let target = clean(&mount.destination().to_string_lossy());
             let Some(rest) = paths::below(&plain, &target) else { continue };
             let source = mount.source().as_ref().filter(|source| source.is_absolute());
             let Some(source) = source.and_then(|source| HostPath::parse(&source.to_string_lossy()).ok()) else {

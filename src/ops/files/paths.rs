@@ -1,6 +1,7 @@
 //! docker's rules of what `cp` copies to where, on the text of paths (docker's archive package, `copy.go`). Pure.
 
 use crate::error::{Error, Result};
+use crate::id::clean;
 
 /// What stands at the destination, links followed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,19 +50,6 @@ pub(super) fn base(path: &str) -> String {
         return String::new();
     }
     clean(path).rsplit('/').next().unwrap_or_default().to_owned()
-}
-
-/// The path without doubled slashes, `.` and `..`, absolute.
-pub(super) fn clean(path: &str) -> String {
-    let mut parts: Vec<&str> = Vec::new();
-    for part in path.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => drop(parts.pop()),
-            part => parts.push(part),
-        }
-    }
-    format!("/{}", parts.join("/"))
 }
 
 /// What is left of a clean path below a clean directory; the empty text for the directory itself.
