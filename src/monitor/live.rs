@@ -194,16 +194,15 @@ fn serve(
     let log = config.log.map(|limits| Log::new(dir.clone(), limits));
     let checks = life.init.as_ref().and_then(|init| Checks::of(roots, config, init));
     let mut session = Session::new(pidfd, streams, log, checks, clients);
-    let began = Instant::now();
+    let (began, record) = (Instant::now(), container::config_file(roots, &config.id));
     let served = session.serve();
     if let Some(error) = session.log_error.take() {
         notes::note(&dir, &format!("the container's output could not be written: {error}"));
     }
     served?;
     let (asked, stays) = (session.asked, session.stays);
-    // it may have got another name or policy meanwhile
-    let now_is = container::load::<Undo>(roots, &config.id).config;
-    let config = now_is.as_ref().unwrap_or(config);
+    let changed = container::changed_config(roots, config, record);
+    let config = changed.as_ref().unwrap_or(config);
     let listener = session.streams.listener.take();
     let exit = process::wait(pidfd).ok().or_else(|| adopted_exit(pidfd));
     let oom_killed = engine::killed_for_memory(&life.cgroups);

@@ -287,6 +287,20 @@ pub fn write_config(roots: &Roots, config: &Config) -> Result<()> {
     write(&roots.container(&config.id).child("config.json"), config, Durability::Disk)
 }
 
+/// Which file a container's configuration is in, by inode and time: another one after each change. `None` where there
+/// is none.
+pub fn config_file(roots: &Roots, id: &ContainerId) -> Option<(u64, i64, i64)> {
+    let stat = fs::stat(roots.container(id).child("config.json").as_path()).ok()?;
+    Some((stat.st_ino, stat.st_mtime, stat.st_mtime_nsec))
+}
+
+/// The configuration that a container has got meanwhile (another name, another policy), where it is not in the file any
+/// more in which it was.
+pub fn changed_config(roots: &Roots, config: &Config, file: Option<(u64, i64, i64)>) -> Option<Config> {
+    let same = config_file(roots, &config.id) == file;
+    if same { None } else { read(&roots.container(&config.id).child("config.json")).ok().flatten() }
+}
+
 /// Replaces the record of a container's life.
 pub fn write_life<U: Serialize>(roots: &Roots, life: &Life<U>) -> Result<()> {
     write(&roots.life(&life.id).child("life.json"), life, Durability::Memory)
