@@ -167,7 +167,7 @@ pub(super) fn look_up(roots: &Roots, word: &str) -> Result<Container> {
 }
 
 /// Ends the waiting of a container that is to be started again: it has ended, and was stopped.
-pub(super) fn give_up_restart(roots: &Roots, found: Container) -> Result<Container> {
+pub(super) fn give_up_restart(roots: &Roots, found: &Container) -> Result<Container> {
     let _turn = container::turn(roots, &found.id)?;
     let found: Container = container::load(roots, &found.id);
     if let (Status::Restarting(_), Some(ended)) = (&found.status, &found.ended) {
@@ -206,7 +206,7 @@ pub fn remove(roots: &Roots, word: &str, force: Force, volumes: Anonymous) -> Re
         container = container::load(roots, &container.id);
     }
     if let (Status::Restarting(_), Force::Yes) = (&container.status, force) {
-        container = give_up_restart(roots, container)?;
+        container = give_up_restart(roots, &container)?;
     }
     let lives = container.life.as_ref().and_then(|life| life.init.as_ref()).is_some_and(Identity::is_alive);
     let busy = match container.status {

@@ -46,7 +46,7 @@ pub fn ask_to_end(roots: &Roots, word: &str, request: StopRequest) -> Result<Ask
         found = container::find(roots, found.id.as_str())?;
     }
     if matches!(found.status, Status::Restarting(_)) {
-        found = container::give_up_restart(roots, found)?;
+        found = container::give_up_restart(roots, &found)?;
     }
     let init = found.life.as_ref().and_then(|life| life.init.as_ref()).filter(|_| found.status == Status::Running);
     let pidfd = init.and_then(|init| init.open().ok());

@@ -18,7 +18,7 @@ use crate::sys::record::Lock;
 pub fn start(roots: &Roots, word: &str, front: Option<Front>, progress: &dyn Progress) -> Result<Ran> {
     let mut found = containers::find_settled(roots, word)?;
     if matches!(found.status, Status::Restarting(_)) {
-        found = containers::give_up_restart(roots, found)?;
+        found = containers::give_up_restart(roots, &found)?;
     }
     let id = found.id;
     let turn = container::turn(roots, &id)?;
@@ -116,7 +116,8 @@ fn start_kept(
 /// its boot.
 fn forget_volatile(roots: &Roots, config: &Config) -> Result<()> {
     let mark = roots.container(&config.id).child("work/work/incompat");
-    Ok(if config.remove {
-        crate::sys::fs::remove_tree(mark.as_path())?
-    })
+    match config.remove {
+        true => Ok(crate::sys::fs::remove_tree(mark.as_path())?),
+        false => Ok(()),
+    }
 }
