@@ -135,13 +135,23 @@ pub(super) fn join(roots: &Roots, found: &Container, front: Front, progress: &dy
 pub(super) fn announce_end(life: &Path, stays: bool) -> Result<()> {
     let socket = connect(life, Attach::default())?;
     socket::send_json(&socket, &Request::Ending { stays })?;
-    while let Some((message, _)) = socket::receive(&socket)? {
+    loop {
+        if !event::readable_within(socket.as_fd(), Some(ANSWER))? {
+            return Err(Error::host("the container's monitor does not answer").hint(HELD));
+        }
+        let Some((message, _)) = socket::receive(&socket)? else { return Ok(()) };
         if let Ok(Event::Taken) = serde_json::from_slice(&message) {
-            break;
+            return Ok(());
         }
     }
-    Ok(())
 }
+
+/// How long a monitor may take to answer: it has nothing else to do.
+const ANSWER: Duration = Duration::from_secs(5);
+
+/// What to do where one does not.
+pub(super) const HELD: &str =
+    "is a process named minirun-monitor stopped? `ps -eo pid,stat,comm` shows it; end it and try again";
 
 /// Waits for the end of a container whose monitor we are connected to; `None` where the monitor went away first.
 pub(super) fn await_end(socket: &OwnedFd) -> Result<Option<Option<Exit>>> {

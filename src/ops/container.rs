@@ -312,9 +312,8 @@ fn undo_unknown(roots: &Roots, container: &Container) -> Result<()> {
     undo_all(&container.id, &undos)?;
     match Lock::directory_within(roots.container(&container.id).as_path(), MONITOR_PATIENCE) {
         Err(e) if e.errno == Errno::EWOULDBLOCK => {
-            return Err(Error::host(format!("the monitor of container {} does not end", container.id.short())).hint(
-                "is a process named minirun-monitor stopped? `ps -eo pid,stat,comm` shows it; end it and try again",
-            ));
+            return Err(Error::host(format!("the monitor of container {} does not end", container.id.short()))
+                .hint(attach::HELD));
         }
         Err(e) if e.errno != Errno::ENOENT => return Err(e.into()),
         _it_has_ended => {}

@@ -96,9 +96,10 @@ pub fn kill(roots: &Roots, word: &str, signal: i32) -> Result<()> {
 /// Tells the monitor of a container that its end is wanted, where that makes a difference.
 pub(super) fn announce_end(roots: &Roots, found: &Container, stays: bool) -> Result<()> {
     let matters = |config: &records::Config| config.restart != records::RestartPolicy::No || (stays && config.remove);
-    match found.config.as_ref().is_some_and(matters) {
-        true => attach::announce_end(roots.life(&found.id).as_path(), stays),
-        false => Ok(()),
+    let Some(life) = found.life.as_ref().filter(|_| found.config.as_ref().is_some_and(matters)) else { return Ok(()) };
+    match attach::announce_end(roots.life(&found.id).as_path(), stays) {
+        Err(_) if !life.monitor.is_alive() => Ok(()), // nobody is left to start it again
+        announced => announced,
     }
 }
 

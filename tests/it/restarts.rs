@@ -95,6 +95,19 @@ fn killed_from_outside_it_comes_back_and_killed_by_us_it_does_not() {
 }
 
 #[test]
+fn a_monitor_that_does_not_answer_holds_nobody_up_for_ever() {
+    requires![root];
+    let sandbox = Sandbox::with_images(&["busybox"]);
+    restarting(&sandbox, "always", "exec sleep 1000");
+    let monitor = inspect(&sandbox, "web")["Host"]["MonitorPid"].to_string();
+    sandbox.sh(&format!("kill -STOP {monitor}")).expect_code(0);
+    refused(&sandbox, &["stop", "web"], 1, "does not answer");
+    does(&sandbox, &["rm", "-f", "web"]);
+    assert_eq!(row(&sandbox, "web"), None);
+    assert!(sandbox.in_pids("sleep 1000").is_empty());
+}
+
+#[test]
 fn killed_for_its_memory_it_comes_back() {
     requires![root, cgroup("memory")];
     let sandbox = Sandbox::with_images(&["busybox"]);
