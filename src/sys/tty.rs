@@ -1,6 +1,7 @@
 //! Terminals: the container's pseudo-terminal, and raw mode on the caller's, which is restored on every way out.
 
-use super::{named, named_raw};
+use super::process::Side;
+use super::{event, named, named_raw, process};
 use crate::error::SysResult;
 use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 use serde::{Deserialize, Serialize};
@@ -59,9 +60,14 @@ pub fn become_controlling(terminal: &impl AsFd) -> SysResult<()> {
 /// What a terminal was before raw mode, for the panic hook too.
 static BEFORE: Mutex<Option<Termios>> = Mutex::new(None);
 
-/// Raw mode on standard input for as long as this lives.
+/// Raw mode on standard input for as long as this lives. A small process beside us gives the terminal back where we are
+/// killed before we can.
 #[derive(Debug)]
-pub struct RawMode(());
+pub struct RawMode {
+    guard: OwnedFd,
+    /// Its end is what the guard waits for.
+    _alive: OwnedFd,
+}
 
 impl RawMode {
     pub fn enter() -> SysResult<RawMode> {
@@ -69,6 +75,11 @@ impl RawMode {
         let before = named(tcgetattr(&stdin), || "tcgetattr(0)".into())?;
         let mut raw = before.clone();
         cfmakeraw(&mut raw);
+        let (end, alive) = event::pipe()?;
+        let guard = match process::clone3(0, None)? {
+            Side::Parent { pidfd, .. } => pidfd,
+            Side::Child => be_guard(&end, &before, &raw),
+        };
         *BEFORE.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(before);
         named(tcsetattr(&stdin, SetArg::TCSANOW, &raw), || "tcsetattr(0, raw)".into())?;
         let next = std::panic::take_hook();
@@ -76,14 +87,37 @@ impl RawMode {
             restore();
             next(info);
         }));
-        Ok(RawMode(()))
+        Ok(RawMode { guard, _alive: alive })
     }
 }
 
 impl Drop for RawMode {
     fn drop(&mut self) {
         restore();
+        // gone already is what is wanted
+        let _ = process::send_signal(&self.guard, libc::SIGKILL);
+        let _ = process::wait(&self.guard);
     }
+}
+
+/// Waits for its parent's end, and gives the terminal back unless somebody else has set it meanwhile. Without a
+/// controlling terminal of its own: as a process in the background it would be stopped (SIGTTOU).
+fn be_guard(end: &OwnedFd, before: &Termios, raw: &Termios) -> ! {
+    let wait = || -> SysResult<()> {
+        process::block_signals()?;
+        process::setsid()?;
+        process::set_name(c"minirun-terminal")?;
+        super::redirect_stdio(&[std::io::stdin().as_fd(), end.as_fd(), end.as_fd()])?;
+        super::close_from(3)?;
+        let mut nothing = [0];
+        event::read_some(&std::io::stdout(), &mut nothing).map(drop)
+    };
+    let stdin = std::io::stdin();
+    let is_ours = |now: Termios| now.local_flags == raw.local_flags && now.input_flags == raw.input_flags;
+    if wait().is_ok() && tcgetattr(&stdin).is_ok_and(is_ours) {
+        let _ = tcsetattr(&stdin, SetArg::TCSANOW, before);
+    }
+    process::exit_now(0)
 }
 
 fn restore() {

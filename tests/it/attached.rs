@@ -39,6 +39,39 @@ fn a_terminal_is_left_by_its_keys_and_come_back_to() {
 }
 
 #[test]
+fn a_terminal_is_what_it_was_however_its_command_ends() {
+    requires![root];
+    let sandbox = Sandbox::with_images(&["busybox"]);
+    for end in ["exit", "kill -9 $(pgrep -x minirun)", "kill -TERM $(pgrep -x minirun)"] {
+        let run = [
+            "run",
+            "--rm",
+            "-it",
+            "--network",
+            "none",
+            "busybox",
+            "sh",
+            "-c",
+            "trap 'exit 0' TERM; echo ready; while read -r line; do $line; done",
+        ];
+        let mut terminal = Terminal::start(&sandbox.minirun_command(&run));
+        terminal.expect("ready");
+        eventually("it is raw", seconds(20), || !terminal.is_cooked());
+        match end {
+            "exit" => terminal.write("exit\n"),
+            kill => drop(sandbox.sh(kill).expect_code(0)),
+        }
+        eventually(end, seconds(20), || terminal.is_cooked());
+        terminal.write("exit\n"); // a container whose command was killed goes on
+        eventually("all of it has ended", seconds(20), || {
+            sandbox.sh("pgrep minirun").code() != 0 || end.contains("-9")
+        });
+        sandbox.sh("kill -9 $(pidof minirun-monitor); true").expect_code(0);
+        does(&sandbox, &["repair"]);
+    }
+}
+
+#[test]
 fn who_attaches_hears_from_then_on_and_passes_signals_on() {
     requires![root];
     let sandbox = Sandbox::with_images(&["busybox"]);

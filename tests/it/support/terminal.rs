@@ -61,6 +61,12 @@ impl Terminal {
         self.seen += found.unwrap() + text.len();
     }
 
+    /// Whether whoever reads from it gets lines, and sees what is typed.
+    pub fn is_cooked(&self) -> bool {
+        use nix::sys::termios::{LocalFlags, tcgetattr};
+        tcgetattr(&self.master).unwrap().local_flags.contains(LocalFlags::ICANON | LocalFlags::ECHO)
+    }
+
     pub fn screen(&self) -> String {
         self.screen.lock().unwrap().clone()
     }
