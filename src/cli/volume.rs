@@ -1,11 +1,14 @@
 //! `minirun volume`.
 
+use super::format::{self, Listing, Row, row};
 use super::{each, ui};
 use crate::error::{Error, Result};
 use crate::ops::volume::{self, Filter, Force};
 use crate::spec::mount::label_pair;
 use crate::state::Roots;
 use clap::Subcommand;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
 /// Make, list and remove volumes
 #[derive(Debug, clap::Args)]
@@ -41,9 +44,15 @@ enum Verb {
         /// Only some: name=, label= or dangling=true
         #[arg(short, long, value_name = "KEY=VALUE")]
         filter: Vec<String>,
+        /// json, or a Go template: '{{.Name}}', 'table {{.Name}}\t{{.Labels}}'
+        #[arg(long, value_name = "FORMAT")]
+        format: Option<String>,
     },
     /// Show all that is known of volumes, as JSON
     Inspect {
+        /// json, or a Go template: '{{.Mountpoint}}'
+        #[arg(short, long, value_name = "FORMAT")]
+        format: Option<String>,
         #[arg(required = true, value_name = "NAME")]
         names: Vec<String>,
     },
@@ -84,8 +93,8 @@ pub(super) fn main(args: &Args, roots: &Roots) -> Result<u8> {
             ui::line(volume::create(roots, name.as_deref(), &labels)?.as_str())?;
             Ok(0)
         }
-        Verb::Ls { quiet, filter } => list(roots, *quiet, filter),
-        Verb::Inspect { names } => inspect(roots, names),
+        Verb::Ls { quiet, filter, format } => list(roots, *quiet, filter, format.as_deref()),
+        Verb::Inspect { format, names } => inspect(roots, names, format.as_deref()),
         Verb::Rm { force, names } => {
             let force = if *force { Force::Yes } else { Force::No };
             Ok(each(names, |name| {
@@ -101,26 +110,59 @@ fn filters(words: &[String]) -> Result<Vec<Filter>> {
     words.iter().map(|word| Filter::parse(word)).collect()
 }
 
-fn list(roots: &Roots, quiet: bool, filter: &[String]) -> Result<u8> {
+const LISTING: Listing = Listing {
+    fields: &[
+        ("Name", "VOLUME NAME"),
+        ("Driver", "DRIVER"),
+        ("Scope", "SCOPE"),
+        ("Mountpoint", "MOUNTPOINT"),
+        ("Labels", "LABELS"),
+        ("Label", ""),
+    ],
+    table: r"{{.Driver}}\t{{.Name}}",
+    quiet: "{{.Name}}",
+};
+
+fn list(roots: &Roots, quiet: bool, filter: &[String], format: Option<&str>) -> Result<u8> {
     let names = volume::list(roots, &filters(filter)?)?;
-    if quiet {
-        ui::print(&names.iter().map(|name| format!("{name}\n")).collect::<String>())?;
-        return Ok(0);
-    }
-    let rows: Vec<Vec<String>> = names.iter().map(|name| vec!["local".to_owned(), name.to_string()]).collect();
-    ui::table(&["DRIVER", "VOLUME NAME"], &rows)?;
+    // a listing of names looks into no record
+    let whole = format.is_some_and(|format| !format.is_empty());
+    let rows: Vec<Row> = names.iter().map(|name| fields(roots, name.as_str(), whole)).collect();
+    format::print_rows(format, quiet, &LISTING, &rows)?;
     Ok(0)
 }
 
-/// One array for all that were found, even where one was not.
-fn inspect(roots: &Roots, names: &[String]) -> Result<u8> {
+/// A volume under docker's names; one whose record is broken has no more than its name.
+fn fields(roots: &Roots, name: &str, whole: bool) -> Row {
+    let known = if whole { volume::inspect(roots, name).unwrap_or_default() } else { Value::Null };
+    let labels: BTreeMap<String, String> = serde_json::from_value(known["Labels"].clone()).unwrap_or_default();
+    row([
+        ("Name", name.into()),
+        ("Driver", "local".into()),
+        ("Scope", "local".into()),
+        ("Mountpoint", known["Mountpoint"].as_str().unwrap_or_default().into()),
+        ("Labels", format::pairs(&labels).into()),
+        ("Label", json!(labels)),
+    ])
+}
+
+/// One array for all that were found, even where one was not; with a template a text for each.
+fn inspect(roots: &Roots, names: &[String], format: Option<&str>) -> Result<u8> {
+    let template = format.filter(|format| !format.is_empty() && *format != "json");
+    template.map_or(Ok(()), format::check)?;
     let mut found = Vec::new();
     let code = each(names, |name| {
         found.push(volume::inspect(roots, name)?);
         Ok(())
     });
-    let text = serde_json::to_string_pretty(&found).map_err(|e| Error::internal(format!("inspect: {e}")))?;
-    ui::print(&format!("{text}\n"))?;
+    match (format, template) {
+        (_, Some(template)) => found.iter().try_for_each(|one| format::print_value(template, one))?,
+        (Some("json"), None) => format::print_value("json", &Value::Array(found))?,
+        _ => {
+            let text = serde_json::to_string_pretty(&found).map_err(|e| Error::internal(format!("inspect: {e}")))?;
+            ui::print(&format!("{text}\n"))?;
+        }
+    }
     Ok(code)
 }
 

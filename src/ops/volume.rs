@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use crate::id::Name;
 use crate::state::Roots;
 use crate::state::volume::{self, Record, Removal, Volume};
-use crate::sys::fs;
+use crate::sys::usage;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -147,7 +147,7 @@ pub fn prune(roots: &Roots, all: bool, filters: &[Filter]) -> Result<Pruned> {
         if used.contains(&volume.name) || !(all || record.anonymous) || !passes(&volume, &used, filters) {
             continue;
         }
-        let size = fs::tree_size(volume::data(&roots.volumes(), &volume.name).as_path()).unwrap_or(0);
+        let size = usage::of_tree(volume::data(&roots.volumes(), &volume.name).as_path()).unwrap_or(0);
         if volume::remove(roots, &volume.name, None)? == Removal::Removed {
             pruned.reclaimed += size;
             pruned.volumes.push(volume.name);

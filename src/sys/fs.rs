@@ -330,11 +330,6 @@ pub fn remove_tree(path: &Path) -> SysResult<()> {
     super::tree::remove(path)
 }
 
-/// Bytes of all files of a tree of our own.
-pub fn tree_size(path: &Path) -> SysResult<u64> {
-    super::tree::size(path)
-}
-
 /// Removes a file. Gone already is success.
 pub fn unlink(path: &Path) -> SysResult<()> {
     match nix::unistd::unlink(path) {

@@ -5,10 +5,9 @@ use super::at;
 use crate::error::{Errno, SysError, SysResult};
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
-use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Removes what is at `path`, a tree or a file. Gone already is success.
 pub fn remove(path: &Path) -> SysResult<()> {
@@ -20,25 +19,6 @@ pub fn remove(path: &Path) -> SysResult<()> {
         Err(e) => Err(e),
         Ok(parent) => remove_at(&parent, name),
     }
-}
-
-/// Bytes of all files below a directory, each counted once however many names it has. What goes meanwhile is not
-/// counted.
-pub fn size(path: &Path) -> SysResult<u64> {
-    let root = at::open_root(path)?;
-    let (mut todo, mut seen, mut total) = (vec![PathBuf::from(".")], HashSet::new(), 0);
-    while let Some(dir) = todo.pop() {
-        let Ok(open) = at::open_dir(&root, dir.as_os_str()) else { continue };
-        for (name, _) in at::entries(at::open_dir(&open, OsStr::new("."))?)? {
-            let Some(stat) = at::stat(&open, &name)? else { continue };
-            match stat.st_mode & libc::S_IFMT {
-                libc::S_IFDIR => todo.push(dir.join(&name)),
-                _ if seen.insert(stat.st_ino) => total += stat.st_size.unsigned_abs(),
-                _ => {}
-            }
-        }
-    }
-    Ok(total)
 }
 
 /// A directory that is being emptied: its name in its parent, what must be its inode when we come back up to it,
@@ -150,16 +130,6 @@ mod tests {
         remove(&tree).unwrap();
         assert!(!tree.exists());
         assert!(dir.path().join("canary").exists() && dir.path().join("kept").exists());
-    }
-
-    #[test]
-    fn a_size_counts_each_file_once() {
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::create_dir(dir.path().join("d")).unwrap();
-        std::fs::write(dir.path().join("d/a"), [0; 1000]).unwrap();
-        std::fs::hard_link(dir.path().join("d/a"), dir.path().join("b")).unwrap();
-        std::fs::write(dir.path().join("c"), [0; 7]).unwrap();
-        assert_eq!(size(dir.path()).unwrap(), 1007);
     }
 
     #[test]

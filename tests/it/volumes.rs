@@ -408,3 +408,20 @@ fn explain_makes_nothing() {
     assert!(said.contains("mkdir -p") && said.contains(&script), "{said}");
     before.assert_same(&sandbox);
 }
+
+#[test]
+fn volumes_are_shown_by_templates() {
+    requires![root];
+    let sandbox = Sandbox::with_images(&["busybox"]);
+    does(&sandbox, &["volume", "create", "--label", "app=web", "data"]);
+    let says = |args: &[&str]| does(&sandbox, &[&["volume"], args].concat()).stdout;
+    assert_eq!(
+        says(&["ls", "--format", "{{.Name}} {{.Driver}} {{.Labels}} {{.Label \"app\"}}"]),
+        "data local app=web web\n"
+    );
+    assert_eq!(says(&["ls", "--format", "json"]).matches("\"Name\":\"data\"").count(), 1);
+    let place = sandbox.path("root/volumes/data/_data");
+    assert_eq!(says(&["inspect", "-f", "{{.Mountpoint}}", "data"]).trim(), place.to_str().unwrap());
+    assert!(says(&["inspect", "--format", "json", "data"]).starts_with("[{"));
+    crate::detached::refused(&sandbox, &["volume", "ls", "--format", "{{.Nothing}}"], 1, "Nothing");
+}
