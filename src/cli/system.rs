@@ -1,8 +1,12 @@
 //! `minirun system`.
 
+use super::format::{self, Listing, row};
 use super::ui;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ops;
+use crate::ops::image::Removed;
+use crate::ops::prune;
+use crate::ops::volume;
 use crate::state::Roots;
 use clap::Subcommand;
 
@@ -22,12 +26,44 @@ enum System {
         #[arg(short, long)]
         yes: bool,
     },
+    /// Show what images, containers and volumes take on disk
+    Df {
+        /// json, or a Go template: '{{.Type}} {{.Size}}'
+        #[arg(long, value_name = "FORMAT")]
+        format: Option<String>,
+    },
+    /// Remove the containers that do not run, and the images without a name that none was made from
+    Prune {
+        /// Images with a name, too
+        #[arg(short, long)]
+        all: bool,
+        /// The volumes without a name that no container has, too
+        #[arg(long)]
+        volumes: bool,
+        /// Do not ask
+        #[arg(short, long)]
+        force: bool,
+        /// `container prune` and `image prune`
+        #[arg(long, hide = true)]
+        only: Option<Only>,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Only {
+    Containers,
+    Images,
 }
 
 pub(super) fn main(args: &Args, roots: &Roots) -> Result<u8> {
     match &args.command {
         System::Reset { yes: false } => list(roots),
         System::Reset { yes: true } => reset(roots),
+        System::Df { format } => df(roots, format.as_deref()),
+        System::Prune { all, volumes, force, only } => match *force || confirmed(*all, *volumes, *only)? {
+            true => prune(roots, *all, *volumes, *only),
+            false => Ok(0),
+        },
     }
 }
 
@@ -53,4 +89,79 @@ fn reset(roots: &Roots) -> Result<u8> {
         ui::error(error);
     }
     Ok(u8::from(!failed.is_empty()))
+}
+
+const DISK: Listing = Listing {
+    fields: &[
+        ("Type", "TYPE"),
+        ("TotalCount", "TOTAL"),
+        ("Active", "ACTIVE"),
+        ("Size", "SIZE"),
+        ("Reclaimable", "RECLAIMABLE"),
+    ],
+    table: r"{{.Type}}\t{{.TotalCount}}\t{{.Active}}\t{{.Size}}\t{{.Reclaimable}}",
+    quiet: "{{.Type}}",
+};
+
+fn df(roots: &Roots, format: Option<&str>) -> Result<u8> {
+    let fields = |taken: &prune::Taken| {
+        let share = (taken.reclaimable * 100).checked_div(taken.size).unwrap_or(0);
+        row([
+            ("Type", taken.kind.into()),
+            ("TotalCount", taken.total.to_string().into()),
+            ("Active", taken.active.to_string().into()),
+            ("Size", ui::decimal(taken.size).into()),
+            ("Reclaimable", format!("{} ({share}%)", ui::decimal(taken.reclaimable)).into()),
+        ])
+    };
+    let rows: Vec<_> = prune::df(roots)?.iter().map(fields).collect();
+    format::print_rows(format, false, &DISK, &rows).map(|()| 0)
+}
+
+/// Whether the person in front of it wants that; where there is none, it is not done.
+fn confirmed(all: bool, volumes: bool, only: Option<Only>) -> Result<bool> {
+    if !ui::stdin_is_terminal() {
+        return Err(Error::user("nobody is there to ask whether that shall be removed").hint("--force does not ask"));
+    }
+    let mut what = Vec::new();
+    if only != Some(Only::Images) {
+        what.push("all containers that do not run");
+    }
+    if only != Some(Only::Containers) {
+        what.push(if all { "all images that no container was made from" } else { "all images without a name" });
+    }
+    if volumes {
+        what.push("all volumes without a name that no container has");
+    }
+    ui::warning(&format!("this will remove {}", what.join(", ")));
+    ui::confirm("Are you sure you want to continue?")
+}
+
+fn prune(roots: &Roots, all: bool, volumes: bool, only: Option<Only>) -> Result<u8> {
+    let mut reclaimed = 0;
+    let mut show = |heading: &str, lines: Vec<String>, bytes: u64| {
+        reclaimed += bytes;
+        let lines: String = lines.iter().map(|line| format!("{line}\n")).collect();
+        if lines.is_empty() { Ok(()) } else { ui::print(&format!("{heading}:\n{lines}\n")) }
+    };
+    // containers first: with them go the uses of images and volumes
+    if only != Some(Only::Images) {
+        let pruned = prune::containers(roots)?;
+        let ids = pruned.removed.iter().map(ToString::to_string).collect();
+        show("Deleted Containers", ids, pruned.reclaimed)?;
+    }
+    if only != Some(Only::Containers) {
+        let pruned = prune::images(roots, all)?;
+        let line = |removed: &Removed| match removed {
+            Removed::Untagged(name) => format!("untagged: {name}"),
+            Removed::Deleted(digest) => format!("deleted: {digest}"),
+        };
+        show("Deleted Images", pruned.removed.iter().map(line).collect(), pruned.reclaimed)?;
+    }
+    if volumes {
+        let pruned = volume::prune(roots, false, &[])?;
+        show("Deleted Volumes", pruned.volumes.iter().map(ToString::to_string).collect(), pruned.reclaimed)?;
+    }
+    ui::line(&format!("Total reclaimed space: {}", ui::size(reclaimed)))?;
+    Ok(0)
 }

@@ -67,7 +67,7 @@ To learn from:
 Housekeeping:
   info       Show what this host offers             minirun info
   repair     Undo what killed commands left behind  minirun repair
-  system     Remove all that minirun ever made      minirun system reset
+  system     df, prune, reset: what all of it takes minirun system df
   version    Show the version                       minirun version
 
 Options:

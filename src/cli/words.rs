@@ -26,6 +26,8 @@ const LONG_FORMS: &[(&str, &str, &str)] = &[
     ("container", "diff", "diff"),
     ("container", "export", "export"),
     ("container", "commit", "commit"),
+    ("container", "prune", "system prune --only=containers"),
+    ("image", "prune", "system prune --only=images"),
     ("container", "ls", "ps"),
     ("container", "list", "ps"),
     ("container", "ps", "ps"),

@@ -17,6 +17,7 @@ pub mod logs;
 mod mounts;
 mod names;
 mod network;
+pub mod prune;
 mod record;
 pub mod run;
 pub mod start;

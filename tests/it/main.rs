@@ -25,6 +25,7 @@ mod killed_detached;
 mod layering;
 mod limits;
 mod network;
+mod prune;
 mod registry;
 mod restarts;
 mod run;
