@@ -25,9 +25,12 @@ pub(super) fn main(args: &Args, roots: &Roots) -> Result<u8> {
     let volumes = if args.volumes { Anonymous::Remove } else { Anonymous::Keep };
     Ok(each_at_once(
         &args.containers,
-        |name| (force == Force::Yes).then(|| container::kill(roots, name)),
-        |name, _killed| {
-            container::remove(roots, name, force, volumes)?;
+        |name| if force == Force::Yes { container::kill(roots, name) } else { None },
+        |name, killed| {
+            match killed {
+                Some(id) => container::remove_by_id(roots, &id, force, volumes)?,
+                None => container::remove(roots, name, force, volumes)?,
+            }
             ui::line(name)
         },
     ))

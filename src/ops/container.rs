@@ -200,7 +200,15 @@ pub enum Anonymous {
 
 /// Removes a container and all it left. One that runs is killed with force, and refused without.
 pub fn remove(roots: &Roots, word: &str, force: Force, volumes: Anonymous) -> Result<()> {
-    let mut container = look_up(roots, word)?;
+    remove_found(roots, look_up(roots, word)?, force, volumes)
+}
+
+/// The same for one that was found before, and may have gone meanwhile: that is what was wanted.
+pub fn remove_by_id(roots: &Roots, id: &ContainerId, force: Force, volumes: Anonymous) -> Result<()> {
+    remove_found(roots, container::load(roots, id), force, volumes)
+}
+
+fn remove_found(roots: &Roots, mut container: Container, force: Force, volumes: Anonymous) -> Result<()> {
     if let (Status::Ending, Some(life)) = (&container.status, &container.life) {
         await_monitor(&life.monitor)?;
         container = container::load(roots, &container.id);
@@ -216,7 +224,8 @@ pub fn remove(roots: &Roots, word: &str, force: Force, volumes: Anonymous) -> Re
         Status::Created | Status::Exited(_) => false,
     };
     if busy && force == Force::No {
-        return Err(Error::user(format!("container {word} is running")).hint(format!("minirun rm -f {word}")));
+        let name = container.config.as_ref().map_or(container.id.short(), |config| config.name.as_str());
+        return Err(Error::user(format!("container {name} is running")).hint(format!("minirun rm -f {name}")));
     }
     if let (true, Some(life)) = (busy, &container.life) {
         // a monitor that does not listen does not start it again either
@@ -227,21 +236,21 @@ pub fn remove(roots: &Roots, word: &str, force: Force, volumes: Anonymous) -> Re
     let _turn = container::turn(roots, &container.id)?;
     let container = container::load(roots, &container.id);
     match container.status.is_alive() {
-        true => remove(roots, container.id.as_str(), force, volumes), // started meanwhile
+        true => remove_found(roots, container, force, volumes), // started meanwhile
         false => clear(roots, &container, volumes),
     }
 }
 
 /// Kills the program of a container that runs, and waits for nothing: the ends of many overlap before each is waited
-/// for by [`remove`], which does this again where it has failed.
-pub fn kill(roots: &Roots, word: &str) {
-    let init = look_up(roots, word).ok().filter(|found| found.status == Status::Running);
-    let Some(found) = init else { return };
+/// for by [`remove_by_id`], which does this again where it has failed. `None` where none of that name runs.
+pub fn kill(roots: &Roots, word: &str) -> Option<ContainerId> {
+    let found = look_up(roots, word).ok().filter(|found| found.status == Status::Running)?;
     let _ = life::announce_end(roots, &found, false); // `remove` does all of it again
     if let Some(Ok(pidfd)) = found.life.as_ref().and_then(|life| life.init.as_ref()).map(Identity::open) {
         drop(process::send_signal(&pidfd, libc::SIGKILL));
         drop(cgroups::thaw(&found));
     }
+    Some(found.id)
 }
 
 /// Kills a container's init, and gives its monitor time to clean up. A monitor that does not, or that has no init to

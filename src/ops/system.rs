@@ -61,9 +61,9 @@ pub fn reset(roots: &Roots) -> Result<(Vec<String>, Vec<Error>)> {
     let lines = everything(roots)?;
     let mut errors = Vec::new();
     let all = container::all(roots)?;
-    all.iter().for_each(|one| container::kill(roots, one.id.as_str()));
+    all.iter().for_each(|one| _ = container::kill(roots, one.id.as_str()));
     for one in all {
-        errors.extend(container::remove(roots, one.id.as_str(), Force::Yes, Anonymous::Remove).err());
+        errors.extend(container::remove_by_id(roots, &one.id, Force::Yes, Anonymous::Remove).err());
     }
     errors.extend(super::network::remove_all(roots));
     for (dir, version) in cgroups(roots)? {

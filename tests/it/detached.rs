@@ -352,6 +352,20 @@ fn many_are_asked_to_end_before_the_first_is_waited_for() {
 }
 
 #[test]
+fn what_goes_with_its_end_may_be_gone_before_rm_looks() {
+    requires![root, tool("strace")];
+    let sandbox = Sandbox::with_images(&["busybox"]);
+    up_alone(&sandbox, &["--name", "web", "--rm"], &["sleep", "1000"]);
+    let slow = ["-q", "-o", "/dev/null", "-e", "trace=pidfd_send_signal"];
+    let mut strace = sandbox.command("strace");
+    strace.args(slow).args(["-e", "inject=pidfd_send_signal:delay_exit=500000"]);
+    strace.arg(crate::support::sandbox::minirun_binary()).args(["rm", "-f", "web"]);
+    crate::support::command::output(&mut strace).expect_code(0);
+    assert_eq!(row(&sandbox, "web"), None);
+    sandbox.minirun(&["rm", "-f", "web"]).expect_code(1); // the control: it was never there
+}
+
+#[test]
 fn a_reset_ends_what_runs() {
     requires![root, tool("nft")];
     let sandbox = Sandbox::new();

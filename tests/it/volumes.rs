@@ -201,7 +201,7 @@ fn runs_and_removals_against_each_other_never_take_a_volume_from_a_container() {
     let flags = ["run", "--rm", "--network", "none", "-v", "mine:/data", "vol", "sh", "-c", look];
     let stop = sandbox.path("stop");
     let removals =
-        format!("until [ -e {} ]; do {} volume rm -f mine; done", stop.display(), minirun_binary().display());
+        format!("until [ -e {} ]; do {} volume rm -f mine; done; true", stop.display(), minirun_binary().display());
     let removing = Running::start(sandbox.command("bash").args(["-c", &removals]).stdin(Stdio::piped()));
     for _ in 0..3 {
         let runs: Vec<_> = (0..4).map(|_| sandbox.start(&flags)).collect();
