@@ -164,7 +164,7 @@ fn settled(sandbox: &Sandbox) -> String {
     let mut list = listed(sandbox);
     eventually("nobody is at work on it", seconds(20), || {
         list = listed(sandbox);
-        !list.contains("Starting")
+        !["Starting", "Ending"].iter().any(|status| list.contains(status))
     });
     list
 }
