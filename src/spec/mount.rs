@@ -334,16 +334,8 @@ pub fn host_path(text: &str, cwd: &str) -> Result<HostPath> {
 
 /// Path without `.`, `..`, double or trailing slashes, by its text alone (Go's path.Clean); a relative one stays relative.
 pub(super) fn clean(path: &str) -> String {
-    let mut parts: Vec<&str> = Vec::new();
-    for part in path.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => drop(parts.pop()),
-            part => parts.push(part),
-        }
-    }
-    let root = if path.starts_with('/') { "/" } else { "" };
-    format!("{root}{}", parts.join("/"))
+    let whole = crate::id::clean(path);
+    if path.starts_with('/') { whole } else { whole[1..].to_owned() }
 }
 
 /// One line of CSV (RFC 4180), for docker reads `--mount` so: a field in quotes may hold commas. `None`: an open quote.

@@ -1,9 +1,9 @@
 //! One container's records: written whole, read with suspicion, each with a version.
 
-use super::Roots;
-use super::health::Check;
+pub use super::config::{Config, LogLimits, RestartPolicy, Restarts, VolumeUse};
+use super::{Roots, version};
 use crate::error::{During as _, Errno, Error, Result};
-use crate::id::{ContainerId, ContainerPath, Digest, HostPath, Name};
+use crate::id::{ContainerId, HostPath};
 use crate::sys::fs;
 use crate::sys::process::{self, Exit, Identity, Pid};
 use crate::sys::record::{self, Durability, Lock};
@@ -13,93 +13,6 @@ use std::collections::BTreeSet;
 
 /// The format of all records here. This version reads it and the one before; a newer one is left alone.
 pub const VERSION: u32 = 1;
-
-/// What a container was made from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Config {
-    pub version: u32,
-    pub id: ContainerId,
-    pub name: Name,
-    /// The image as it was asked for, or the directory of `--rootfs`.
-    pub image: String,
-    /// The image's id, where it has one: keeps it from `rmi`.
-    pub image_id: Option<Digest>,
-    pub args: Vec<String>,
-    /// RFC 3339.
-    pub created: String,
-    /// Removed when it ends.
-    pub remove: bool,
-    /// It has a terminal.
-    pub tty: bool,
-    /// Its standard input stays open.
-    pub interactive: bool,
-    /// What `stop` sends: a signal's number.
-    pub stop_signal: i32,
-    /// How long `stop` waits before it kills, in seconds, where that was said; negative is for ever.
-    #[serde(default)]
-    pub stop_timeout: Option<i64>,
-    /// `None` where what it says is not kept.
-    pub log: Option<LogLimits>,
-    /// When it is started again.
-    #[serde(default)]
-    pub restart: RestartPolicy,
-    /// What says whether it is well.
-    #[serde(default)]
-    pub health: Option<Check>,
-    /// The user that its output belongs to, so that the program can open /dev/stdout by name.
-    pub uid: u32,
-    /// The volumes that it has, running or not: none of them is removed before it.
-    #[serde(default)]
-    pub volumes: Vec<VolumeUse>,
-    /// What was asked for, in the command line's words: how it is made again by `start`.
-    pub request: serde_json::Value,
-    /// The runtime specification it was made by: what `exec` confines by.
-    pub spec: serde_json::Value,
-    /// What the specification leaves to the security domain, in that domain's words.
-    pub security: serde_json::Value,
-}
-
-/// When a container that has ended is started again by itself.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum RestartPolicy {
-    #[default]
-    No,
-    /// Where it failed, at most so often.
-    OnFailure(Option<u32>),
-    Always,
-    /// The same; after a reboot only where it was not stopped before.
-    UnlessStopped,
-}
-
-/// How often it was started again by itself since somebody has started it.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Restarts {
-    pub count: u32,
-    /// How long the last one had to wait, in milliseconds.
-    pub delay: u64,
-}
-
-/// A volume as a container has it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct VolumeUse {
-    pub name: Name,
-    pub target: ContainerPath,
-    /// Nobody gave it a name: it may go with the last container that has it.
-    pub anonymous: bool,
-}
-
-/// How much of a container's output is kept: `files` files of at most `size` bytes, the oldest goes first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LogLimits {
-    pub size: u64,
-    pub files: u32,
-}
-
-impl Default for LogLimits {
-    fn default() -> LogLimits {
-        LogLimits { size: 10 << 20, files: 3 }
-    }
-}
 
 /// That a container was started, at least once: its program runs, or has run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -432,28 +345,13 @@ fn read<T: DeserializeOwned>(path: &HostPath) -> Result<Option<T>> {
         Err(e) if e.errno == Errno::ENOENT => return Ok(None),
         bytes => bytes?,
     };
-    parse(&bytes).map(Some).map_err(|error| error.during(path))
-}
-
-#[derive(Deserialize)]
-struct Versioned {
-    version: u32,
-}
-
-fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
-    let broken =
-        |e: serde_json::Error| Error::host(format!("the record is broken ({e})")).hint("minirun rm removes it");
-    let version = serde_json::from_slice::<Versioned>(bytes).map_err(broken)?.version;
-    if version > VERSION {
-        return Err(Error::host(format!("the record is of version {version}, newer than this minirun's {VERSION}"))
-            .hint("use the newer minirun"));
-    }
-    serde_json::from_slice(bytes).map_err(broken)
+    version::parse(&bytes, VERSION, "minirun rm removes it").map(Some).map_err(|error| error.during(path))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::id::Name;
 
     fn roots(dir: &tempfile::TempDir) -> Roots {
         let path = |name: &str| HostPath::parse(dir.path().join(name).to_str().unwrap()).unwrap();

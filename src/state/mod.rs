@@ -2,10 +2,12 @@
 //! configuration, its changes, how it ended. `/run/minirun/containers/ID` holds its life: who runs it, and how to
 //! undo what it holds on the host. `/var/lib/minirun/volumes/NAME` is a volume with its data.
 
+mod config;
 pub mod container;
 pub mod health;
 pub mod names;
 pub mod roots;
+mod version;
 pub mod volume;
 
 pub use container::{Config, Container, Ended, Life, LogLimits, Started, Status, VolumeUse};

@@ -4,6 +4,7 @@
 
 use super::container::{self, Config, VolumeUse};
 use super::roots::Roots;
+use super::version;
 use crate::error::{During as _, Errno, Error, Result};
 use crate::id::{ContainerId, HostPath, Name};
 use crate::sys::record::{self, Durability, Lock};
@@ -262,24 +263,7 @@ fn read(dir: &HostPath) -> Option<Result<Record>> {
         Err(e) => return Some(Err(e.into())),
         Ok(bytes) => bytes,
     };
-    Some(parse(&bytes))
-}
-
-fn parse(bytes: &[u8]) -> Result<Record> {
-    #[derive(Deserialize)]
-    struct Versioned {
-        version: u32,
-    }
-    let broken = |e: serde_json::Error| {
-        Error::host(format!("the record is broken ({e})"))
-            .hint("its data is used all the same; minirun volume rm removes it")
-    };
-    let version = serde_json::from_slice::<Versioned>(bytes).map_err(broken)?.version;
-    if version > VERSION {
-        return Err(Error::host(format!("the record is of version {version}, newer than this minirun's {VERSION}"))
-            .hint("use the newer minirun"));
-    }
-    serde_json::from_slice(bytes).map_err(broken)
+    Some(version::parse(&bytes, VERSION, "its data is used all the same; minirun volume rm removes it"))
 }
 
 #[cfg(test)]

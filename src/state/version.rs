@@ -1,0 +1,21 @@
+//! Every record says which format it is in. Pure.
+
+use crate::error::{Error, Result};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+#[derive(Deserialize)]
+struct Versioned {
+    version: u32,
+}
+
+/// A record of at most this version; `remedy` is what helps where it is broken.
+pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8], newest: u32, remedy: &str) -> Result<T> {
+    let broken = |e: serde_json::Error| Error::host(format!("the record is broken ({e})")).hint(remedy);
+    let version = serde_json::from_slice::<Versioned>(bytes).map_err(broken)?.version;
+    if version > newest {
+        return Err(Error::host(format!("the record is of version {version}, newer than this minirun's {newest}"))
+            .hint("use the newer minirun"));
+    }
+    serde_json::from_slice(bytes).map_err(broken)
+}
