@@ -26,9 +26,19 @@ pub fn cgroup_parent(roots: &Roots) -> String {
     }
 }
 
-/// A container's cgroup, below each hierarchy.
-pub fn cgroup_path(roots: &Roots, id: &ContainerId) -> String {
-    format!("/{}/{id}", cgroup_parent(roots))
+/// A container's cgroup, below each hierarchy. `parent` is `--cgroup-parent`.
+pub fn cgroup_path(roots: &Roots, id: &ContainerId, parent: Option<&str>) -> String {
+    match parent {
+        Some(parent) if parent.starts_with('/') => format!("{}/{id}", parent.trim_end_matches('/')),
+        Some(parent) => format!("/{}/{}/{id}", cgroup_parent(roots), parent.trim_end_matches('/')),
+        None => format!("/{}/{id}", cgroup_parent(roots)),
+    }
+}
+
+/// The cgroup that a container's specification was made with.
+pub fn cgroup_of(spec: &Spec) -> &str {
+    let path = spec.linux().as_ref().and_then(|linux| linux.cgroups_path().as_deref());
+    path.and_then(Path::to_str).unwrap_or_default()
 }
 
 /// What `spec::build` must know. `image` is the image's root, where it could be looked into.
@@ -47,7 +57,7 @@ pub fn for_spec(
         rootfs: life.child("rootfs"),
         passwd: text("/etc/passwd")?,
         group: text("/etc/group")?,
-        cgroup_path: cgroup_path(roots, id),
+        cgroup_path: cgroup_path(roots, id, request.cgroup_parent.as_deref()),
         host_hostname: host::hostname()?,
         generated_files: generated_files(&life),
         volumes: volumes(roots, request),
@@ -120,17 +130,18 @@ fn number(path: &str) -> Option<i32> {
 
 fn devices(request: &RunRequest) -> Result<BTreeMap<String, Vec<DeviceNode>>> {
     let mut found = BTreeMap::new();
-    for device in &request.devices {
-        let path = device.host.as_path();
+    let limited = request.resources.device_limits.iter().map(|limit| &limit.device);
+    for device in request.devices.iter().map(|device| &device.host).chain(limited) {
+        let path = device.as_path();
         let stat = fs::stat(path).map_err(|e| {
-            let error = Error::from(e).during(format!("device {}", device.host)).kind(Kind::User);
-            error.hint("--device takes a device of the host, or a directory of devices")
+            let error = Error::from(e).during(format!("device {device}")).kind(Kind::User);
+            error.hint("name a device of this host; --device takes a directory of devices, too")
         })?;
         let nodes = match stat.st_mode & libc::S_IFMT {
             libc::S_IFDIR => nodes_below(path),
             _ => node(path).into_iter().collect(),
         };
-        found.insert(device.host.as_str().to_owned(), nodes);
+        found.insert(device.as_str().to_owned(), nodes);
     }
     Ok(found)
 }

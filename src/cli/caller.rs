@@ -44,13 +44,20 @@ pub(super) fn logins() -> Vec<HostPath> {
 pub(super) fn environment(files: &[String], words: &[String]) -> Result<Vec<String>> {
     let mut variables = Vec::new();
     for file in files {
-        let content = read(file)?;
+        let content = read("--env-file", file)?;
         variables.extend(env::parse_file(&content, &variable).map_err(|e| e.during(file))?);
     }
     for word in words {
         variables.push(env::parse(word, &variable)?);
     }
     Ok(variables)
+}
+
+/// The lines of a file that say something: no empty ones, and no comments.
+pub(super) fn lines(flag: &str, file: &str) -> Result<Vec<String>> {
+    let content = read(flag, file)?;
+    let said = content.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    Ok(said.map(str::to_owned).collect())
 }
 
 /// The kernel's words, or the library's where it is none of the kernel's (not UTF-8).
@@ -61,14 +68,14 @@ fn reason(error: &std::io::Error) -> String {
     }
 }
 
-fn read(file: &str) -> Result<String> {
+fn read(flag: &str, file: &str) -> Result<String> {
     /// Many times what execve(2) takes (ARG_MAX, 2 MiB of the usual stack).
     const LONGEST: u64 = 16 << 20;
     let mut content = String::new();
     let limit = LONGEST + 1;
     std::fs::File::open(file)
         .and_then(|opened| opened.take(limit).read_to_string(&mut content))
-        .map_err(|e| Error::user(format!("{file}: {}", reason(&e))).hint("--env-file names a text file"))?;
+        .map_err(|e| Error::user(format!("{file}: {}", reason(&e))).hint(format!("{flag} names a text file")))?;
     if content.len() as u64 > LONGEST {
         return Err(Error::user(format!("{file} is longer than 16 MiB")));
     }

@@ -13,7 +13,7 @@ use crate::net::apply::Held;
 use crate::plan::step::{IdMapFile, IdMapWriter, IdRange, Joined, Namespace, Step, Undo};
 use crate::plan::volume::Step as VolumeStep;
 use crate::plan::{Phase, Plan};
-use crate::state::volume;
+use crate::state::{Raw, volume};
 use crate::sys::fs::{self, Root};
 use crate::sys::idmap;
 use crate::sys::netlink::Socket;
@@ -162,9 +162,9 @@ fn net_batch(steps: &[net::step::Step], slots: &mut Slots, init: Option<Pid>) ->
 }
 
 /// Whether the kernel has killed in these cgroups, which are given in that domain's words, for want of memory.
-pub fn killed_for_memory(cgroups: &serde_json::Value) -> bool {
+pub fn killed_for_memory(cgroups: &Raw) -> bool {
     // who is nowhere is counted nowhere
-    serde_json::from_value(cgroups.clone()).is_ok_and(|place| cgroup::apply::oom_kills(&place) > 0)
+    cgroups.parse().is_ok_and(|place| cgroup::apply::oom_kills(&place) > 0)
 }
 
 /// What came of taking a plan back.

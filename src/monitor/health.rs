@@ -66,7 +66,7 @@ impl<'a> Checks<'a> {
     /// `None` where the container has none. One that cannot be planned is noted and not made.
     pub(super) fn of(roots: &'a Roots, config: &Config, init: &Identity) -> Option<Checks<'a>> {
         let check = config.health.clone()?;
-        let plan = match plan(roots, config, &check, init) {
+        let plan = match plan(config, &check, init) {
             Ok(plan) => plan,
             Err(error) => {
                 notes::note(&roots.container(&config.id), &error.during("planning the health check"));
@@ -175,14 +175,14 @@ impl<'a> Checks<'a> {
 }
 
 /// The container's own process with another command: as its user, as confined, in its directory.
-fn plan(roots: &Roots, config: &Config, check: &Check, init: &Identity) -> Result<Plan> {
+fn plan(config: &Config, check: &Check, init: &Identity) -> Result<Plan> {
     let broken = |e| Error::host(format!("the record of container {} is broken: {e}", config.name));
-    let spec: Spec = serde_json::from_value(config.spec.clone()).map_err(broken)?;
-    let security = serde_json::from_value(config.security.clone()).map_err(broken)?;
+    let spec: Spec = config.spec.parse().map_err(broken)?;
+    let security = config.security.parse().map_err(broken)?;
     let process = spec.process().clone();
     let mut process = process.ok_or_else(|| Error::internal("a container without a process"))?;
     process.set_args(Some(check.command.clone())).set_terminal(Some(false));
-    let facts = facts::for_exec(&facts::cgroup_path(roots, &config.id))?;
+    let facts = facts::for_exec(facts::cgroup_of(&spec))?;
     Ok(plan::build_exec(&spec, &process, init, &security, None, &facts)?.plan)
 }
 

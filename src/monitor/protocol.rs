@@ -6,7 +6,7 @@ use crate::id::ContainerId;
 use crate::plan::Plan;
 use crate::plan::step::Undo;
 use crate::state::container::Restarts;
-use crate::state::{Config, Roots};
+use crate::state::{Config, Raw, Roots};
 use crate::sys::process::{Exit, Pid};
 use crate::sys::tty::Size;
 use serde::{Deserialize, Serialize};
@@ -52,7 +52,7 @@ pub struct Birth {
     /// What the plan leaves on the host, and what the command took for it beforehand (an address).
     pub undo: Vec<Undo>,
     /// Where its cgroups are, in that domain's words.
-    pub cgroups: serde_json::Value,
+    pub cgroups: Raw,
     pub record: Record,
     /// How often it was started again by itself.
     pub restarts: Restarts,

@@ -13,6 +13,7 @@ use crate::sys::event;
 use crate::sys::process::{self, Identity};
 use crate::sys::record::Lock;
 use crate::{cgroup, engine, facts};
+use oci_spec::runtime::Spec;
 use std::collections::BTreeMap;
 use std::os::fd::AsFd as _;
 use std::time::{Duration, Instant};
@@ -315,7 +316,11 @@ fn undo_unknown(roots: &Roots, container: &Container) -> Result<()> {
     if !matches!(container.status, Status::Dead | Status::Broken(_)) {
         return Ok(()); // it has none, and so holds nothing
     }
-    let path = facts::cgroup_path(roots, &container.id);
+    let spec = container.config.as_ref().and_then(|config| config.spec.parse::<Spec>().ok());
+    let path = match &spec {
+        Some(spec) => facts::cgroup_of(spec).to_owned(),
+        None => facts::cgroup_path(roots, &container.id, None),
+    };
     let groups = cgroup::plan::plan(None, &path, &cgroup::probe::probe(&path)?)?.prepare;
     let undos: Vec<Undo> = groups.iter().filter_map(cgroup::step::Step::undo).map(Undo::Cgroup).collect();
     undo_all(&container.id, &undos)?;

@@ -33,10 +33,10 @@ pub fn exec(roots: &Roots, request: &ExecRequest, progress: &dyn Progress) -> Re
     let root = Root::open(&PathBuf::from(format!("/proc/{}/root", init.pid)))?;
     let (passwd, group) = (probe::text(&root, "/etc/passwd")?, probe::text(&root, "/etc/group")?);
     let broken = |e| Error::host(format!("the record of container {} is broken: {e}", config.name));
-    let spec: Spec = serde_json::from_value(config.spec.clone()).map_err(broken)?;
-    let security = serde_json::from_value(config.security.clone()).map_err(broken)?;
+    let spec: Spec = config.spec.parse().map_err(broken)?;
+    let security = config.security.parse().map_err(broken)?;
     let process = exec::process(&spec, &config.name, request, passwd.as_deref(), group.as_deref())?;
-    let facts = facts::for_exec(&facts::cgroup_path(roots, &found.id))?;
+    let facts = facts::for_exec(facts::cgroup_of(&spec))?;
     let console = request.tty.then(size_of_terminal);
     let planned = plan::build_exec(&spec, &process, &init, &security, console, &facts)?;
     let keys = DetachKeys::parse(request.detach_keys.as_deref().unwrap_or_default())?;

@@ -15,6 +15,8 @@ use crate::spec::restart::Restart;
 use crate::state::health::{self, Check, Health};
 use crate::state::{Config, Roots, Status};
 use crate::sys::fs;
+use oci_spec::runtime::Mount;
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use std::net::IpAddr;
 use std::path::Path;
@@ -42,8 +44,9 @@ pub fn inspect(roots: &Roots, word: &str, kind: Kind) -> Result<Value> {
 fn whole(roots: &Roots, found: &Container) -> Value {
     let config = found.config.as_ref();
     let args = config.map(|config| config.args.as_slice()).unwrap_or_default();
-    let request = config.map_or(&Value::Null, |config| &config.request);
-    let process = config.map_or(&Value::Null, |config| &config.spec["process"]);
+    let request = &config.map_or(Value::Null, |config| config.request.value());
+    let spec = config.map_or(Value::Null, |config| config.spec.value());
+    let process = &spec["process"];
     let loans = network::loans(roots, &found.id);
     json!({
         "Id": found.id,
@@ -68,7 +71,7 @@ fn whole(roots: &Roots, found: &Container) -> Value {
             "LogConfig": config.map(log_config),
         },
         "Config": {
-            "Hostname": config.map(|config| &config.spec["hostname"]),
+            "Hostname": spec["hostname"],
             "Image": config.map(|config| &config.image),
             "Cmd": args,
             "Env": process["env"],
@@ -84,7 +87,7 @@ fn whole(roots: &Roots, found: &Container) -> Value {
         "Mounts": mounts(config),
         "NetworkSettings": network_settings(&loans),
         "Host": host(found),
-        "Spec": config.map(|config| &config.spec),
+        "Spec": spec,
     })
 }
 
@@ -189,28 +192,32 @@ fn last_note(roots: &Roots, found: &Container) -> Option<String> {
     text.lines().last()?.split_once(' ').map(|(_time, note)| note.to_owned())
 }
 
-pub(super) fn labels(pairs: &Value) -> Map<String, Value> {
+fn labels(pairs: &Value) -> Map<String, Value> {
     let pair = |pair: &Value| Some((pair[0].as_str()?.to_owned(), pair[1].clone()));
     pairs.as_array().into_iter().flatten().filter_map(pair).collect()
 }
 
+/// What of a runtime specification says what is mounted.
+#[derive(Default, Deserialize)]
+struct Mounts {
+    #[serde(default)]
+    mounts: Vec<Mount>,
+}
+
 /// The mounts that were asked for: those with a source on the host, but our own files.
 pub(super) fn mounts(config: Option<&Config>) -> Vec<Value> {
-    let all = config.and_then(|config| config.spec["mounts"].as_array()).map(Vec::as_slice).unwrap_or_default();
-    let bound = |mount: &&Value| mount["source"].as_str().is_some_and(|source| source.starts_with('/'));
-    let generated = |mount: &&Value| {
-        let own = ["/etc/hosts", "/etc/hostname", "/etc/resolv.conf"];
-        mount["destination"].as_str().is_some_and(|target| own.contains(&target))
-    };
-    let shown = all.iter().filter(bound).filter(|mount| !generated(mount));
+    let Some(config) = config else { return Vec::new() };
+    let Mounts { mounts } = config.spec.parse().unwrap_or_default();
+    let own = ["/etc/hosts", "/etc/hostname", "/etc/resolv.conf"].map(Path::new);
+    let bound = |mount: &&Mount| mount.source().as_ref().is_some_and(|source| source.is_absolute());
+    let shown = mounts.iter().filter(bound).filter(|mount| !own.contains(&mount.destination().as_path()));
     shown
         .map(|mount| {
-            let volumes = config.map(|config| config.volumes.as_slice()).unwrap_or_default();
-            let volume = volumes.iter().find(|volume| mount["destination"] == volume.target.as_str());
-            let options = mount["options"].as_array().map(Vec::as_slice).unwrap_or_default();
+            let (source, target) = (mount.source(), mount.destination());
+            let volume = config.volumes.iter().find(|volume| target == Path::new(volume.target.as_str()));
+            let options = mount.options().as_deref().unwrap_or_default();
             let read_only = options.iter().any(|option| option == "ro" || option == "rro");
             let mode = if read_only { "ro" } else { "" };
-            let (source, target) = (&mount["source"], &mount["destination"]);
             match volume {
                 Some(volume) => json!({
                     "Type": "volume", "Name": volume.name, "Source": source, "Destination": target,
@@ -218,7 +225,7 @@ pub(super) fn mounts(config: Option<&Config>) -> Vec<Value> {
                 }),
                 None => json!({
                     "Type": "bind", "Source": source, "Destination": target, "Mode": mode, "RW": !read_only,
-                    "Propagation": options.iter().filter_map(Value::as_str).find(|option| propagates(option)),
+                    "Propagation": options.iter().find(|option| propagates(option)),
                 }),
             }
         })

@@ -49,7 +49,9 @@ fn mounts_of(roots: &Roots, from: &VolumesFrom) -> Result<Vec<MountRequest>> {
     let config = found
         .config
         .ok_or_else(|| Error::user("its record cannot be read").hint(format!("minirun inspect {}", from.container)))?;
-    let theirs: RunRequest = serde_json::from_value(config.request)
+    let theirs: RunRequest = config
+        .request
+        .parse()
         .map_err(|e| Error::host(format!("its record is broken: {e}")).hint("name the volumes with -v"))?;
     let mount = |mount| match mount {
         MountRequest::Bind(mut bind) => {

@@ -1,7 +1,7 @@
 //! What is written down of a container, from what was asked for and decided.
 
 use super::mounts;
-use super::run::{Design, value};
+use super::run::Design;
 use crate::error::{Error, Result};
 use crate::id::Name;
 use crate::spec;
@@ -10,7 +10,7 @@ use crate::spec::request::RunRequest;
 use crate::spec::restart::Restart;
 use crate::state::container::{self, RestartPolicy};
 use crate::state::health::Check;
-use crate::state::{Config, LogLimits};
+use crate::state::{Config, LogLimits, Raw};
 use oci_spec::runtime::Spec;
 
 /// The container's record.
@@ -35,9 +35,9 @@ pub(super) fn config(name: Name, design: &Design) -> Result<Config> {
         log: (!request.no_log).then(|| log_limits(request)),
         uid: uid(&design.spec),
         volumes: mounts::uses(request),
-        request: value(request)?,
-        spec: value(&design.spec)?,
-        security: value(&design.security)?,
+        request: Raw::of(request)?,
+        spec: Raw::of(&design.spec)?,
+        security: Raw::of(&design.security)?,
     })
 }
 

@@ -7,7 +7,7 @@ use super::detach_keys::DetachKeys;
 pub use super::exec::exec;
 use super::image::{self, Found};
 use super::network::{self, Lent};
-use super::{Progress, container as containers, mounts, names, record};
+use super::{Progress, cgroups, container as containers, mounts, names, record};
 use crate::error::{Error, Kind, Result};
 use crate::facts;
 use crate::id::{ContainerId, Name};
@@ -22,7 +22,7 @@ use crate::spec::request::{Explain, RunRequest, Source};
 use crate::spec::restart::Restart;
 use crate::spec::{self, SpecFacts};
 use crate::state::container::Restarts;
-use crate::state::{Config, Life, Roots, container};
+use crate::state::{Config, Life, Raw, Roots, container};
 use crate::sys::process::Identity;
 use crate::sys::tty::Size;
 use crate::sys::{host, tty};
@@ -104,7 +104,7 @@ pub fn create(roots: &Roots, request: &RunRequest, progress: &dyn Progress) -> R
             monitor,
             init: None,
             undo: Vec::new(),
-            cgroups: serde_json::Value::Null,
+            cgroups: Raw::default(),
             restarts: Restarts::default(),
             kept: false,
         };
@@ -211,6 +211,7 @@ pub(super) fn design(
     let mut spec = spec::build(request, found.config.as_ref(), &spec_facts)?;
     let lent = network::lend(roots, &id, &request.network, found.config.as_ref(), &mut spec, how)?;
     let mut facts = facts::for_plan(&spec, found.root.as_ref(), &spec_facts.cgroup_path, owners)?;
+    cgroups::check_parent(request.cgroup_parent.as_deref(), &facts.cgroup)?;
     let birth = birth(roots, &id, request, &found, &lent, &spec_facts)?;
     // written by the plan's first steps, so not there yet
     let written = birth.files.iter().map(|(path, _)| (path.to_string(), FileKind::File));
@@ -298,14 +299,10 @@ pub(super) fn hand_over(
 ) -> Result<Monitor> {
     let mut undo = design.lent.undo;
     undo.extend(design.planned.plan.undo());
-    let (plan, cgroups) = (design.planned.plan, value(&design.planned.cgroups)?);
+    let (plan, cgroups) = (design.planned.plan, Raw::of(&design.planned.cgroups)?);
     let task = Task::Run(Box::new(Order { config, plan, undo, cgroups, record, restarts }));
     let order = super::order(roots, task, attach, request.trace.is_some());
     super::spawn_monitor(roots, order, &design.lent.handed, &design.cgroups)
-}
-
-pub(super) fn value(of: &impl serde::Serialize) -> Result<serde_json::Value> {
-    serde_json::to_value(of).map_err(|e| Error::internal(format!("a container's record: {e}")))
 }
 
 fn new_id() -> Result<ContainerId> {

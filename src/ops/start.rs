@@ -2,14 +2,14 @@
 
 use super::attach;
 pub use super::attach::{Front, Ran};
-use super::run::{Purpose, design, hand_over, value, warn};
+use super::run::{Purpose, design, hand_over, warn};
 use super::{Progress, container as containers, network, record};
 use crate::error::{Error, Result};
 use crate::id::{ContainerId, Name};
 use crate::monitor::protocol::{Attach, Record};
 use crate::spec::request::{Pull, RunRequest, Source};
 use crate::state::container::{self, RestartPolicy, Restarts};
-use crate::state::{Config, Roots, Status};
+use crate::state::{Config, Raw, Roots, Status};
 use crate::sys::process::{Exit, Identity};
 use crate::sys::record::Lock;
 
@@ -85,7 +85,7 @@ fn start_kept(
 ) -> Result<Ran> {
     roots.make()?; // a reboot has emptied /run
     let broken = |e| Error::host(format!("the record of container {} is broken: {e}", config.name));
-    let mut request: RunRequest = serde_json::from_value(config.request.clone()).map_err(broken)?;
+    let mut request: RunRequest = config.request.parse().map_err(broken)?;
     request.pull = Pull::Never;
     if let Some(id) = &config.image_id {
         request.source = Source::Image(id.to_string()); // its name may be another image's by now
@@ -96,8 +96,8 @@ fn start_kept(
     let launched = design.and_then(|design| {
         warn(&design, progress);
         let config = Config {
-            spec: value(&design.spec)?,
-            security: value(&design.security)?,
+            spec: Raw::of(&design.spec)?,
+            security: Raw::of(&design.security)?,
             uid: record::uid(&design.spec),
             ..config.clone()
         };

@@ -1,7 +1,7 @@
 //! `update`: other limits, or another restart policy, for a container that is there; while it runs they hold at once.
 
 use super::container::{self, Container};
-use super::{Progress, record, run};
+use super::{Progress, record};
 use crate::cgroup::step::Step;
 use crate::cgroup::{self, apply};
 use crate::error::{Error, Result};
@@ -10,7 +10,7 @@ use crate::spec::request::{Resources, RunRequest};
 use crate::spec::restart::Restart;
 use crate::spec::{self, JoinedNamespaces};
 use crate::state::container as records;
-use crate::state::{Roots, Status};
+use crate::state::{Raw, Roots, Status};
 use oci_spec::runtime::{LinuxResources, Spec};
 
 /// What is to be different; the rest stays.
@@ -28,7 +28,7 @@ pub fn update(roots: &Roots, word: &str, wanted: &UpdateRequest, progress: &dyn 
     let config = found.config.as_ref().ok_or_else(|| {
         Error::user(format!("the record of container {word} cannot be read")).hint(format!("minirun rm -f {word}"))
     })?;
-    let old: RunRequest = serde_json::from_value(config.request.clone()).map_err(broken)?;
+    let old: RunRequest = config.request.parse().map_err(broken)?;
     let new = RunRequest {
         resources: changed(&old.resources, &wanted.resources),
         restart: wanted.restart.unwrap_or(old.restart),
@@ -39,16 +39,16 @@ pub fn update(roots: &Roots, word: &str, wanted: &UpdateRequest, progress: &dyn 
             .hint("make it again without --rm"));
     }
     let (before, after) = (resources(roots, &found, &old)?, resources(roots, &found, &new)?);
+    let mut spec: Spec = config.spec.parse().map_err(broken)?;
     if found.status == Status::Running {
-        write(roots, &found, &before, &after, progress)?;
+        write(facts::cgroup_of(&spec), &before, &after, progress)?;
     }
-    let mut spec: Spec = serde_json::from_value(config.spec.clone()).map_err(broken)?;
     if let Some(linux) = spec.linux_mut() {
         linux.set_resources(Some(after));
     }
     let config = records::Config {
-        request: run::value(&new)?,
-        spec: run::value(&spec)?,
+        request: Raw::of(&new)?,
+        spec: Raw::of(&spec)?,
         restart: record::restart_policy(new.restart),
         ..config.clone()
     };
@@ -69,6 +69,8 @@ fn changed(old: &Resources, new: &Resources) -> Resources {
         cpuset_mems: new.cpuset_mems.clone().or_else(|| old.cpuset_mems.clone()),
         pids_limit: new.pids_limit.or(old.pids_limit),
         blkio_weight: new.blkio_weight.or(old.blkio_weight),
+        device_limits: old.device_limits.clone(),
+        memory_swappiness: old.memory_swappiness,
         shm_size: old.shm_size,
         oom_score_adj: old.oom_score_adj,
     }
@@ -80,19 +82,12 @@ fn resources(roots: &Roots, found: &Container, request: &RunRequest) -> Result<L
 }
 
 /// Writes what is different into the cgroups' files; where one is refused, all are what they were.
-fn write(
-    roots: &Roots,
-    found: &Container,
-    before: &LinuxResources,
-    after: &LinuxResources,
-    progress: &dyn Progress,
-) -> Result<()> {
-    let path = facts::cgroup_path(roots, &found.id);
-    let host = cgroup::probe::probe(&path)?;
+fn write(path: &str, before: &LinuxResources, after: &LinuxResources, progress: &dyn Progress) -> Result<()> {
+    let host = cgroup::probe::probe(path)?;
     let writes = |resources: &LinuxResources| -> Result<(Vec<Step>, Vec<String>)> {
-        let plan = cgroup::plan::plan(Some(resources), &path, &host)?;
-        let is_limit =
-            |step: &Step| matches!(step, Step::Write { file, .. } if file.as_str().contains(found.id.as_str()));
+        let plan = cgroup::plan::plan(Some(resources), path, &host)?;
+        // not those of the directories above
+        let is_limit = |step: &Step| matches!(step, Step::Write { file, .. } if file.as_str().contains(path));
         Ok((plan.prepare.into_iter().filter(is_limit).collect(), plan.warnings))
     };
     let ((old, _), (new, warnings)) = (writes(before)?, writes(after)?);

@@ -14,6 +14,17 @@ pub struct DeviceRequest {
     pub access: String,
 }
 
+/// `--device-cgroup-rule`: devices by type and number, that may be used.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceRule {
+    /// `a`, `b` or `c`.
+    pub kind: char,
+    /// `None` for all.
+    pub major: Option<i64>,
+    pub minor: Option<i64>,
+    pub access: String,
+}
+
 /// A device node of the host, as stat(2) shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeviceNode {
@@ -55,6 +66,26 @@ pub fn parse(text: &str) -> Result<DeviceRequest> {
         container: ContainerPath::parse(container).map_err(|_| bad())?,
         access: access.to_owned(),
     })
+}
+
+/// docker's form, the kernel's own (cgroup-v1/devices.rst): `c 189:* rwm`.
+pub fn parse_rule(text: &str) -> Result<DeviceRule> {
+    let bad = || {
+        Error::user(format!("invalid --device-cgroup-rule {text:?}"))
+            .hint("it is a type (a, b or c), numbers or * and what is allowed: 'c 189:* rwm'")
+    };
+    let number = |text: &str| match text {
+        "*" => Ok(None),
+        digits => digits.parse::<u32>().map(|number| Some(i64::from(number))).map_err(|_| bad()),
+    };
+    let words: Vec<&str> = text.split(' ').collect();
+    let [kind @ ("a" | "b" | "c"), numbers, access] = words[..] else { return Err(bad()) };
+    let (major, minor) = numbers.split_once(':').ok_or_else(bad)?;
+    if !is_access(access) {
+        return Err(bad());
+    }
+    let kind = kind.chars().next().ok_or_else(bad)?;
+    Ok(DeviceRule { kind, major: number(major)?, minor: number(minor)?, access: access.to_owned() })
 }
 
 fn is_access(text: &str) -> bool {
@@ -128,6 +159,24 @@ mod tests {
             let got = parse(text).ok();
             let got = got.as_ref().map(|d| (d.host.as_str(), d.container.as_str(), d.access.as_str()));
             assert_eq!(got, want, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn rules_are_the_kernels() {
+        let rule = |kind, major, minor, access: &str| DeviceRule { kind, major, minor, access: access.to_owned() };
+        for (text, want) in [
+            ("c 189:* rwm", Some(rule('c', Some(189), None, "rwm"))),
+            ("b 8:16 r", Some(rule('b', Some(8), Some(16), "r"))),
+            ("a *:* rwm", Some(rule('a', None, None, "rwm"))),
+            ("d 8:16 r", None),
+            ("c 8 r", None),
+            ("c 8:16 x", None),
+            ("c 8:-1 r", None),
+            ("c  8:16 r", None),
+            ("", None),
+        ] {
+            assert_eq!(parse_rule(text).ok(), want, "{text:?}");
         }
     }
 

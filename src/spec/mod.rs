@@ -1,6 +1,7 @@
 //! From what was asked, what the image says and what the host is, to the OCI runtime specification: the narrow waist.
 //! Pure: reads no file, no environment, no clock; all it knows comes in as [`RunRequest`], image and [`SpecFacts`].
 
+pub mod blkio;
 pub mod defaults;
 pub mod device;
 pub mod env;
@@ -51,7 +52,8 @@ pub struct SpecFacts {
     pub generated_files: GeneratedFiles,
     /// The directory on the host of each volume, by its target (see [`mounts::volumes`]).
     pub volumes: BTreeMap<String, HostPath>,
-    /// The nodes that each --device names, by the host path as given; none for a path that is no device.
+    /// The nodes that each --device and each limit of a device names, by the host path as given; none for a path that
+    /// is no device.
     pub devices: BTreeMap<String, Vec<DeviceNode>>,
     /// Every node of the host's /dev: read for --privileged only.
     pub host_devices: Vec<DeviceNode>,

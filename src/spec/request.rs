@@ -1,7 +1,8 @@
 //! What `run` was asked for, as plain data: the command line parsed and checked word by word, and nothing looked up yet.
 //! Pure: holds no default of docker's that depends on the image or the host (those are `spec::build`'s).
 
-use super::device::DeviceRequest;
+use super::blkio::DeviceLimit;
+use super::device::{DeviceRequest, DeviceRule};
 use super::health::HealthWords;
 use super::mount::MountRequest;
 use super::restart::Restart;
@@ -49,6 +50,12 @@ pub struct RunRequest {
     pub resources: Resources,
     pub ulimits: Vec<Ulimit>,
     pub devices: Vec<DeviceRequest>,
+    /// `--device-cgroup-rule`: devices that it may use, should it have or get a node of one.
+    #[serde(default)]
+    pub device_rules: Vec<DeviceRule>,
+    /// `--cgroup-parent`: a cgroup of the host's that is there, from its root; without a slash before it, below ours.
+    #[serde(default)]
+    pub cgroup_parent: Option<String>,
     /// Names with or without `CAP_`, any case, or `ALL`.
     pub cap_add: Vec<String>,
     pub cap_drop: Vec<String>,
@@ -152,6 +159,11 @@ pub struct Resources {
     /// 0 and -1 are unlimited; absent is our default.
     pub pids_limit: Option<i64>,
     pub blkio_weight: Option<u16>,
+    #[serde(default)]
+    pub device_limits: Vec<DeviceLimit>,
+    /// How willingly its pages are swapped, 0 to 100; -1 as the kernel has it.
+    #[serde(default)]
+    pub memory_swappiness: Option<i64>,
     /// Bytes of /dev/shm.
     pub shm_size: Option<u64>,
     pub oom_score_adj: Option<i32>,
@@ -240,6 +252,8 @@ impl RunRequest {
             resources: Resources::default(),
             ulimits: Vec::new(),
             devices: Vec::new(),
+            device_rules: Vec::new(),
+            cgroup_parent: None,
             cap_add: Vec::new(),
             cap_drop: Vec::new(),
             privileged: false,

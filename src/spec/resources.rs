@@ -1,5 +1,6 @@
 //! Limits: checked as docker checks them, and put into OCI's words. Pure; the cgroup domain turns them into files.
 
+use super::blkio::{self, What};
 use super::device::{self, DeviceNode};
 use super::request::{Resources, RunRequest};
 use super::{SpecFacts, defaults};
@@ -20,7 +21,7 @@ pub fn build(request: &RunRequest, facts: &SpecFacts) -> Result<(LinuxResources,
         .set_memory(memory(wanted)?)
         .set_cpu(cpu(wanted, facts)?)
         .set_pids(pids(wanted)?)
-        .set_block_io(block_io(wanted)?)
+        .set_block_io(block_io(wanted, facts)?)
         .set_devices(Some(rules));
     Ok((resources, devices))
 }
@@ -55,11 +56,18 @@ fn memory(wanted: &Resources) -> Result<Option<LinuxMemory>> {
     {
         return Err(bad(format!("--memory-reservation {soft} is above --memory {limit}"), "it is the softer limit"));
     }
-    if limit.is_none() && reservation.is_none() && swap.is_none() {
+    let swappiness = match wanted.memory_swappiness {
+        None | Some(-1) => None,
+        Some(percent @ 0..=100) => Some(percent.unsigned_abs()),
+        Some(percent) => {
+            return Err(bad(format!("--memory-swappiness {percent} is out of range"), "between 0 and 100, or -1"));
+        }
+    };
+    if limit.is_none() && reservation.is_none() && swap.is_none() && swappiness.is_none() {
         return Ok(None);
     }
     let mut memory = LinuxMemory::default();
-    memory.set_limit(limit).set_reservation(reservation).set_swap(swap);
+    memory.set_limit(limit).set_reservation(reservation).set_swap(swap).set_swappiness(swappiness);
     Ok(Some(memory))
 }
 
@@ -137,14 +145,21 @@ fn pids(wanted: &Resources) -> Result<Option<LinuxPids>> {
     Ok(Some(pids))
 }
 
-fn block_io(wanted: &Resources) -> Result<Option<LinuxBlockIo>> {
-    let Some(weight) = wanted.blkio_weight.filter(|weight| *weight != 0) else { return Ok(None) };
-    if !(10..=1000).contains(&weight) {
+fn block_io(wanted: &Resources, facts: &SpecFacts) -> Result<Option<LinuxBlockIo>> {
+    let weight = wanted.blkio_weight.filter(|weight| *weight != 0);
+    if let Some(weight) = weight.filter(|weight| !(10..=1000).contains(weight)) {
         return Err(bad(format!("--blkio-weight {weight} is out of range"), "between 10 and 1000"));
     }
+    let throttles = |what| blkio::throttles(&wanted.device_limits, what, &facts.devices);
     let mut block_io = LinuxBlockIo::default();
-    block_io.set_weight(Some(weight));
-    Ok(Some(block_io))
+    block_io
+        .set_weight(weight)
+        .set_weight_device(blkio::weights(&wanted.device_limits, &facts.devices)?)
+        .set_throttle_read_bps_device(throttles(What::ReadBps)?)
+        .set_throttle_write_bps_device(throttles(What::WriteBps)?)
+        .set_throttle_read_iops_device(throttles(What::ReadIops)?)
+        .set_throttle_write_iops_device(throttles(What::WriteIops)?);
+    Ok((block_io != LinuxBlockIo::default()).then_some(block_io))
 }
 
 /// The nodes beyond the default ones, and the whole list of rules. --privileged: every node of the host, and no bars.
@@ -165,6 +180,11 @@ fn devices(request: &RunRequest, facts: &SpecFacts) -> Result<(Vec<LinuxDevice>,
             rules.push(rule);
         }
     }
+    rules.extend(
+        request.device_rules.iter().map(|wanted| {
+            rule(true, wanted.kind, wanted.major.unwrap_or(-1), wanted.minor.unwrap_or(-1), &wanted.access)
+        }),
+    );
     Ok((nodes, rules))
 }
 
@@ -229,7 +249,7 @@ mod tests {
 
     #[test]
     fn impossible_limits_are_refused() {
-        let refused: [fn(&mut Resources); 12] = [
+        let refused: [fn(&mut Resources); 13] = [
             |r| r.memory = Some(1 << 20),
             |r| r.memory_swap = Some(64 << 20),
             |r| (r.memory, r.memory_swap) = (Some(64 << 20), Some(32 << 20)),
@@ -242,6 +262,7 @@ mod tests {
             |r| r.cpuset_cpus = Some("3-1".into()),
             |r| r.pids_limit = Some(-5),
             |r| r.blkio_weight = Some(5),
+            |r| r.memory_swappiness = Some(101),
         ];
         for (index, change) in refused.into_iter().enumerate() {
             let error = short(change).expect_err(&index.to_string());

@@ -1,6 +1,7 @@
 //! What a container was made from, and what was asked for it.
 
 use super::health::Check;
+use super::raw::Raw;
 use crate::id::{ContainerId, ContainerPath, Digest, Name};
 use serde::{Deserialize, Serialize};
 
@@ -42,11 +43,11 @@ pub struct Config {
     #[serde(default)]
     pub volumes: Vec<VolumeUse>,
     /// What was asked for, in the command line's words: how it is made again by `start`.
-    pub request: serde_json::Value,
+    pub request: Raw,
     /// The runtime specification it was made by: what `exec` confines by.
-    pub spec: serde_json::Value,
+    pub spec: Raw,
     /// What the specification leaves to the security domain, in that domain's words.
-    pub security: serde_json::Value,
+    pub security: Raw,
 }
 
 /// When a container that has ended is started again by itself.

@@ -1,7 +1,7 @@
 //! One container's records: written whole, read with suspicion, each with a version.
 
 pub use super::config::{Config, LogLimits, RestartPolicy, Restarts, VolumeUse};
-use super::{Roots, version};
+use super::{Raw, Roots, version};
 use crate::error::{During as _, Errno, Error, Result};
 use crate::id::{ContainerId, HostPath};
 use crate::sys::fs;
@@ -35,7 +35,7 @@ pub struct Life<U> {
     /// How to remove what it holds on the host, in the order of the deeds: to be run backwards.
     pub undo: Vec<U>,
     /// Where its cgroups are, in that domain's words.
-    pub cgroups: serde_json::Value,
+    pub cgroups: Raw,
     #[serde(default)]
     pub restarts: Restarts,
     /// The container was there before this life, and stays where nothing comes of it.
@@ -89,12 +89,14 @@ pub struct Container<U> {
     pub life: Option<Life<U>>,
     pub started: Option<Started>,
     pub ended: Option<Ended>,
+    /// Its monitor lived when it was looked at.
+    pub monitored: bool,
 }
 
 impl<U> Container<U> {
     /// It runs, and nobody looks after it.
     pub fn is_orphan(&self) -> bool {
-        self.status == Status::Running && self.life.as_ref().is_some_and(|life| !life.monitor.is_alive())
+        self.status == Status::Running && !self.monitored
     }
 }
 
@@ -295,11 +297,12 @@ pub fn load<U: DeserializeOwned>(roots: &Roots, id: &ContainerId) -> Container<U
     let why = broken.into_iter().flatten().next().map(ToString::to_string);
     let (config, life) = (config.ok().flatten(), life.ok().flatten());
     let (started, ended) = (started.ok().flatten(), ended.ok().flatten());
+    let monitored = life.as_ref().is_some_and(|life| life.monitor.is_alive());
     let status = match (why, &config) {
         (Some(why), _) => Status::Broken(why),
-        (None, config) => status(config.is_some(), life.as_ref(), started.as_ref(), ended.as_ref()),
+        (None, config) => status(config.is_some(), life.as_ref(), monitored, started.as_ref(), ended.as_ref()),
     };
-    Container { id: id.clone(), status, config, life, started, ended }
+    Container { id: id.clone(), status, config, life, started, ended, monitored }
 }
 
 /// What a container was made from; `None` where it has no such record.
@@ -307,10 +310,15 @@ pub fn config(roots: &Roots, id: &ContainerId) -> Result<Option<Config>> {
     read(&roots.container(id).child("config.json"))
 }
 
-fn status<U>(config: bool, life: Option<&Life<U>>, started: Option<&Started>, ended: Option<&Ended>) -> Status {
+fn status<U>(
+    config: bool,
+    life: Option<&Life<U>>,
+    monitored: bool,
+    started: Option<&Started>,
+    ended: Option<&Ended>,
+) -> Status {
     let of_another_boot = |process: &Identity| process::boot_id().is_ok_and(|now| now != process.boot_id);
     if let Some(life) = life {
-        let monitored = life.monitor.is_alive();
         match &life.init {
             // without a monitor it does not stand at its barrier, for that ends with the monitor
             Some(init) if init.is_alive() => {
@@ -379,9 +387,9 @@ mod tests {
             log: Some(LogLimits::default()),
             uid: 0,
             volumes: Vec::new(),
-            request: serde_json::Value::Null,
-            spec: serde_json::Value::Null,
-            security: serde_json::Value::Null,
+            request: Raw::default(),
+            spec: Raw::default(),
+            security: Raw::default(),
         }
     }
 
@@ -392,7 +400,7 @@ mod tests {
             monitor,
             init: None,
             undo: vec!["x".into()],
-            cgroups: serde_json::Value::Null,
+            cgroups: Raw::default(),
             restarts: Restarts::default(),
             kept: false,
         }

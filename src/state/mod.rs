@@ -6,9 +6,11 @@ mod config;
 pub mod container;
 pub mod health;
 pub mod names;
+mod raw;
 pub mod roots;
 mod version;
 pub mod volume;
 
 pub use container::{Config, Container, Ended, Life, LogLimits, Started, Status, VolumeUse};
+pub use raw::Raw;
 pub use roots::Roots;

@@ -74,7 +74,7 @@ pub fn reopen_dir(found: &OwnedFd) -> SysResult<OwnedFd> {
 
 fn reopen(found: &OwnedFd, flags: OFlag) -> SysResult<OwnedFd> {
     let path = super::fs::proc_path(found);
-    named(nix::fcntl::open(&path, flags | OFlag::O_CLOEXEC, Mode::empty()), || format!("open({path:?}, {flags:?})"))
+    named(super::fs::open(&path, flags | OFlag::O_CLOEXEC, Mode::empty()), || format!("open({path:?}, {flags:?})"))
 }
 
 /// Where the link points that a descriptor of O_PATH names.
@@ -291,7 +291,7 @@ pub fn entries(dir: OwnedFd) -> SysResult<Vec<(OsString, Option<bool>)>> {
 /// A directory of our own, opened as the root of a tree that is not trusted.
 pub fn open_root(path: &Path) -> SysResult<OwnedFd> {
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    named(nix::fcntl::open(path, flags, Mode::empty()), || format!("open({path:?}, O_DIRECTORY)"))
+    named(super::fs::open(path, flags, Mode::empty()), || format!("open({path:?}, O_DIRECTORY)"))
 }
 
 /// Writes everything of this file system to the disk.

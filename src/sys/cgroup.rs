@@ -96,7 +96,7 @@ struct AttachAttr {
 /// Loads a device filter (eBPF instructions as 64-bit words) and attaches it to the cgroup; it goes with the cgroup.
 pub fn attach_device_filter(dir: &Path, program: &[u64]) -> SysResult<()> {
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    let cgroup = named(nix::fcntl::open(dir, flags, Mode::empty()), || format!("open({dir:?})"))?;
+    let cgroup = named(super::fs::open(dir, flags, Mode::empty()), || format!("open({dir:?})"))?;
     let load = LoadAttr {
         prog_type: BPF_PROG_TYPE_CGROUP_DEVICE,
         insn_cnt: program.len() as u32,

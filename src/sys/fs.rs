@@ -17,7 +17,7 @@ impl Root {
     /// Opens a directory of our own as the root of an untrusted tree.
     pub fn open(dir: &Path) -> SysResult<Root> {
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        named(nix::fcntl::open(dir, flags, Mode::empty()), || format!("open({dir:?}, O_PATH)")).map(Root)
+        named(open(dir, flags, Mode::empty()), || format!("open({dir:?}, O_PATH)")).map(Root)
     }
 
     pub fn from_fd(fd: OwnedFd) -> Root {
@@ -201,7 +201,28 @@ pub fn proc_path(fd: &impl AsRawFd) -> PathBuf {
 }
 
 pub fn read(path: &Path) -> SysResult<Vec<u8>> {
-    named_io(std::fs::read(path), || format!("read({path:?})"))
+    let fd = open_read(path)?;
+    // as much as most of ours have, so that one call reads them; files of /proc do not say how long they are
+    let mut bytes = vec![0; 8192];
+    let mut length = 0;
+    loop {
+        match nix::unistd::read(&fd, &mut bytes[length..]) {
+            Ok(0) => break,
+            Ok(count) => length += count,
+            Err(nix::Error::EINTR) => continue,
+            Err(errno) => return named(Err(errno), || format!("read({path:?})")),
+        }
+        if length == bytes.len() {
+            bytes.resize(2 * length, 0);
+        }
+    }
+    bytes.truncate(length);
+    Ok(bytes)
+}
+
+/// open(2), made of openat(2): musl's own asks for FD_CLOEXEC a second time, for kernels older than 2.6.23.
+pub(super) fn open(path: &Path, flags: OFlag, mode: Mode) -> nix::Result<OwnedFd> {
+    nix::fcntl::openat(nix::fcntl::AT_FDCWD, path, flags, mode)
 }
 
 /// Bytes that are not UTF-8 become U+FFFD: for /proc and /sys files, which are ASCII but for names.
@@ -211,22 +232,21 @@ pub fn read_text(path: &Path) -> SysResult<String> {
 
 /// Writes an existing file in one write(2), as cgroup and sysctl files want it.
 pub fn write_existing(path: &Path, text: &str) -> SysResult<()> {
-    let fd = named(nix::fcntl::open(path, OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty()), || {
-        format!("open({path:?}, O_WRONLY)")
-    })?;
+    let fd =
+        named(open(path, OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty()), || format!("open({path:?}, O_WRONLY)"))?;
     named(nix::unistd::write(&fd, text.as_bytes()), || format!("write({path:?}, {text:?})")).map(drop)
 }
 
 /// Opens a file or directory of our own for reading.
 pub fn open_read(path: &Path) -> SysResult<OwnedFd> {
     let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
-    named(nix::fcntl::open(path, flags, Mode::empty()), || format!("open({path:?}, O_RDONLY)"))
+    named(open(path, flags, Mode::empty()), || format!("open({path:?}, O_RDONLY)"))
 }
 
 /// /dev/null for both directions.
 pub fn open_device_null() -> SysResult<OwnedFd> {
     let flags = OFlag::O_RDWR | OFlag::O_CLOEXEC;
-    named(nix::fcntl::open("/dev/null", flags, Mode::empty()), || "open(\"/dev/null\", O_RDWR)".into())
+    named(open(Path::new("/dev/null"), flags, Mode::empty()), || "open(\"/dev/null\", O_RDWR)".into())
 }
 
 /// Sets the bits that new files never get (umask(2) cannot fail).
@@ -237,7 +257,7 @@ pub fn set_umask(bits: u32) {
 /// Writes a file of our own, whatever stood there.
 pub fn write_new(path: &Path, bytes: &[u8], mode: u32) -> SysResult<()> {
     let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_TRUNC | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    let fd = nix::fcntl::open(path, flags, Mode::from_bits_truncate(mode));
+    let fd = open(path, flags, Mode::from_bits_truncate(mode));
     let fd = named(fd, || format!("open({path:?}, O_CREAT, {mode:o})"))?;
     super::event::write_all(&fd, bytes)
 }
@@ -245,7 +265,7 @@ pub fn write_new(path: &Path, bytes: &[u8], mode: u32) -> SysResult<()> {
 /// Writes a file that must not be there yet.
 pub fn create_new(path: &Path, bytes: &[u8]) -> SysResult<()> {
     let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
-    let fd = nix::fcntl::open(path, flags, Mode::from_bits_truncate(0o644));
+    let fd = open(path, flags, Mode::from_bits_truncate(0o644));
     super::event::write_all(&named(fd, || format!("open({path:?}, O_CREAT | O_EXCL)"))?, bytes)
 }
 
@@ -302,7 +322,7 @@ fn mkfifo(path: &Path) -> SysResult<()> {
 }
 
 fn open_flags(path: &Path, flags: OFlag) -> SysResult<OwnedFd> {
-    named(nix::fcntl::open(path, flags | OFlag::O_CLOEXEC, Mode::empty()), || format!("open({path:?}, {flags:?})"))
+    named(open(path, flags | OFlag::O_CLOEXEC, Mode::empty()), || format!("open({path:?}, {flags:?})"))
 }
 
 /// Gives an open file to a user: a FIFO or terminal whose name in /proc the user may then open.

@@ -9,6 +9,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::Pid;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::path::Path;
 
 /// The way into another process's network namespace and back. A network namespace is a property of the thread
 /// (setns(2)), so a child process for it (0.5 ms) is not needed.
@@ -41,7 +42,7 @@ impl Visit {
 }
 
 fn open(path: &str) -> SysResult<OwnedFd> {
-    let fd = nix::fcntl::open(path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty());
+    let fd = super::fs::open(Path::new(path), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty());
     named(fd, || format!("open({path:?})"))
 }
 

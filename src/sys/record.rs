@@ -104,7 +104,7 @@ impl Lock {
 
     fn open(path: &Path, flags: OFlag, how: libc::c_int) -> SysResult<Lock> {
         let (flags, mode) = (flags | OFlag::O_CLOEXEC, Mode::from_bits_truncate(0o600));
-        let file = File::from(named(nix::fcntl::open(path, flags, mode), || format!("open({path:?})"))?);
+        let file = File::from(named(super::fs::open(path, flags, mode), || format!("open({path:?})"))?);
         loop {
             // SAFETY: flock takes no pointer; the descriptor is open for the whole call. (nix's Flock unlocks
             // explicitly when dropped, which would also unlock for a process that inherited the descriptor.)

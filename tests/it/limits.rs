@@ -68,6 +68,54 @@ fn half_a_processor_is_half_a_processor() {
     assert!(share < 0.6, "{share} processors");
 }
 
+#[test]
+fn a_block_device_has_limits() {
+    requires![root, cgroup("blkio")];
+    let sandbox = Sandbox::with_images(&["busybox"]);
+    let device = std::fs::read_dir("/sys/block").unwrap().flatten().next().expect("a block device");
+    let numbers = std::fs::read_to_string(device.path().join("dev")).unwrap();
+    let device = format!("/dev/{}", device.file_name().to_str().unwrap());
+    let files = "cd /sys/fs/cgroup; cat io.max blkio/blkio.throttle.read_bps_device \
+                 blkio/blkio.throttle.write_iops_device 2>/dev/null";
+    let run = |flags: &[&str]| {
+        let words = [&["run", "--rm", "--network", "none"], flags, &["busybox", "sh", "-c", files]].concat();
+        sandbox.minirun(&words)
+    };
+    let (rate, count) = (format!("{device}:1mb"), format!("{device}:77"));
+    let said = run(&["--device-read-bps", &rate, "--device-write-iops", &count]);
+    for part in [numbers.trim(), "1048576", "77"] {
+        assert!(said.stdout.contains(part), "{said}");
+    }
+    assert!(!run(&[]).stdout.contains(numbers.trim())); // the control
+    let refused = run(&["--device-read-bps", "/dev/null:1mb"]).expect_code(125);
+    assert!(refused.stderr.contains("/dev/null is no block device"), "{refused}");
+}
+
+#[test]
+fn a_container_may_be_below_another_cgroup() {
+    requires![root, cgroup("pids")];
+    let sandbox = Sandbox::with_images(&["busybox"]);
+    let start = |name: &str, parent: &str| {
+        let words = ["run", "-d", "--name", name, "--network", "none", "--cgroup-parent", parent];
+        sandbox.minirun(&[&words[..], &["-m", "64m", "busybox", "sleep", "1000"]].concat())
+    };
+    start("under", "batch/night").expect_code(0);
+    let spec = |what: &str| sandbox.minirun(&["inspect", "-f", what, "under"]).text();
+    assert!(spec("{{.Spec.linux.cgroupsPath}}").ends_with(&format!("/batch/night/{}", spec("{{.Id}}"))));
+    for line in [
+        &["exec", "under", "true"][..],
+        &["update", "--pids-limit", "77", "under"],
+        &["pause", "under"],
+        &["unpause", "under"],
+        &["stats", "--no-stream", "under"],
+    ] {
+        sandbox.minirun(line).expect_code(0);
+    }
+    sandbox.minirun(&["rm", "-f", "under"]).expect_code(0);
+    let refused = start("nowhere", "/no/such/group").expect_code(125);
+    assert!(refused.stderr.contains("there is no cgroup /no/such/group"), "{refused}");
+}
+
 /// Seconds of processor time that the busiest container's group has used.
 fn usage(sandbox: &Sandbox) -> f64 {
     let used = sandbox.cgroup_branches().iter().map(|branch| busiest(branch, branch)).collect::<Vec<_>>();

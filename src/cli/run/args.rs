@@ -103,6 +103,9 @@ pub(super) struct Container {
     /// Note KEY=VALUE with the container
     #[arg(short, long, value_name = "KEY=VALUE", hide_short_help = true)]
     pub(super) label: Vec<String>,
+    /// Note what stands in FILE, KEY=VALUE a line
+    #[arg(long, value_name = "FILE", hide_short_help = true)]
+    pub(super) label_file: Vec<String>,
     /// Note KEY=VALUE in the OCI specification
     #[arg(long, value_name = "KEY=VALUE", hide_short_help = true)]
     pub(super) annotation: Vec<String>,
@@ -193,6 +196,9 @@ pub(super) struct Files {
     /// Give it a device of the host
     #[arg(long, value_name = "FROM[:TO[:rwm]]", hide_short_help = true)]
     pub(super) device: Vec<String>,
+    /// Let it use devices by number: 'c 189:* rwm'
+    #[arg(long, value_name = "RULE", hide_short_help = true)]
+    pub(super) device_cgroup_rule: Vec<String>,
     /// Size of /dev/shm [64m]
     #[arg(long, value_name = "SIZE", hide_short_help = true)]
     pub(super) shm_size: Option<String>,
@@ -277,6 +283,27 @@ pub(super) struct ProcessLimits {
     /// Resource limit of a process: nofile=1024:4096
     #[arg(long, value_name = "NAME=SOFT[:HARD]", hide_short_help = true)]
     pub(super) ulimit: Vec<String>,
+    /// Bytes a second from a block device
+    #[arg(long, value_name = "DEVICE:SIZE", hide_short_help = true)]
+    pub(super) device_read_bps: Vec<String>,
+    /// Bytes a second to a block device
+    #[arg(long, value_name = "DEVICE:SIZE", hide_short_help = true)]
+    pub(super) device_write_bps: Vec<String>,
+    /// Reads a second from a block device
+    #[arg(long, value_name = "DEVICE:N", hide_short_help = true)]
+    pub(super) device_read_iops: Vec<String>,
+    /// Writes a second to a block device
+    #[arg(long, value_name = "DEVICE:N", hide_short_help = true)]
+    pub(super) device_write_iops: Vec<String>,
+    /// Weight of its accesses to a block device, 10 to 1000
+    #[arg(long, value_name = "DEVICE:N", hide_short_help = true)]
+    pub(super) blkio_weight_device: Vec<String>,
+    /// How willingly its memory is swapped, 0 to 100; cgroup v1 alone has it
+    #[arg(long, value_name = "N", hide_short_help = true)]
+    pub(super) memory_swappiness: Option<i64>,
+    /// Be below this cgroup of the host, or without a slash before it, of minirun's
+    #[arg(long, value_name = "PATH", hide_short_help = true)]
+    pub(super) cgroup_parent: Option<String>,
     /// How early it is killed when memory runs out, -1000 to 1000
     #[arg(long, value_name = "N", hide_short_help = true)]
     pub(super) oom_score_adj: Option<i32>,

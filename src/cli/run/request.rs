@@ -1,9 +1,10 @@
 //! From the flags of `run` to the request: each word through its parser in `spec`.
 
-use super::args::{Args, Container, Files, Health, Limits, Look, Network};
+use super::args::{Args, Container, Files, Health, Limits, Look, Network, ProcessLimits};
 use crate::cli::caller;
 use crate::error::{Error, Kind, Result};
 use crate::id::Name;
+use crate::spec::blkio::{self, DeviceLimit, What};
 use crate::spec::health::{self, HealthWords};
 use crate::spec::mount::{self, MountRequest, label_pair};
 use crate::spec::request::{
@@ -32,7 +33,7 @@ pub(in crate::cli) fn from_args(args: &Args) -> Result<RunRequest> {
         groups: process.group_add.clone(),
         hostname: process.hostname.clone(),
         domainname: process.domainname.clone(),
-        labels: pairs("label", &container.label)?,
+        labels: labels(container)?,
         annotations: pairs("annotation", &container.annotation)?,
         mounts: mounts(files)?,
         volumes_from: all(&files.volumes_from, volume::parse_from)?,
@@ -40,10 +41,14 @@ pub(in crate::cli) fn from_args(args: &Args) -> Result<RunRequest> {
         resources: Resources {
             shm_size: bytes("--shm-size", files.shm_size.as_deref())?.map(i64::unsigned_abs),
             oom_score_adj: process_limits.oom_score_adj,
+            device_limits: device_limits(process_limits)?,
+            memory_swappiness: process_limits.memory_swappiness,
             ..self::limits(limits)?
         },
         ulimits: all(&process_limits.ulimit, ulimit::parse)?,
         devices: all(&files.device, device::parse)?,
+        device_rules: all(&files.device_cgroup_rule, device::parse_rule)?,
+        cgroup_parent: process_limits.cgroup_parent.clone().filter(|parent| !parent.is_empty()),
         cap_add: security.cap_add.clone(),
         cap_drop: security.cap_drop.clone(),
         privileged: security.privileged,
@@ -132,9 +137,30 @@ pub(in crate::cli) fn limits(limits: &Limits) -> Result<Resources> {
         cpuset_mems: limits.cpuset_mems.clone(),
         pids_limit: limits.pids_limit,
         blkio_weight: limits.blkio_weight,
-        shm_size: None,
-        oom_score_adj: None,
+        ..Resources::default()
     })
+}
+
+fn device_limits(limits: &ProcessLimits) -> Result<Vec<DeviceLimit>> {
+    let flags = [
+        ("--device-read-bps", What::ReadBps, &limits.device_read_bps),
+        ("--device-write-bps", What::WriteBps, &limits.device_write_bps),
+        ("--device-read-iops", What::ReadIops, &limits.device_read_iops),
+        ("--device-write-iops", What::WriteIops, &limits.device_write_iops),
+        ("--blkio-weight-device", What::Weight, &limits.blkio_weight_device),
+    ];
+    let parsed = flags.into_iter().map(|(flag, what, words)| all(words, |word| blkio::parse(flag, what, word)));
+    Ok(parsed.collect::<Result<Vec<_>>>()?.concat())
+}
+
+/// Those of the files first: what is given as a word counts.
+fn labels(container: &Container) -> Result<Vec<(String, String)>> {
+    let mut lines = Vec::new();
+    for file in &container.label_file {
+        lines.extend(caller::lines("--label-file", file)?);
+    }
+    lines.extend(container.label.iter().cloned());
+    pairs("label", &lines)
 }
 
 fn bytes(flag: &str, word: Option<&str>) -> Result<Option<i64>> {

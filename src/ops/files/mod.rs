@@ -55,7 +55,7 @@ fn hold<'a>(roots: &'a Roots, word: &str) -> Result<Held<'a>> {
         Error::host(format!("container {word} has no record: {}", containers::describe(&status))).hint("minirun rm")
     })?;
     let broken = |e| Error::host(format!("the record of container {} is broken: {e}", config.name));
-    let request = serde_json::from_value(config.request.clone()).map_err(broken)?;
+    let request = config.request.parse().map_err(broken)?;
     let init = life.and_then(|life| life.init).filter(|_| status == Status::Running);
     let pidfd = init.as_ref().map(Identity::open).transpose()?;
     let turn = turn.filter(|_| init.is_none());
@@ -152,7 +152,7 @@ impl Held<'_> {
     /// be read.
     fn mount_at(&self, path: &str) -> Result<Option<(HostPath, String, bool)>> {
         let broken = |e| Error::host(format!("the record of container {} is broken: {e}", self.config.name));
-        let spec: Spec = serde_json::from_value(self.config.spec.clone()).map_err(broken)?;
+        let spec: Spec = self.config.spec.parse().map_err(broken)?;
         let plain = clean(path);
         let mut best: Option<(HostPath, String, bool)> = None;
         let mut longest = 0;

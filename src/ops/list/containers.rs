@@ -1,6 +1,6 @@
 //! `ps`: which containers there are, how they are, and which of them are wanted.
 
-use super::super::container::{self, Container};
+use super::super::container;
 use super::super::{adopt, cgroups, inspect, network};
 use super::filter::{self, Filter};
 use super::images;
@@ -8,8 +8,11 @@ use crate::error::{Error, Kind, Result};
 use crate::id::{ContainerId, Digest};
 use crate::image::{Reference, Store};
 use crate::net::publish::Published;
+use crate::spec::request::NetworkWords;
 use crate::state::{Config, Roots, Status, container as records, health};
 use crate::sys::usage;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 use std::collections::BTreeMap;
 
 /// A line of `ps`.
@@ -115,13 +118,28 @@ pub fn list(roots: &Roots, wanted: &Wanted) -> Result<Vec<ContainerRow>> {
 /// All containers, the newest first; a broken record is a row, not an error. One that runs without a monitor gets one.
 pub fn all(roots: &Roots) -> Result<Vec<ContainerRow>> {
     let networks = network::of_containers(roots);
-    let mut all = container::all(roots)?;
-    for one in all.iter_mut().filter(|one| one.is_orphan()) {
-        // `ps` lists what it can; who names the container hears why
-        drop(adopt::adopt(roots, &one.id));
-        *one = records::load(roots, &one.id);
+    let mut rows: Vec<ContainerRow> = Vec::new();
+    for id in records::ids(roots)? {
+        let mut one = records::load(roots, &id);
+        if one.is_orphan() {
+            // `ps` lists what it can; who names the container hears why
+            drop(adopt::adopt(roots, &id));
+            one = records::load(roots, &id);
+        }
+        rows.push(row(roots, &one, networks.get(&id).map_or(&[], Vec::as_slice)));
     }
-    Ok(all.iter().map(|one| row(roots, one, networks.get(&one.id).map_or(&[], Vec::as_slice))).collect())
+    rows.sort_by(|a, b| b.created.cmp(&a.created));
+    Ok(rows)
+}
+
+/// As much of a container as is listed: how its life is taken back is read by who does that.
+type Container = records::Container<IgnoredAny>;
+
+/// As much of a request as is listed.
+#[derive(Default, Deserialize)]
+struct Asked {
+    labels: Vec<(String, String)>,
+    network: NetworkWords,
 }
 
 fn row(roots: &Roots, container: &Container, networks: &[(String, Vec<Published>)]) -> ContainerRow {
@@ -132,7 +150,7 @@ fn row(roots: &Roots, container: &Container, networks: &[(String, Vec<Published>
         Status::Created | Status::Starting | Status::Ending | Status::Dead | Status::Broken(_) => None,
     };
     let published: Vec<Published> = networks.iter().flat_map(|(_, published)| published).cloned().collect();
-    let labels = config.map(|config| inspect::labels(&config.request["labels"])).unwrap_or_default();
+    let asked: Asked = config.and_then(|config| config.request.parse().ok()).unwrap_or_default();
     let running = container.status == Status::Running;
     let paused = running && cgroups::is_frozen(container);
     ContainerRow {
@@ -152,11 +170,12 @@ fn row(roots: &Roots, container: &Container, networks: &[(String, Vec<Published>
             .map(|_| health::read(roots, &container.id).status.name()),
         ports: published.iter().map(|port| format!("{}->{}", port.listen(), container::inner_port(port))).collect(),
         networks: match networks {
-            [] => config.map(mode).into_iter().collect(),
+            // what was asked for, of one that has no network now
+            [] => config.map(|_| asked.network.mode.unwrap_or_else(|| "bridge".to_owned())).into_iter().collect(),
             some => some.iter().map(|(name, _)| name.clone()).collect(),
         },
         mounts: mounts(config),
-        labels: labels.into_iter().filter_map(|(key, value)| Some((key, value.as_str()?.to_owned()))).collect(),
+        labels: asked.labels.into_iter().collect(),
         size: None,
         published,
         exit: match &container.status {
@@ -165,11 +184,6 @@ fn row(roots: &Roots, container: &Container, networks: &[(String, Vec<Published>
         },
         image_id: config.and_then(|c| c.image_id.clone()),
     }
-}
-
-/// What was asked for, of a container that has no network now.
-fn mode(config: &Config) -> String {
-    config.request["network"]["mode"].as_str().unwrap_or("bridge").to_owned()
 }
 
 fn mounts(config: Option<&Config>) -> Vec<MountWords> {
