@@ -2,7 +2,7 @@
 
 use super::ui;
 use crate::error::Result;
-use crate::ops::attach::{self, Front, Ran};
+use crate::ops::attach::{self, Front};
 use crate::ops::detach_keys::DetachKeys;
 use crate::state::Roots;
 
@@ -27,8 +27,6 @@ pub(super) fn main(args: &Args, roots: &Roots) -> Result<u8> {
     let keys = DetachKeys::parse(args.detach_keys.as_deref().unwrap_or_default())?;
     let keep_signals = args.sig_proxy == Some(false);
     let front = Front { input: !args.no_stdin, keys, keep_signals, ..Front::default() };
-    match attach::attach_to(roots, &args.container, front, &ui::Bars::new(ui::Show::Nothing))? {
-        Ran::Exited(code) => Ok(code),
-        Ran::Left | Ran::Detached(_) => Ok(0),
-    }
+    let progress = ui::Bars::new(ui::Show::Nothing);
+    attach::attach_to(roots, &args.container, front, &progress).map(|ran| super::ended(&ran))
 }

@@ -2,7 +2,7 @@
 
 use super::{caller, ui};
 use crate::error::{Error, Kind, Result};
-use crate::ops::run::{self, Ran};
+use crate::ops::run;
 use crate::spec::exec::ExecRequest;
 use crate::state::Roots;
 
@@ -69,8 +69,5 @@ pub(super) fn main(mut args: Args, roots: &Roots) -> Result<u8> {
         },
         &ui::Bars::new(ui::Show::Nothing),
     )?;
-    Ok(match ran {
-        Ran::Exited(code) => code,
-        Ran::Left | Ran::Detached(_) => 0,
-    })
+    Ok(super::ended(&ran))
 }

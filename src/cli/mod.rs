@@ -46,6 +46,7 @@ mod words;
 
 use crate::error::{Error, Kind, Result};
 use crate::ops;
+use crate::ops::attach::Ran;
 use crate::state::Roots;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use std::process::ExitCode;
@@ -223,6 +224,18 @@ fn dispatch(cli: Cli) -> Result<u8> {
         Some(Sub::Version(args)) => version::main(&args),
         Some(Sub::Repair(args)) => repair::main(&args, &roots),
         Some(Sub::System(args)) => system::main(&args, &roots),
+    }
+}
+
+/// The exit code of what ran in front of us. A terminal that was left stands in the middle of a line.
+fn ended(ran: &Ran) -> u8 {
+    match ran {
+        Ran::Exited(code) => *code,
+        Ran::Left => {
+            ui::left();
+            0
+        }
+        Ran::Detached(_) => 0,
     }
 }
 

@@ -3,7 +3,7 @@
 use super::{each, ui};
 use crate::error::{Error, Kind, Result};
 use crate::ops::detach_keys::DetachKeys;
-use crate::ops::start::{self, Front, Ran};
+use crate::ops::start::{self, Front};
 use crate::state::Roots;
 
 /// Start containers that were created or have ended
@@ -51,10 +51,7 @@ pub(super) fn main(args: &Args, roots: &Roots) -> Result<u8> {
     };
     let keys = DetachKeys::parse(args.detach_keys.as_deref().unwrap_or_default())?;
     let front = Front { input: args.interactive, keys, ..Front::default() };
-    match start::start(roots, name, Some(front), &progress)? {
-        Ran::Exited(code) => Ok(code),
-        Ran::Left | Ran::Detached(_) => Ok(0),
-    }
+    start::start(roots, name, Some(front), &progress).map(|ran| super::ended(&ran))
 }
 
 fn by_policy(roots: &Roots, progress: &ui::Bars) -> Result<u8> {

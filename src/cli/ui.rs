@@ -71,6 +71,11 @@ pub fn note(message: &str) {
     stderr(&format!("{}\n", printable(message)));
 }
 
+/// A terminal was left, and stands in the middle of a line.
+pub fn left() {
+    stderr("\nleft, and it goes on\n");
+}
+
 fn labelled(style: Style, label: &str, message: &str) {
     stderr(&format!("{style}{label}:{style:#} {}\n", printable(message)));
 }

@@ -117,7 +117,7 @@ fn input_goes_to_a_container_that_has_one() {
 fn what_is_paused_stands_still() {
     requires![root];
     let sandbox = Sandbox::with_images(&["busybox"]);
-    let count = "i=0; while :; do i=$((i + 1)); echo $i >/count; done";
+    let count = "i=0; while :; do i=$((i + 1)); echo $i >/dev/shm/count; done";
     let paused = || {
         up_alone(&sandbox, &["--name", "web"], &["sh", "-c", count]);
         does(&sandbox, &["pause", "web"]);
@@ -126,7 +126,7 @@ fn what_is_paused_stands_still() {
     };
     paused();
     let pid = inspect(&sandbox, "web")["State"]["Pid"].to_string();
-    let number = || sandbox.sh(&format!("cat /proc/{pid}/root/count")).stdout;
+    let number = || sandbox.sh(&format!("cat /proc/{pid}/root/dev/shm/count")).stdout;
     let stands = number();
     assert_eq!(number(), stands);
     refused(&sandbox, &["pause", "web"], 1, "minirun unpause web");

@@ -70,7 +70,7 @@ fn half_a_processor_is_half_a_processor() {
 
 #[test]
 fn a_block_device_has_limits() {
-    requires![root, cgroup("blkio")];
+    requires![root, cgroup("io")];
     let sandbox = Sandbox::with_images(&["busybox"]);
     let device = std::fs::read_dir("/sys/block").unwrap().flatten().next().expect("a block device");
     let numbers = std::fs::read_to_string(device.path().join("dev")).unwrap();

@@ -33,5 +33,6 @@ mod started_again;
 mod style;
 mod support;
 mod sweep;
+mod tmux;
 mod usage;
 mod volumes;

@@ -23,9 +23,8 @@ pub(super) fn main(args: &Args, roots: &Roots) -> Result<u8> {
     let show = if request.quiet { ui::Show::Nothing } else { ui::Show::Bars };
     let pace = if request.trace == Some(Trace::Step) { ui::Pace::OnEnter } else { ui::Pace::Free };
     match run::run(roots, &request, &ui::Bars::new(show).at_pace(pace))? {
-        Ran::Exited(code) => Ok(code),
         Ran::Detached(id) => ui::line(id.as_str()).map(|()| 0),
-        Ran::Left => Ok(0),
+        ran => Ok(super::ended(&ran)),
     }
 }
 

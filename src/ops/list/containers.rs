@@ -118,18 +118,39 @@ pub fn list(roots: &Roots, wanted: &Wanted) -> Result<Vec<ContainerRow>> {
 /// All containers, the newest first; a broken record is a row, not an error. One that runs without a monitor gets one.
 pub fn all(roots: &Roots) -> Result<Vec<ContainerRow>> {
     let networks = network::of_containers(roots);
-    let mut rows: Vec<ContainerRow> = Vec::new();
-    for id in records::ids(roots)? {
-        let mut one = records::load(roots, &id);
-        if one.is_orphan() {
+    let look = |one: &Container| row(roots, one, networks.get(&one.id).map_or(&[], Vec::as_slice));
+    let mut rows = Vec::new();
+    for one in at_once(&records::ids(roots)?, |id| {
+        let one = records::load(roots, id);
+        if one.is_orphan() { Err(one.id) } else { Ok(look(&one)) }
+    }) {
+        rows.push(one.unwrap_or_else(|orphan| {
             // `ps` lists what it can; who names the container hears why
-            drop(adopt::adopt(roots, &id));
-            one = records::load(roots, &id);
-        }
-        rows.push(row(roots, &one, networks.get(&id).map_or(&[], Vec::as_slice)));
+            drop(adopt::adopt(roots, &orphan));
+            look(&records::load(roots, &orphan))
+        }));
     }
     rows.sort_by(|a, b| b.created.cmp(&a.created));
     Ok(rows)
+}
+
+/// Looks at many by all processors: half of the time goes into reading the records, half into asking the kernel.
+fn at_once<T: Sync, U: Send>(all: &[T], look: impl Fn(&T) -> U + Sync) -> Vec<U> {
+    const FEW: usize = 32; // fewer than these are looked at before a thread has begun
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    if all.len() <= FEW {
+        return all.iter().map(look).collect();
+    }
+    let look = &look;
+    std::thread::scope(|scope| {
+        let parts = all.chunks(all.len().div_ceil(threads));
+        let running: Vec<_> =
+            parts.map(|part| scope.spawn(move || part.iter().map(look).collect::<Vec<_>>())).collect();
+        running
+            .into_iter()
+            .flat_map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            .collect()
+    })
 }
 
 /// As much of a container as is listed: how its life is taken back is read by who does that.

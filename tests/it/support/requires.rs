@@ -75,12 +75,14 @@ impl Need<'_> {
     fn is_met(self) -> bool {
         static ROOT: OnceLock<bool> = OnceLock::new();
         static OVERLAY: OnceLock<bool> = OnceLock::new();
+        let has = |controller| v1_controllers().iter().chain(&v2_controllers()).any(|c| c == controller);
         match self {
             Need::root => *ROOT.get_or_init(|| works("[ $(id -u) = 0 ] && unshare -m -p -n -i -u -C -f true")),
             Need::overlay => *OVERLAY.get_or_init(overlay_mounts),
             Need::cgroup_v2 => !v2_controllers().is_empty(),
             Need::cgroup_v1 => !v1_controllers().is_empty(),
-            Need::cgroup(name) => v1_controllers().iter().chain(&v2_controllers()).any(|c| c == name),
+            Need::cgroup("io") => has("io") || has("blkio"), // v1 calls it so
+            Need::cgroup(name) => has(name),
             Need::vlan => works("unshare -n ip link add br0 type bridge vlan_filtering 1"),
             Need::link(kind) => {
                 works(&format!("unshare -n sh -c 'ip link add v0 type {kind} || ip link add v0 link lo type {kind}'"))
