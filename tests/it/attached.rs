@@ -1,9 +1,9 @@
 //! Standing in front of a container: attached when it starts or later, left by keys, come back to.
 
 use crate::detached::{OBEDIENT, does, eventually_logs, inspect, refused, row, up_alone};
-use crate::support::command::{Running, eventually, seconds};
+use crate::support::command::{Running, eventually, output, seconds};
 use crate::support::requires::requires;
-use crate::support::sandbox::Sandbox;
+use crate::support::sandbox::{Sandbox, minirun_binary};
 use crate::support::terminal::Terminal;
 
 #[test]
@@ -111,6 +111,27 @@ fn input_goes_to_a_container_that_has_one() {
     let said = sandbox.minirun(&["start", "-a", "seven"]).expect_code(7);
     assert_eq!(said.stdout, "said\n");
     refused(&sandbox, &["start", "-a", "seven", "open"], 2, "only one");
+}
+
+#[test]
+fn what_is_written_and_read_is_the_same_to_the_last_byte() {
+    requires![root];
+    let sandbox = Sandbox::with_images(&["busybox"]);
+    up_alone(&sandbox, &["--name", "web"], &["sleep", "1000"]);
+    let through = |command: &str, mebibytes: u32| {
+        let minirun = minirun_binary();
+        let script = format!(
+            "set -o pipefail; head -c {mebibytes}M /dev/urandom | tee >(sha256sum >sent) | {} {command} cat | sha256sum; \
+             wait; cat sent",
+            minirun.display()
+        );
+        let said = output(sandbox.command("bash").args(["-c", &format!("cd \"$MINIRUN_STATE\"/..; {script}")])).text();
+        let sums: Vec<&str> = said.lines().collect();
+        assert_eq!((sums.len(), sums[0]), (2, sums[1]), "{command}: {said}");
+    };
+    through("run --rm -i --network none --log-driver none busybox", 128);
+    through("run --rm -i --network none busybox", 8); // and into a log of JSON
+    through("exec -i web", 128);
 }
 
 #[test]
