@@ -64,7 +64,7 @@ pub(super) fn exec(args: &[String], env: &[String]) -> Result<()> {
     }
     Err(match denied {
         Some((candidate, e)) => explain(name, &candidate, &e),
-        None => not_found(name),
+        None => not_found(name, env),
     })
 }
 
@@ -79,17 +79,22 @@ fn candidates(name: &str, env: &[String]) -> Vec<PathBuf> {
         .collect()
 }
 
-fn not_found(name: &str) -> Error {
-    let shells = ["sh", "bash", "ash", "dash", "zsh"];
+const SHELLS: [&str; 5] = ["sh", "bash", "ash", "dash", "zsh"];
+
+fn not_found(name: &str, env: &[String]) -> Error {
     let base = name.rsplit('/').next().unwrap_or_default();
     let error = if name.contains('/') {
         Error::new(Kind::CommandNotFound, format!("cannot execute {name}: no such file in the container"))
     } else {
         Error::new(Kind::CommandNotFound, format!("cannot execute {name:?}: executable file not found in $PATH"))
     };
-    match shells.contains(&base) {
-        true => error.hint("there is no shell in this image; run the program it was made for"),
-        false => error.hint("look at what is inside with `minirun run --rm IMAGE ls`, or give the full path"),
+    if !SHELLS.contains(&base) {
+        return error.hint("look at what is inside with `minirun run --rm IMAGE ls`, or give the full path");
+    }
+    let there = |shell: &&str| candidates(shell, env).iter().any(|file| file.exists());
+    match SHELLS.iter().find(|shell| there(shell)) {
+        Some(other) => error.hint(format!("this image's shell is {other}")),
+        None => error.hint("no shell in this image: try `minirun debug CONTAINER`, which brings one to what runs"),
     }
 }
 
@@ -104,13 +109,25 @@ fn explain(name: &str, file: &Path, e: &SysError) -> Error {
             .hint(format!("chmod +x {shown}, or give it to its interpreter, as in `sh {shown}`")),
         Errno::EACCES => no(Kind::CommandNotExecutable, format!("permission denied ({shown})"))
             .hint("may this user execute it, and is it not on a noexec mount?"),
-        Errno::ENOENT => match interpreter(file) {
-            Some(missing) => {
-                no(Kind::CommandNotFound, format!("its interpreter {missing} is missing in the container"))
-                    .hint("a dynamically linked program needs an image with its libc; a script needs its shell")
-            }
-            None => no(Kind::CommandNotFound, format!("no such file ({shown})")).hint("is the path right?"),
-        },
+        // the file is there: what the kernel misses is what it is to be run by
+        Errno::ENOENT => {
+            let (what, hint) = match missing_interpreter(file) {
+                Some(Interpreter::OfScript(path)) if path.ends_with('\r') => (
+                    format!("its script interpreter {path:?} is missing in the container"),
+                    "the lines of the script end as on Windows; `sed -i 's/\\r$//' FILE` makes them end as here",
+                ),
+                Some(Interpreter::OfScript(path)) => (
+                    format!("its script interpreter {path} is missing in the container"),
+                    "use an image that has it, or a program that needs none",
+                ),
+                Some(Interpreter::OfProgram(path)) => (
+                    format!("its ELF interpreter {path} is missing in the container"),
+                    "a dynamically linked program needs an image with its libc, or to be linked statically",
+                ),
+                None => ("its interpreter is missing in the container".to_owned(), "use an image that has it"),
+            };
+            no(Kind::CommandNotFound, what).hint(hint)
+        }
         Errno::ENOEXEC => no(Kind::CommandNotExecutable, wrong_format(file))
             .hint("use an image for this machine; a script needs `#!` and its interpreter in the first line"),
         _ => no(Kind::CommandNotExecutable, e.to_string()).hint("execve(2) tells what this error means"),
@@ -132,27 +149,74 @@ fn head(file: &Path) -> Vec<u8> {
     buffer
 }
 
-/// The interpreter that a script (`#!`) or an ELF program (PT_INTERP) names.
-fn interpreter(file: &Path) -> Option<String> {
-    let head = head(file);
-    if let Some(line) = head.strip_prefix(b"#!") {
-        let line = line.split(|b| *b == b'\n').next()?;
-        return Some(String::from_utf8_lossy(line).split_ascii_whitespace().next()?.to_owned());
-    }
-    elf_interpreter(&head)
+#[derive(Debug, PartialEq, Eq)]
+enum Interpreter {
+    /// Of the line that begins with `#!`.
+    OfScript(String),
+    /// The dynamic loader of an ELF program, PT_INTERP.
+    OfProgram(String),
 }
 
-/// PT_INTERP of a 64-bit little-endian ELF (elf(5)).
+impl Interpreter {
+    fn path(&self) -> &Path {
+        let (Interpreter::OfScript(path) | Interpreter::OfProgram(path)) = self;
+        Path::new(path)
+    }
+}
+
+/// The first that is not there: a script's interpreter may be a script or a dynamic program itself.
+fn missing_interpreter(file: &Path) -> Option<Interpreter> {
+    /// fs/exec.c, exec_binprm.
+    const DEEPEST: usize = 5;
+    let mut file = file.to_owned();
+    for _ in 0..=DEEPEST {
+        let next = interpreter(&file)?;
+        if !next.path().exists() {
+            return Some(next);
+        }
+        file = next.path().to_owned();
+    }
+    None
+}
+
+fn interpreter(file: &Path) -> Option<Interpreter> {
+    let head = head(file);
+    let Some(line) = head.strip_prefix(b"#!") else { return elf_interpreter(&head).map(Interpreter::OfProgram) };
+    // a carriage return is part of the name (fs/binfmt_script.c)
+    let line = String::from_utf8_lossy(line.split(|b| *b == b'\n').next()?).into_owned();
+    line.split([' ', '\t']).find(|word| !word.is_empty()).map(|word| Interpreter::OfScript(word.to_owned()))
+}
+
+/// Where the fields of a little-endian ELF are, by their offsets (elf(5)): of 64 and of 32 bits.
+struct Layout {
+    word: usize,
+    table: usize,
+    entry_size: usize,
+    entries: usize,
+    /// In an entry of the table.
+    offset: usize,
+    length: usize,
+}
+
+const ELF64: Layout = Layout { word: 8, table: 32, entry_size: 54, entries: 56, offset: 8, length: 32 };
+const ELF32: Layout = Layout { word: 4, table: 28, entry_size: 42, entries: 44, offset: 4, length: 16 };
+
+/// PT_INTERP of a little-endian ELF.
 fn elf_interpreter(head: &[u8]) -> Option<String> {
-    const PT_INTERP: u64 = 3;
-    let number = |at: usize, size: usize| -> Option<u64> {
-        let bytes = head.get(at..at + size)?;
-        Some(bytes.iter().rev().fold(0, |all, byte| all << 8 | u64::from(*byte)))
+    const PT_INTERP: usize = 3;
+    let number = |at: usize, size: usize| -> Option<usize> {
+        let bytes = head.get(at..at.checked_add(size)?)?;
+        Some(bytes.iter().rev().fold(0, |all, byte| all << 8 | usize::from(*byte)))
     };
-    head.strip_prefix(b"\x7fELF\x02\x01")?;
-    let (table, size, count) = (number(32, 8)? as usize, number(54, 2)? as usize, number(56, 2)? as usize);
-    let header = (0..count).map(|i| table + i * size).find(|at| number(*at, 4) == Some(PT_INTERP))?;
-    let (offset, length) = (number(header + 8, 8)? as usize, number(header + 32, 8)? as usize);
+    let layout = match head.get(..6)? {
+        b"\x7fELF\x02\x01" => ELF64,
+        b"\x7fELF\x01\x01" => ELF32,
+        _ => return None,
+    };
+    let (table, size) = (number(layout.table, layout.word)?, number(layout.entry_size, 2)?);
+    let mut entries = (0..number(layout.entries, 2)?).map_while(|i| table.checked_add(i * size));
+    let entry = entries.find(|at| number(*at, 4) == Some(PT_INTERP))?;
+    let (offset, length) = (number(entry + layout.offset, layout.word)?, number(entry + layout.length, layout.word)?);
     let path = head.get(offset..offset.checked_add(length)?)?;
     Some(String::from_utf8_lossy(path).trim_end_matches('\0').to_owned())
 }
@@ -188,16 +252,39 @@ mod tests {
     #[test]
     fn the_missing_interpreter_is_named() {
         let dir = tempfile::tempdir().unwrap();
-        let script = dir.path().join("script");
-        std::fs::write(&script, "#! /no/such/shell -e\n").unwrap();
-        assert_eq!(interpreter(&script).as_deref(), Some("/no/such/shell"));
-        let mut elf = vec![0_u8; 256];
+        let file = |name: &str, content: &[u8]| {
+            std::fs::write(dir.path().join(name), content).unwrap();
+            dir.path().join(name)
+        };
+        let of_script = |path: &str| Some(Interpreter::OfScript(path.to_owned()));
+        let of_program = |path: &str| Some(Interpreter::OfProgram(path.to_owned()));
+        let mut elf64 = vec![0_u8; 256];
+        elf64[..6].copy_from_slice(b"\x7fELF\x02\x01");
+        (elf64[32], elf64[54], elf64[56]) = (64, 56, 1);
+        (elf64[64], elf64[72], elf64[96]) = (3, 200, 4);
+        elf64[200..204].copy_from_slice(b"/ld\0");
+        let mut elf32 = elf64.clone();
+        (elf32[4], elf32[28], elf32[42], elf32[44]) = (1, 64, 32, 1);
+        (elf32[68], elf32[80]) = (200, 4);
+        let dynamic = file("dynamic", &elf64);
+        for (script, want) in [
+            (file("script", b"#! /no/such/shell -e\n"), of_script("/no/such/shell")),
+            (file("windows", b"#!/no/such/sh\r\n"), of_script("/no/such/sh\r")),
+            (file("no line", b"#!\n"), None),
+            (file("elf32", &elf32), of_program("/ld")),
+            (file("of a dynamic one", format!("#!{}\n", dynamic.display()).as_bytes()), of_program("/ld")),
+            (file("itself", format!("#!{}/itself", dir.path().display()).as_bytes()), None),
+            (dynamic, of_program("/ld")),
+        ] {
+            assert_eq!(missing_interpreter(&script), want, "{}", script.display());
+        }
+    }
+
+    #[test]
+    fn a_header_that_lies_names_nothing() {
+        let mut elf = vec![0xff_u8; 128];
         elf[..6].copy_from_slice(b"\x7fELF\x02\x01");
-        (elf[32], elf[54], elf[56]) = (64, 56, 1);
-        elf[64] = 3;
-        (elf[72], elf[96]) = (200, 4);
-        elf[200..204].copy_from_slice(b"/ld\0");
-        assert_eq!(elf_interpreter(&elf).as_deref(), Some("/ld"));
+        assert_eq!(elf_interpreter(&elf), None);
     }
 
     #[test]

@@ -59,23 +59,49 @@ fn a_program_that_cannot_be_executed_is_told_apart() {
     let sandbox = Sandbox::with_images(&["busybox"]);
     let dir = sandbox.path("programs");
     std::fs::create_dir(&dir).unwrap();
-    std::fs::write(dir.join("script"), "#!/no/such/interpreter\n").unwrap();
-    std::fs::write(dir.join("garbage"), [0x7f, b'E', b'L', b'F', 9]).unwrap();
-    std::fs::write(dir.join("plain"), "text").unwrap();
-    sandbox.sh(&format!("cd {}; chmod +x script garbage; cp $(command -v ls) dynamic", dir.display())).expect_code(0);
-    let volume = format!("{}:/p", dir.display());
-    for (program, code, word) in [
-        ("/p/missing", 127, "/p/missing"),
-        ("missing", 127, "missing"),
-        ("/p", 126, "directory"),
-        ("/p/plain", 126, "executable"),
-        ("/p/garbage", 126, "/p/garbage"),
-        ("/p/script", 127, "/no/such/interpreter"),
-        ("/p/dynamic", 127, "ld-linux"),
+    let foreign = if cfg!(target_arch = "aarch64") { ("amd64", 62) } else { ("arm64", 183) };
+    let mut elf = [0_u8; 64]; // a whole header (elf(5)): two for e_type, then e_machine
+    elf[..7].copy_from_slice(b"\x7fELF\x02\x01\x01");
+    (elf[16], elf[18], elf[20], elf[52]) = (2, foreign.1, 1, 64);
+    for (name, content) in [
+        ("script", &b"#!/no/such/interpreter -x\n"[..]),
+        ("windows", b"#!/bin/sh\r\necho\r\n"),
+        ("second", b"#!/p/dynamic\n"),
+        ("garbage", &[0x7f, b'E', b'L', b'F', 9]),
+        ("foreign", &elf),
+        ("plain", b"text"),
+        ("fine", b"#!/bin/sh\nexit 7\n"),
     ] {
-        let said = sandbox.minirun(&["run", "--rm", "--network", "none", "-v", &volume, "busybox", program]);
-        assert_eq!(said.code(), code, "{program}: {said}");
-        assert_error(&said, &[word]);
+        std::fs::write(dir.join(name), content).unwrap();
+    }
+    let prepare = "chmod +x script windows second garbage foreign fine; cp $(command -v ls) dynamic";
+    sandbox.sh(&format!("cd {}; {prepare}", dir.display())).expect_code(0);
+    let flags = ["--network", "none", "-v", &format!("{}:/p", dir.display())];
+    sandbox.minirun(&[&["run", "-d", "--name", "web"], &flags[..], &["busybox", "sleep", "1000"]].concat());
+    for (program, code, words, hint) in [
+        ("/p/fine", 7, &[][..], ""), // the control
+        ("/p/missing", 127, &["/p/missing", "no such file"], "full path"),
+        ("missing", 127, &["missing", "$PATH"], "full path"),
+        ("/p/plain/below", 127, &["/p/plain/below", "no such file"], "full path"),
+        ("bash", 127, &["bash", "$PATH"], "this image's shell is sh"),
+        ("/p", 126, &["/p", "is a directory"], "name a program in it"),
+        ("/p/plain", 126, &["/p/plain", "is not executable"], "chmod +x"),
+        ("/p/garbage", 126, &["/p/garbage", "exec format"], "image for this machine"),
+        ("/p/foreign", 126, &["/p/foreign", "the program is", foreign.0], "image for this machine"),
+        ("/p/script", 127, &["/p/script", "script interpreter /no/such/interpreter"], "an image that has it"),
+        ("/p/windows", 127, &["/p/windows", "script interpreter", r"/bin/sh\r"], "as on Windows"),
+        ("/p/dynamic", 127, &["/p/dynamic", "ELF interpreter /lib", "ld-linux"], "its libc"),
+        ("/p/second", 127, &["/p/second", "ELF interpreter /lib", "ld-linux"], "its libc"),
+    ] {
+        let run = [&["run", "--rm"], &flags[..], &["busybox", program]].concat();
+        for args in [&run[..], &["exec", "web", program]] {
+            let said = sandbox.minirun(args);
+            assert_eq!(said.code(), code, "{program}: {said}");
+            if code != 7 {
+                assert_error(&said, words);
+                assert!(said.stderr.lines().any(|line| line.starts_with("hint: ") && line.contains(hint)), "{said}");
+            }
+        }
     }
 }
 
