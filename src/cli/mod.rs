@@ -6,6 +6,7 @@ mod caller;
 mod commit;
 mod cp;
 mod create;
+mod debug;
 mod demo;
 mod diff;
 mod exec;
@@ -86,6 +87,7 @@ enum Sub {
     Port(port::Args),
     Attach(attach::Args),
     Exec(exec::Args),
+    Debug(debug::Args),
     Pause(pause::Args),
     Unpause(unpause::Args),
     Rename(rename::Args),
@@ -175,7 +177,7 @@ fn speaks_oci(argv: &[String]) -> bool {
 /// Where the exit code is the container's own, ours are 125 to 127; elsewhere 1, and 2 for a line not understood.
 fn code_of(error: &Error, command: Option<&str>) -> u8 {
     match (command, error.kind) {
-        (Some("run" | "create" | "exec"), _) => error.exit_code(),
+        (Some("run" | "create" | "exec" | "debug"), _) => error.exit_code(),
         (_, Kind::Usage) => 2,
         _ => 1,
     }
@@ -204,6 +206,7 @@ fn dispatch(cli: Cli) -> Result<u8> {
         Some(Sub::Logs(args)) => logs::main(&args, &roots),
         Some(Sub::Port(args)) => port::main(&args, &roots),
         Some(Sub::Exec(args)) => exec::main(args, &roots),
+        Some(Sub::Debug(args)) => debug::main(args, &roots),
         Some(Sub::Cp(args)) => cp::main(&args, &roots),
         Some(Sub::Diff(args)) => diff::main(&args, &roots),
         Some(Sub::Export(args)) => export::main(&args, &roots),

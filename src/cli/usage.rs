@@ -31,6 +31,7 @@ Containers:
   kill       Send a signal                          minirun kill -s HUP web
   attach     Stand in front of a running container  minirun attach web
   exec       Run a command in a running container   minirun exec -it web sh
+  debug      A shell with tools beside a container  minirun debug web
   cp         Copy files into or out of a container  minirun cp web:/etc/hosts .
   diff       List what it changed in its files      minirun diff web
   export     Write its root file system as a tar    minirun export -o w.tar web

@@ -45,7 +45,7 @@ const LONG_FORMS: &[(&str, &str, &str)] = &[
 ];
 
 /// Commands whose first word ends their flags.
-const ENDS_FLAGS: [&str; 3] = ["run", "create", "exec"];
+const ENDS_FLAGS: [&str; 4] = ["run", "create", "exec", "debug"];
 
 /// The words in clap's grammar. `command` need not be built: --help, which it has not then, ends the scan like an
 /// unknown flag, and is clap's to answer.

@@ -32,6 +32,11 @@ impl Clients {
         self.0.iter_mut().for_each(|client| client.output(stream, bytes));
     }
 
+    /// Whether a command takes what the program says.
+    pub(super) fn any_in_front(&self) -> bool {
+        self.0.iter().any(|client| client.attach.output && !client.gone)
+    }
+
     /// When the first of those that are behind is let go; `None` where all have everything.
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.0.iter().filter_map(Client::deadline).min()

@@ -194,6 +194,7 @@ fn serve(
     let log = config.log.map(|limits| Log::new(dir.clone(), limits));
     let checks = life.init.as_ref().and_then(|init| Checks::of(roots, config, init));
     let mut session = Session::new(pidfd, streams, log, checks, clients);
+    session.attended = config.attended;
     let (began, record) = (Instant::now(), container::config_file(roots, &config.id));
     let served = session.serve();
     if let Some(error) = session.log_error.take() {

@@ -24,6 +24,8 @@ pub(super) struct Session<'a> {
     pub(super) clients: &'a mut Clients,
     /// Input on its way to the program.
     pending: Option<Pending>,
+    /// It ends when no command stands in front of it any more.
+    pub(super) attended: bool,
     /// Its end is wanted.
     pub(super) asked: bool,
     /// The container is not removed when it ends.
@@ -60,7 +62,18 @@ impl<'a> Session<'a> {
         checks: Option<Checks<'a>>,
         clients: &'a mut Clients,
     ) -> Session<'a> {
-        Session { pidfd, streams, log, checks, clients, pending: None, asked: false, stays: false, log_error: None }
+        Session {
+            pidfd,
+            streams,
+            log,
+            checks,
+            clients,
+            pending: None,
+            attended: false,
+            asked: false,
+            stays: false,
+            log_error: None,
+        }
     }
 
     /// Serves until the program has ended.
@@ -75,6 +88,12 @@ impl<'a> Session<'a> {
 
     /// Waits for something to happen and answers it; true when the program has ended.
     fn once(&mut self) -> Result<bool> {
+        if self.attended && !self.clients.any_in_front() {
+            self.attended = false; // once is enough
+            (self.asked, self.stays) = (true, false);
+            // where it has just ended, that is what is wanted
+            let _ = process::send_signal(self.pidfd, libc::SIGKILL);
+        }
         let (who, interests) = self.interests();
         let deadlines = [self.clients.deadline(), self.checks.as_ref().and_then(Checks::deadline)];
         let deadline = deadlines.into_iter().flatten().min();

@@ -40,7 +40,15 @@ impl DetachKeys {
         Ok(DetachKeys { keys, typed: 0 })
     }
 
+    /// No keys leave it.
+    pub(super) fn none() -> DetachKeys {
+        DetachKeys { keys: Vec::new(), typed: 0 }
+    }
+
     pub(super) fn filter(&mut self, bytes: &[u8]) -> Typed {
+        if self.keys.is_empty() {
+            return Typed::Input(bytes.to_vec());
+        }
         let mut input = Vec::with_capacity(bytes.len());
         for byte in bytes {
             if *byte != self.keys[self.typed] && self.typed > 0 {
@@ -111,5 +119,7 @@ mod tests {
         assert_eq!(typed(&[b"a\x10", b"b"]), (b"a\x10b".to_vec(), false));
         assert_eq!(typed(&[b"\x10\x10\x11"]), (b"\x10".to_vec(), true));
         assert_eq!(typed(&[b"\x11\x10"]), (b"\x11".to_vec(), false)); // the last is kept back
+        let all = Typed::Input(b"\x10\x11".to_vec());
+        assert_eq!(DetachKeys::none().filter(b"\x10\x11"), all);
     }
 }

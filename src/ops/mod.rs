@@ -5,6 +5,7 @@ mod adopt;
 pub mod attach;
 mod cgroups;
 pub mod container;
+pub mod debug;
 pub mod detach_keys;
 mod exec;
 pub mod files;

@@ -26,6 +26,7 @@ pub(super) fn config(name: Name, design: &Design) -> Result<Config> {
         args: process.and_then(|p| p.args().clone()).unwrap_or_default(),
         created: super::now(),
         remove: request.remove,
+        attended: request.attended,
         tty: request.tty,
         interactive: request.interactive,
         stop_signal: stop_signal(request, design.found.config.as_ref()),

@@ -78,7 +78,10 @@ fn with_output(
     check(roots, request)?;
     let id = new_id()?;
     write_cidfile(request, &id)?;
-    let keys = DetachKeys::parse(request.detach_keys.as_deref().unwrap_or_default())?;
+    let keys = match request.attended {
+        true => DetachKeys::none(), // it would end, and there would be nothing to come back to
+        false => DetachKeys::parse(request.detach_keys.as_deref().unwrap_or_default())?,
+    };
     let keep_signals = request.keep_signals;
     let front = Front { tty: request.tty, input: request.interactive, collect, keys, keep_signals };
     let wants = if request.detach { Attach::default() } else { front.attach() };

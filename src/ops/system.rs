@@ -3,7 +3,7 @@
 use super::container::{self, Anonymous, Force};
 use super::list;
 use crate::cgroup::facts::{Hierarchies, Version};
-use crate::error::{Error, Result};
+use crate::error::{During as _, Error, Result};
 use crate::facts;
 use crate::id::HostPath;
 use crate::plan::step::Undo;
@@ -18,6 +18,12 @@ pub fn repair(roots: &Roots) -> Result<Vec<String>> {
     let swept = records::sweep(roots)?;
     lines.extend((swept > 0).then(|| format!("{swept} records that were being written or removed")));
     for one in container::all(roots)? {
+        // with its monitor the last command in front of it went, too
+        if one.is_orphan() && one.config.as_ref().is_some_and(|config| config.attended) {
+            container::remove_by_id(roots, &one.id, Force::Yes, Anonymous::Remove).during(|| "repair")?;
+            lines.push(format!("container {}", one.id.short()));
+            continue;
+        }
         match container::repair_one(roots, &one) {
             Ok(false) => {}
             Ok(true) => lines.push(format!("container {}", one.id.short())),

@@ -24,6 +24,9 @@ pub struct RunRequest {
     pub interactive: bool,
     pub tty: bool,
     pub detach: bool,
+    /// It ends when no command stands in front of it any more.
+    #[serde(default)]
+    pub attended: bool,
     /// `-q`: no progress, ids alone.
     pub quiet: bool,
     /// `--init`: a small init of ours reaps and forwards signals.
@@ -236,6 +239,7 @@ impl RunRequest {
             interactive: false,
             tty: false,
             detach: false,
+            attended: false,
             quiet: false,
             init: false,
             env: Vec::new(),

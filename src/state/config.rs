@@ -20,6 +20,9 @@ pub struct Config {
     pub created: String,
     /// Removed when it ends.
     pub remove: bool,
+    /// It ends when no command stands in front of it any more.
+    #[serde(default)]
+    pub attended: bool,
     /// It has a terminal.
     pub tty: bool,
     /// Its standard input stays open.

@@ -377,6 +377,7 @@ mod tests {
             image_id: None,
             args: vec!["sh".into()],
             created: "2026-01-01T00:00:00Z".into(),
+            attended: false,
             remove: false,
             tty: false,
             interactive: false,

@@ -25,6 +25,7 @@ pub(in crate::cli) fn from_args(args: &Args) -> Result<RunRequest> {
         interactive: container.interactive,
         tty: container.tty,
         detach: container.detach,
+        attended: false,
         quiet: container.quiet,
         init: process.init,
         env: caller::environment(&process.env_file, &process.env)?,
