@@ -61,6 +61,7 @@ pub fn for_spec(
         host_hostname: host::hostname()?,
         generated_files: generated_files(&life),
         volumes: volumes(roots, request),
+        images: BTreeMap::new(), // whoever has looked them up says where they are
         devices: devices(request)?,
         host_devices: if request.privileged { nodes_below(Path::new("/dev")) } else { Vec::new() },
         joined,

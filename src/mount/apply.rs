@@ -2,7 +2,7 @@
 
 use super::options::Attribute;
 use super::step::{Bind, DeviceKind, EMPTY_OPTIONS, Step, lowerdir, overlay_escape};
-use crate::error::{Errno, Error, Result, SysResult};
+use crate::error::{Errno, Error, Result, SysError, SysResult};
 use crate::id::{ContainerPath, HostPath};
 use crate::sys::fs::{self, Root};
 use crate::sys::mount::{self, Parameter};
@@ -31,7 +31,8 @@ pub fn apply(step: &Step, root: &mut Option<Root>) -> Result<()> {
                 // as mount(8) and runc: the file system itself, too, and not only this mount of it
                 parameters.push(Parameter::Flag("ro"));
             }
-            let made = mount::detached(fstype, &parameters, Attribute::bits(attributes))?;
+            let made = mount::detached(fstype, &parameters, Attribute::bits(attributes));
+            let made = made.map_err(|e| explained(e, &parameters))?;
             attach(&made, held(root)?, target)?;
         }
         Step::Bind(one) => bind(one, held(root)?)?,
@@ -78,12 +79,16 @@ pub fn overlay(lower: &[HostPath], changes: Option<(&HostPath, &HostPath)>, vola
     if volatile {
         parameters.push(Parameter::Flag("volatile"));
     }
-    let made = mount::detached("overlay", &parameters, 0);
-    let many = |e: &crate::error::SysError| e.errno == Errno::EINVAL && joined.len() > STRING_MAX;
-    made.map_err(|e| match many(&e) {
-        true => Error::from(e).hint(format!("an image of {} layers needs Linux 6.5 or newer", lower.len())),
+    mount::detached("overlay", &parameters, 0).map_err(|e| explained(e, &parameters))
+}
+
+/// Layers that were given one by one, which an older kernel does not know.
+fn explained(e: SysError, parameters: &[Parameter<'_>]) -> Error {
+    let layers = parameters.iter().filter(|one| matches!(one, Parameter::Text("lowerdir+", _))).count();
+    match e.errno == Errno::EINVAL && layers > 0 {
+        true => Error::from(e).hint(format!("an image of {layers} layers needs Linux 6.5 or newer")),
         false => e.into(),
-    })
+    }
 }
 
 /// fsconfig(2) takes strings of at most 256 bytes with their end; `lowerdir+` (Linux 6.5) takes layers one by one.
@@ -111,11 +116,18 @@ fn attach(made: &OwnedFd, root: &Root, target: &ContainerPath) -> Result<()> {
 }
 
 fn parameters<'a>(source: &'a str, data: &'a [String]) -> Vec<Parameter<'a>> {
-    let own = data.iter().map(|word| match word.split_once('=') {
-        Some((key, value)) => Parameter::Text(key, value),
-        None => Parameter::Flag(word),
-    });
-    std::iter::once(Parameter::Text("source", source)).chain(own).collect()
+    let mut all = vec![Parameter::Text("source", source)];
+    for word in data {
+        match word.split_once('=') {
+            // an escaped path cannot be cut out of the string it stands in
+            Some(("lowerdir", value)) if value.len() > STRING_MAX && !value.contains('\\') => {
+                all.extend(value.split(':').map(|dir| Parameter::Text("lowerdir+", dir)));
+            }
+            Some((key, value)) => all.push(Parameter::Text(key, value)),
+            None => all.push(Parameter::Flag(word)),
+        }
+    }
+    all
 }
 
 fn bind(bind: &Bind, root: &Root) -> Result<()> {

@@ -110,7 +110,7 @@ pub enum Removed {
 pub fn remove(roots: &Roots, image: &str, force: Force) -> Result<Vec<Removed>> {
     let in_use: BTreeSet<Digest> = match force {
         Force::Yes => BTreeSet::new(),
-        Force::No => container::all(roots)?.into_iter().filter_map(|c| c.config.and_then(|c| c.image_id)).collect(),
+        Force::No => super::used_images(roots)?,
     };
     let removed = Store::open(&roots.root)?.remove(image, &in_use)?;
     let untagged = removed.untagged.iter().map(|name| Removed::Untagged(name.familiar()));

@@ -209,7 +209,10 @@ pub(super) fn mounts(config: Option<&Config>) -> Vec<Value> {
     let Some(config) = config else { return Vec::new() };
     let Mounts { mounts } = config.spec.parse().unwrap_or_default();
     let own = ["/etc/hosts", "/etc/hostname", "/etc/resolv.conf"].map(Path::new);
-    let bound = |mount: &&Mount| mount.source().as_ref().is_some_and(|source| source.is_absolute());
+    let image =
+        |mount: &Mount| config.images.iter().find(|image| mount.destination() == Path::new(image.target.as_str()));
+    let bound =
+        |mount: &&Mount| mount.source().as_ref().is_some_and(|source| source.is_absolute()) || image(mount).is_some();
     let shown = mounts.iter().filter(bound).filter(|mount| !own.contains(&mount.destination().as_path()));
     shown
         .map(|mount| {
@@ -218,6 +221,12 @@ pub(super) fn mounts(config: Option<&Config>) -> Vec<Value> {
             let options = mount.options().as_deref().unwrap_or_default();
             let read_only = options.iter().any(|option| option == "ro" || option == "rro");
             let mode = if read_only { "ro" } else { "" };
+            if let Some(image) = image(mount) {
+                return json!({
+                    "Type": "image", "Source": image.image, "Destination": target, "Mode": "", "RW": false,
+                    "Propagation": "",
+                });
+            }
             match volume {
                 Some(volume) => json!({
                     "Type": "volume", "Name": volume.name, "Source": source, "Destination": target,

@@ -3,19 +3,21 @@
 //! started again.
 
 use super::container;
-use crate::error::{Error, Kind, Result};
+use super::image::Found;
+use crate::error::{During as _, Error, Kind, Result};
 use crate::facts;
-use crate::id::{HostPath, Name};
+use crate::id::{Digest, HostPath, Name};
 use crate::image::copy;
 use crate::mount::plan::{Kind as FileKind, RootSource};
 use crate::plan::volume::Step;
-use crate::spec::mount::{MountRequest, VolumeMount};
+use crate::spec::mount::{ImageMount, MountRequest, VolumeMount};
 use crate::spec::mounts;
-use crate::spec::request::{RunRequest, VolumesFrom};
-use crate::state::{Roots, VolumeUse, volume};
+use crate::spec::request::{RunRequest, Source, VolumesFrom};
+use crate::state::{ImageUse, Roots, VolumeUse, volume};
 use crate::sys::fs::Root;
 use crate::sys::host;
 use oci_spec::image::ImageConfiguration;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// The request with all that was looked up: nothing in it is another container's or without a name any more.
@@ -63,6 +65,7 @@ fn mounts_of(roots: &Roots, from: &VolumesFrom) -> Result<Vec<MountRequest>> {
             volume.copy = false; // it has been filled by its first container
             Some(MountRequest::Volume(volume))
         }
+        MountRequest::Image(image) => Some(MountRequest::Image(image)),
         MountRequest::Tmpfs(_) => None, // it is that container's own
     };
     Ok(theirs.mounts.into_iter().filter_map(mount).collect())
@@ -76,7 +79,7 @@ pub(super) fn made_up() -> Result<Name> {
 fn volumes(request: &RunRequest) -> impl Iterator<Item = (&VolumeMount, &Name)> {
     request.mounts.iter().filter_map(|mount| match mount {
         MountRequest::Volume(volume) => Some((volume, volume.name.as_ref()?)),
-        MountRequest::Bind(_) | MountRequest::Tmpfs(_) => None,
+        MountRequest::Bind(_) | MountRequest::Tmpfs(_) | MountRequest::Image(_) => None,
     })
 }
 
@@ -88,6 +91,35 @@ pub(super) fn uses(request: &RunRequest) -> Vec<VolumeUse> {
         anonymous: volume.anonymous,
     };
     volumes(request).map(one).collect()
+}
+
+/// The images that it has mounted, for the container's record.
+pub(super) fn image_uses(request: &RunRequest) -> Vec<ImageUse> {
+    let one = |mount: &MountRequest| {
+        let MountRequest::Image(ImageMount { source, id, target }) = mount else { return None };
+        Some(ImageUse { image: source.clone(), id: id.clone()?, target: target.clone() })
+    };
+    request.mounts.iter().filter_map(one).collect()
+}
+
+/// Looks up each image that is to be mounted, as that of the container is, and notes which it is: the layers of each,
+/// lowest first, by its target.
+pub(super) fn images(
+    request: &mut RunRequest,
+    mut find: impl FnMut(&RunRequest) -> Result<Found>,
+) -> Result<BTreeMap<String, Vec<HostPath>>> {
+    let mut layers = BTreeMap::new();
+    let (pull, platform) = (request.pull, request.platform.clone());
+    for mount in &mut request.mounts {
+        let MountRequest::Image(mount) = mount else { continue };
+        let name = mount.id.as_ref().map_or_else(|| mount.source.clone(), Digest::to_string);
+        let wanted = RunRequest { pull, platform: platform.clone(), ..RunRequest::new(Source::Image(name)) };
+        let found = find(&wanted).during(|| format!("the mount at {}", mount.target))?;
+        mount.id = found.id;
+        // the lowest is the skeleton, which gives a root its mount points
+        layers.insert(mount.target.to_string(), found.layers.into_iter().skip(1).collect());
+    }
+    Ok(layers)
 }
 
 /// How its volumes come to be. `image` is the root to copy from, where it can be looked into; `source` says where that is.

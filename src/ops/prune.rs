@@ -4,7 +4,7 @@ use super::container::{self, Anonymous, Force};
 use super::image::{self, Removed};
 use super::list::images::{self, ImageRow};
 use crate::error::Result;
-use crate::id::{ContainerId, Digest};
+use crate::id::ContainerId;
 use crate::state::{Roots, Status, volume};
 use crate::sys::usage;
 use std::collections::BTreeSet;
@@ -34,7 +34,7 @@ pub fn containers(roots: &Roots) -> Result<Pruned<ContainerId>> {
 
 /// Removes the images without a name that no container was made from, or with `all` those with one, too.
 pub fn images(roots: &Roots, all: bool) -> Result<Pruned<Removed>> {
-    let used = used_images(roots)?;
+    let used = super::used_images(roots)?;
     let mut pruned = Pruned { removed: Vec::new(), reclaimed: 0 };
     for row in distinct(images::all(roots)?) {
         if used.contains(&row.digest) || !(all || row.repository == "<none>") {
@@ -67,7 +67,7 @@ pub fn df(roots: &Roots) -> Result<Vec<Taken>> {
         size: all.iter().map(|(_, size)| size).sum(),
         reclaimable: all.iter().filter(|(active, _)| !active).map(|(_, size)| size).sum(),
     };
-    let used = used_images(roots)?;
+    let used = super::used_images(roots)?;
     let of_images: Vec<_> =
         distinct(images::all(roots)?).iter().map(|row| (used.contains(&row.digest), row.size)).collect();
     let of_containers: Vec<_> =
@@ -90,10 +90,6 @@ pub fn df(roots: &Roots) -> Result<Vec<Taken>> {
 /// What a container has written, its log included.
 fn size_of(roots: &Roots, id: &ContainerId) -> u64 {
     usage::of_tree(roots.container(id).as_path()).unwrap_or(0)
-}
-
-fn used_images(roots: &Roots) -> Result<BTreeSet<Digest>> {
-    Ok(container::all(roots)?.into_iter().filter_map(|one| one.config?.image_id).collect())
 }
 
 /// One row for each image, whatever its names.

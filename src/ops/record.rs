@@ -36,6 +36,7 @@ pub(super) fn config(name: Name, design: &Design) -> Result<Config> {
         log: (!request.no_log).then(|| log_limits(request)),
         uid: uid(&design.spec),
         volumes: mounts::uses(request),
+        images: mounts::image_uses(request),
         request: Raw::of(request)?,
         spec: Raw::of(&design.spec)?,
         security: Raw::of(&design.security)?,

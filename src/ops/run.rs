@@ -201,16 +201,19 @@ pub(super) fn design(
     purpose: Purpose,
     progress: &dyn Progress,
 ) -> Result<Design> {
-    let found = match purpose {
-        Purpose::Create | Purpose::Start => image::find(roots, request, progress)?,
-        Purpose::Explain => image::look(roots, request)?,
+    let find = |request: &RunRequest| match purpose {
+        Purpose::Create | Purpose::Start => image::find(roots, request, progress),
+        Purpose::Explain => image::look(roots, request),
     };
+    let found = find(request)?;
     let how = if purpose == Purpose::Start { network::Use::Lend } else { network::Use::Peek };
-    let whole = mounts::resolve(roots, request, found.config.as_ref())?;
+    let mut whole = mounts::resolve(roots, request, found.config.as_ref())?;
+    let images = mounts::images(&mut whole, find)?;
     let request = &whole;
     let places = mounts::places(roots, request)?;
     let (joined, owners) = containers::joined(roots, request)?;
-    let spec_facts = facts::for_spec(roots, &id, request, found.root.as_ref(), joined)?;
+    let mut spec_facts = facts::for_spec(roots, &id, request, found.root.as_ref(), joined)?;
+    spec_facts.images = images;
     let mut spec = spec::build(request, found.config.as_ref(), &spec_facts)?;
     let lent = network::lend(roots, &id, &request.network, found.config.as_ref(), &mut spec, how)?;
     let mut facts = facts::for_plan(&spec, found.root.as_ref(), &spec_facts.cgroup_path, owners)?;
@@ -219,6 +222,8 @@ pub(super) fn design(
     // written by the plan's first steps, so not there yet
     let written = birth.files.iter().map(|(path, _)| (path.to_string(), FileKind::File));
     facts.mount.sources.extend(written);
+    let layers = spec_facts.images.values().flatten(); // explained before they are unpacked
+    facts.mount.sources.extend(layers.map(|layer| (layer.to_string(), FileKind::Directory)));
     facts.mount.trees.extend(places.iter().filter_map(mounts::Place::tree));
     facts.mount.sources.extend(places.into_iter().map(|place| (place.path.to_string(), place.kind)));
     if found.root.is_none() {

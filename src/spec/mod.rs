@@ -52,6 +52,8 @@ pub struct SpecFacts {
     pub generated_files: GeneratedFiles,
     /// The directory on the host of each volume, by its target (see [`mounts::volumes`]).
     pub volumes: BTreeMap<String, HostPath>,
+    /// The layers of each image to be mounted, lowest first, by its target.
+    pub images: BTreeMap<String, Vec<HostPath>>,
     /// The nodes that each --device and each limit of a device names, by the host path as given; none for a path that
     /// is no device.
     pub devices: BTreeMap<String, Vec<DeviceNode>>,

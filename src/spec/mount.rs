@@ -4,7 +4,7 @@
 use super::size;
 use super::tmpfs::TmpfsMount;
 use crate::error::{Error, Result};
-use crate::id::{ContainerPath, HostPath, Name};
+use crate::id::{ContainerPath, Digest, HostPath, Name};
 use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -12,6 +12,7 @@ pub enum MountRequest {
     Bind(BindMount),
     Volume(VolumeMount),
     Tmpfs(TmpfsMount),
+    Image(ImageMount),
 }
 
 /// A file or directory of the host.
@@ -42,6 +43,16 @@ pub struct VolumeMount {
     pub subpath: Option<String>,
     pub labels: Vec<(String, String)>,
     pub relabel: Option<Relabel>,
+}
+
+/// The files of another image, read-only.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageMount {
+    /// A reference as given.
+    pub source: String,
+    /// What that was when it was looked up: the name may be another image's later.
+    pub id: Option<Digest>,
+    pub target: ContainerPath,
 }
 
 /// What a bind does with the mounts below its source (docker's bind-recursive).
@@ -117,6 +128,7 @@ impl MountRequest {
             MountRequest::Bind(bind) => &bind.target,
             MountRequest::Volume(volume) => &volume.target,
             MountRequest::Tmpfs(tmpfs) => &tmpfs.target,
+            MountRequest::Image(image) => &image.target,
         }
     }
 }
@@ -133,10 +145,11 @@ fn parse_fields(text: &str, cwd: &str) -> Result<MountRequest> {
         "bind" => MountRequest::Bind(bind(&fields, cwd)?),
         "volume" => MountRequest::Volume(volume(&fields)?),
         "tmpfs" => MountRequest::Tmpfs(tmpfs(&fields)?),
+        "image" => MountRequest::Image(image(&fields)?),
         _ => {
             return Err(fields
                 .bad(&format!("mounts of type {kind:?} are not supported"))
-                .hint("the types are bind, volume and tmpfs"));
+                .hint("the types are bind, volume, tmpfs and image"));
         }
     };
     Ok(mount)
@@ -149,7 +162,7 @@ struct Fields {
 }
 
 /// Every spelling of each key, the first being the name used here.
-const KEYS: [&[&str]; 15] = [
+const KEYS: [&[&str]; 16] = [
     &["type"],
     &["source", "src"],
     &["target", "dst", "destination"],
@@ -165,6 +178,7 @@ const KEYS: [&[&str]; 15] = [
     &["volume-opt"],
     &["tmpfs-size"],
     &["tmpfs-mode"],
+    &["image-subpath"],
 ];
 
 /// Keys that may stand without a value and then mean true.
@@ -213,8 +227,9 @@ impl Fields {
 
     /// Refuses keys of another type: `tmpfs-size` on a bind is a mistake, not a wish.
     fn only(&self, prefix: &str) -> Result<()> {
-        let foreign =
-            |key: &str| ["bind-", "volume-", "tmpfs-"].iter().any(|other| *other != prefix && key.starts_with(other));
+        let foreign = |key: &str| {
+            ["bind-", "volume-", "tmpfs-", "image-"].iter().any(|other| *other != prefix && key.starts_with(other))
+        };
         match self.fields.iter().find(|(key, _)| foreign(key)) {
             Some((key, _)) => Err(self.bad(&format!("{key} does not go with this type"))),
             None => Ok(()),
@@ -304,6 +319,20 @@ fn tmpfs(fields: &Fields) -> Result<TmpfsMount> {
         mode: mode.transpose()?,
         options: if fields.flag("readonly")? { vec!["ro".to_owned()] } else { Vec::new() },
     })
+}
+
+fn image(fields: &Fields) -> Result<ImageMount> {
+    fields.only("image-")?;
+    if fields.get("image-subpath").is_some() {
+        return Err(fields
+            .bad("image-subpath is not supported")
+            .hint("mount the whole image and use what is below it"));
+    }
+    if fields.get("readonly").is_some() && !fields.flag("readonly")? {
+        return Err(fields.bad("an image is mounted read-only").hint("minirun cp copies out of a container of it"));
+    }
+    let source = fields.get("source").filter(|s| !s.is_empty()).ok_or_else(|| fields.bad("source is missing"))?;
+    Ok(ImageMount { source: source.to_owned(), id: None, target: fields.target()? })
 }
 
 /// `KEY=VALUE`, or `KEY` for an empty value.
@@ -406,6 +435,8 @@ mod tests {
             panic!()
         };
         assert_eq!((tmpfs.mode, tmpfs.size), (Some(0o1777), Some(1 << 20)));
+        let MountRequest::Image(image) = parse("type=image,src=alpine:3,dst=/a,ro", "/").unwrap() else { panic!() };
+        assert_eq!((image.source.as_str(), image.target.as_str(), image.id), ("alpine:3", "/a", None));
     }
 
     #[test]
@@ -424,6 +455,10 @@ mod tests {
             "type=bind,source=/a,target=/b,bind-recursive=readonly",
             "type=bind,\"source=/a,target=/b",
             "type=npipe,source=/a,target=/b",
+            "type=image,target=/b",
+            "type=image,source=busybox,target=/b,readonly=false",
+            "type=image,source=busybox,target=/b,image-subpath=etc",
+            "type=bind,source=/a,target=/b,image-subpath=etc",
             "type=tmpfs,source=/a,target=/b",
             "type=tmpfs,target=/b,tmpfs-mode=9",
             "type=volume,source=/a,target=/b",

@@ -1,12 +1,13 @@
 //! The container's mounts in OCI's words: docker's own, the caller's, the image's volumes and the generated files of
 //! /etc. Pure: the directories of volumes and the paths of generated files come as facts.
 
-use super::mount::{BindMount, MountRequest, Propagation, Submounts, VolumeMount, clean};
+use super::mount::{BindMount, ImageMount, MountRequest, Propagation, Submounts, VolumeMount, clean};
 use super::process::INIT_PATH;
 use super::request::{NamespaceMode, RunRequest};
 use super::{SpecFacts, defaults, tmpfs};
 use crate::error::{Error, Result};
 use crate::id::{ContainerPath, HostPath};
+use crate::mount::step::lowerdir;
 use oci_spec::image::ImageConfiguration;
 use oci_spec::runtime::Mount;
 use std::collections::BTreeSet;
@@ -93,7 +94,7 @@ pub fn volumes(request: &RunRequest, image: Option<&ImageConfiguration>) -> Resu
         .iter()
         .filter_map(|mount| match mount {
             MountRequest::Volume(volume) => Some(volume.clone()),
-            MountRequest::Bind(_) | MountRequest::Tmpfs(_) => None,
+            MountRequest::Bind(_) | MountRequest::Tmpfs(_) | MountRequest::Image(_) => None,
         })
         .collect();
     let image_volumes =
@@ -129,6 +130,7 @@ fn asked(request: &RunRequest, image: Option<&ImageConfiguration>, facts: &SpecF
                 let options: Vec<&str> = options.iter().map(String::as_str).collect();
                 mounts.push(oci_mount(mount.target.as_str(), "tmpfs", "tmpfs", &options));
             }
+            MountRequest::Image(mount) => mounts.push(image_mount(mount, facts)?),
             MountRequest::Volume(_) => {}
         }
     }
@@ -164,6 +166,19 @@ fn volume_bind(volume: &VolumeMount, facts: &SpecFacts) -> Result<Mount> {
     Ok(oci_mount(volume.target.as_str(), "bind", directory.as_str(), options))
 }
 
+/// One layer is bound; several are an overlay that takes no changes.
+fn image_mount(mount: &ImageMount, facts: &SpecFacts) -> Result<Mount> {
+    let target = mount.target.as_str();
+    match facts.images.get(target).map(Vec::as_slice) {
+        None | Some([]) => Err(Error::image(format!("{} has no layer to mount at {target}", mount.source))),
+        Some([layer]) => Ok(oci_mount(target, "bind", layer.as_str(), &["bind", "ro", "rprivate"])),
+        Some(layers) => {
+            let lower = format!("lowerdir={}", lowerdir(layers));
+            Ok(oci_mount(target, "overlay", "overlay", &["ro", &lower]))
+        }
+    }
+}
+
 /// The files of /etc that only the run knows; read-only where the root is.
 fn generated(request: &RunRequest, facts: &SpecFacts) -> Vec<Mount> {
     let options: &[&str] = if request.read_only { &["rbind", "ro", "rprivate"] } else { &["rbind", "rprivate"] };
@@ -192,7 +207,7 @@ pub(super) fn root_propagation(request: &RunRequest) -> Option<&'static str> {
     let binds = || {
         request.mounts.iter().filter_map(|mount| match mount {
             MountRequest::Bind(bind) => Some(bind.propagation),
-            MountRequest::Volume(_) | MountRequest::Tmpfs(_) => None,
+            MountRequest::Volume(_) | MountRequest::Tmpfs(_) | MountRequest::Image(_) => None,
         })
     };
     if binds().any(|p| matches!(p, Propagation::Shared | Propagation::Rshared)) {

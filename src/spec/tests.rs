@@ -21,6 +21,7 @@ pub(crate) fn facts() -> SpecFacts {
             resolv_conf: Some(path("/run/minirun/c/resolv.conf")),
         },
         volumes: [("/data".to_owned(), path("/var/lib/minirun/volumes/v/_data"))].into(),
+        images: BTreeMap::new(),
         devices: BTreeMap::new(),
         host_devices: Vec::new(),
         joined: JoinedNamespaces::default(),

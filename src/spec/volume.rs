@@ -139,6 +139,7 @@ mod tests {
                 format!("volume {name} {}{}{}", v.target, ro(v.read_only), if v.copy { "" } else { " nocopy" })
             }
             MountRequest::Tmpfs(t) => format!("tmpfs {}", t.target),
+            MountRequest::Image(i) => format!("image {} {}", i.source, i.target),
         }
     }
 

@@ -45,6 +45,9 @@ pub struct Config {
     /// The volumes that it has, running or not: none of them is removed before it.
     #[serde(default)]
     pub volumes: Vec<VolumeUse>,
+    /// The images that it has mounted besides its own.
+    #[serde(default)]
+    pub images: Vec<ImageUse>,
     /// What was asked for, in the command line's words: how it is made again by `start`.
     pub request: Raw,
     /// The runtime specification it was made by: what `exec` confines by.
@@ -71,6 +74,23 @@ pub struct Restarts {
     pub count: u32,
     /// How long the last one had to wait, in milliseconds.
     pub delay: u64,
+}
+
+/// An image that a container has mounted somewhere.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageUse {
+    /// As it was asked for.
+    pub image: String,
+    /// Keeps it from `rmi`.
+    pub id: Digest,
+    pub target: ContainerPath,
+}
+
+impl Config {
+    /// Every image that must stay as long as the container does.
+    pub fn used_images(&self) -> impl Iterator<Item = &Digest> {
+        self.image_id.iter().chain(self.images.iter().map(|image| &image.id))
+    }
 }
 
 /// A volume as a container has it.

@@ -1,6 +1,6 @@
 //! One container's records: written whole, read with suspicion, each with a version.
 
-pub use super::config::{Config, LogLimits, RestartPolicy, Restarts, VolumeUse};
+pub use super::config::{Config, ImageUse, LogLimits, RestartPolicy, Restarts, VolumeUse};
 use super::{Raw, Roots, version};
 use crate::error::{During as _, Errno, Error, Result};
 use crate::id::{ContainerId, HostPath};
@@ -375,6 +375,7 @@ mod tests {
             name: Name::parse("web").unwrap(),
             image: "busybox".into(),
             image_id: None,
+            images: Vec::new(),
             args: vec!["sh".into()],
             created: "2026-01-01T00:00:00Z".into(),
             attended: false,

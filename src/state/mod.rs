@@ -11,6 +11,6 @@ pub mod roots;
 mod version;
 pub mod volume;
 
-pub use container::{Config, Container, Ended, Life, LogLimits, Started, Status, VolumeUse};
+pub use container::{Config, Container, Ended, ImageUse, Life, LogLimits, Started, Status, VolumeUse};
 pub use raw::Raw;
 pub use roots::Roots;

@@ -76,6 +76,9 @@ const PLANS: &[(&str, &str, Host, Change)] = &[
     ("volume", "-v data:/data:ro busybox true", Host::V2, |r| {
         r.mounts = vec![spec::volume::parse("data:/data:ro", "/").unwrap()];
     }),
+    ("image", "--mount type=image,src=tools,dst=/tools busybox true", Host::V2, |r| {
+        r.mounts = vec![spec::mount::parse("type=image,src=tools,dst=/tools", "/").unwrap()];
+    }),
     (
         "sysctls",
         "--sysctl net.core.somaxconn=9 --sysctl kernel.shmmax=7 --sysctl kernel.msgmax=8 busybox true",
@@ -275,6 +278,7 @@ fn spec_facts(host: Host) -> SpecFacts {
             resolv_conf: Some(life.child("resolv.conf")),
         },
         volumes: BTreeMap::new(),
+        images: [("/tools".to_owned(), vec![path("/layers/l/ccc"), path("/layers/l/ddd")])].into(),
         devices: BTreeMap::new(),
         host_devices: Vec::new(),
         joined: JoinedNamespaces::default(),

@@ -25,6 +25,7 @@ mod killed_between_steps;
 mod killed_detached;
 mod layering;
 mod limits;
+mod mounted_images;
 mod network;
 mod prune;
 mod registry;

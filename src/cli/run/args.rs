@@ -184,7 +184,7 @@ pub(super) struct Files {
     /// Mount what another container has mounted, volumes and directories
     #[arg(long, value_name = "CONTAINER[:ro]", hide_short_help = true)]
     pub(super) volumes_from: Vec<String>,
-    /// Mount by key and value: type=bind|volume|tmpfs,source=…,target=…
+    /// Mount by key and value: type=bind|volume|tmpfs|image,source=…,target=…
     #[arg(long, value_name = "KEY=VALUE,…", hide_short_help = true)]
     pub(super) mount: Vec<String>,
     /// Mount an empty file system in memory
