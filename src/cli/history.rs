@@ -1,5 +1,6 @@
 //! `minirun history`.
 
+use super::format::{self, Listing, Row, row};
 use super::ui;
 use crate::error::Result;
 use crate::ops::image;
@@ -9,9 +10,15 @@ use crate::state::Roots;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: minirun history busybox")]
 pub(super) struct Args {
-    /// Whole commands
+    /// Ids alone
+    #[arg(short, long)]
+    quiet: bool,
+    /// Whole ids and commands
     #[arg(long)]
     no_trunc: bool,
+    /// json, or a Go template: '{{.ID}}: {{.CreatedSince}}', 'table {{.CreatedBy}}\t{{.Size}}'
+    #[arg(long, value_name = "FORMAT")]
+    format: Option<String>,
     /// A name, an id or the unique beginning of one
     image: String,
 }
@@ -19,23 +26,43 @@ pub(super) struct Args {
 /// As much of a command as docker shows.
 const SHOWN: usize = 45;
 
+const LISTING: Listing = Listing {
+    fields: &[
+        ("ID", "IMAGE"),
+        ("CreatedSince", "CREATED"),
+        ("CreatedAt", "CREATED AT"),
+        ("CreatedBy", "CREATED BY"),
+        ("Size", "SIZE"),
+        ("Comment", "COMMENT"),
+    ],
+    table: r"{{.ID}}\t{{.CreatedSince}}\t{{.CreatedBy}}\t{{.Size}}\t{{.Comment}}",
+    quiet: "{{.ID}}",
+};
+
 pub(super) fn main(args: &Args, roots: &Roots) -> Result<u8> {
-    let rows: Vec<Vec<String>> = image::history(roots, &args.image)?
-        .into_iter()
-        .map(|row| {
-            let id = match (&row.id, args.no_trunc) {
-                (Some(id), true) => id.to_string(),
-                (Some(id), false) => id.short().to_owned(),
-                (None, _) => "<missing>".to_owned(),
-            };
-            let age = row.age.map_or_else(|| "N/A".to_owned(), ui::ago);
-            let by = match args.no_trunc || row.by.chars().count() <= SHOWN {
-                true => row.by,
-                false => format!("{}…", row.by.chars().take(SHOWN - 1).collect::<String>()),
-            };
-            vec![id, age, by, ui::size(row.size), row.comment]
-        })
-        .collect();
-    ui::table(&["IMAGE", "CREATED", "CREATED BY", "SIZE", "COMMENT"], &rows)?;
+    let rows = image::history(roots, &args.image)?;
+    let rows: Vec<Row> = rows.iter().map(|row| fields(row, args.no_trunc)).collect();
+    format::print_rows(args.format.as_deref(), args.quiet, &LISTING, &rows)?;
     Ok(0)
+}
+
+/// A step under docker's names.
+fn fields(of: &image::HistoryRow, whole: bool) -> Row {
+    let id = match (&of.id, whole) {
+        (Some(id), true) => id.to_string(),
+        (Some(id), false) => id.short().to_owned(),
+        (None, _) => "<missing>".to_owned(),
+    };
+    let by = match whole || of.by.chars().count() <= SHOWN {
+        true => of.by.clone(),
+        false => format!("{}…", of.by.chars().take(SHOWN - 1).collect::<String>()),
+    };
+    row([
+        ("ID", id.into()),
+        ("CreatedSince", of.age.map_or_else(|| "N/A".to_owned(), ui::ago).into()),
+        ("CreatedAt", of.created.as_deref().map(format::date).unwrap_or_default().into()),
+        ("CreatedBy", by.into()),
+        ("Size", ui::decimal(of.size).into()),
+        ("Comment", of.comment.as_str().into()),
+    ])
 }

@@ -70,6 +70,6 @@ fn fields(of: &ImageRow, whole: bool) -> Row {
         ("ID", if whole { of.id.as_str() } else { of.id.short() }.into()),
         ("CreatedSince", of.age.map_or_else(|| "-".to_owned(), ui::ago).into()),
         ("CreatedAt", of.created.as_deref().map(format::date).unwrap_or_default().into()),
-        ("Size", ui::size(of.size).into()),
+        ("Size", ui::decimal(of.size).into()),
     ])
 }

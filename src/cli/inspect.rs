@@ -43,7 +43,10 @@ pub(super) fn main(args: &Args, roots: &Roots) -> Result<u8> {
         found.push(inspect::inspect(roots, name, kind)?);
         Ok(())
     });
-    let text = if format.is_some() { serde_json::to_string(&found) } else { serde_json::to_string_pretty(&found) };
-    ui::print(&format!("{}\n", text.map_err(|e| Error::internal(format!("inspect: {e}")))?))?;
+    let text = match format {
+        Some(_) => serde_json::to_string(&found).map_err(|e| Error::internal(format!("inspect: {e}")))?,
+        None => format::pretty(&found)?,
+    };
+    ui::print(&format!("{text}\n"))?;
     Ok(code)
 }

@@ -98,9 +98,9 @@ fn fields(of: &ContainerRow, whole: bool) -> Row {
     ])
 }
 
-/// `12KiB (virtual 5MiB)`
+/// `12kB (virtual 5MB)`
 fn size(Size { own, image }: Size) -> String {
-    format!("{} (virtual {})", ui::size(own), ui::size(own.saturating_add(image)))
+    format!("{} (virtual {})", ui::decimal(own), ui::decimal(own.saturating_add(image)))
 }
 
 /// `Up 5 minutes`, `Exited (0) 2 hours ago`
@@ -120,8 +120,13 @@ fn status(row: &ContainerRow) -> String {
     }
 }
 
-/// The words as one, in quotes, cut as docker cuts them.
+/// The words as one, in quotes, cut as docker cuts them; what has a space in it has quotes of its own.
 fn command(words: &[String], whole: bool) -> String {
+    let quoted = |(at, word): (usize, &String)| match at > 0 && word.contains(' ') {
+        true => format!("'{word}'"),
+        false => word.clone(),
+    };
+    let words: Vec<String> = words.iter().enumerate().map(quoted).collect();
     format!("\"{}\"", cut(&words.join(" "), if whole { usize::MAX } else { 20 }))
 }
 

@@ -105,13 +105,14 @@ const DISK: Listing = Listing {
 
 fn df(roots: &Roots, format: Option<&str>) -> Result<u8> {
     let fields = |taken: &prune::Taken| {
-        let share = (taken.reclaimable * 100).checked_div(taken.size).unwrap_or(0);
+        let share = (taken.reclaimable * 100).checked_div(taken.size);
+        let share = share.map(|share| format!(" ({share}%)")).unwrap_or_default();
         row([
             ("Type", taken.kind.into()),
             ("TotalCount", taken.total.to_string().into()),
             ("Active", taken.active.to_string().into()),
             ("Size", ui::decimal(taken.size).into()),
-            ("Reclaimable", format!("{} ({share}%)", ui::decimal(taken.reclaimable)).into()),
+            ("Reclaimable", format!("{}{share}", ui::decimal(taken.reclaimable)).into()),
         ])
     };
     let rows: Vec<_> = prune::df(roots)?.iter().map(fields).collect();
@@ -162,6 +163,6 @@ fn prune(roots: &Roots, all: bool, volumes: bool, only: Option<Only>) -> Result<
         let pruned = volume::prune(roots, false, &[])?;
         show("Deleted Volumes", pruned.volumes.iter().map(ToString::to_string).collect(), pruned.reclaimed)?;
     }
-    ui::line(&format!("Total reclaimed space: {}", ui::size(reclaimed)))?;
+    ui::line(&format!("Total reclaimed space: {}", ui::decimal(reclaimed)))?;
     Ok(0)
 }

@@ -131,7 +131,7 @@ fn layout(header: &[&str], rows: &[Vec<String>], columns: Option<usize>) -> Stri
     let mut lines: Vec<Vec<String>> = vec![header.iter().map(|cell| (*cell).to_owned()).collect()];
     lines.extend(rows.iter().map(clean));
     let widest = |column: usize| lines.iter().filter_map(|l| l.get(column)).map(|c| c.chars().count()).max();
-    let natural: Vec<usize> = (0..header.len()).map(|column| widest(column).unwrap_or(0)).collect();
+    let natural: Vec<usize> = (0..header.len()).map(|column| widest(column).unwrap_or(0).max(NARROWEST)).collect();
     let widths = match columns {
         Some(columns) => fit(&natural, header, columns),
         None => natural,
@@ -140,6 +140,8 @@ fn layout(header: &[&str], rows: &[Vec<String>], columns: Option<usize>) -> Stri
 }
 
 const GAP: usize = 3;
+/// With the gap it is ten, as docker has it: columns stand where they stood for whoever cuts by column.
+const NARROWEST: usize = 7;
 
 /// Takes from the widest column until all fit, but leaves each as wide as its header.
 fn fit(natural: &[usize], header: &[&str], columns: usize) -> Vec<usize> {

@@ -159,8 +159,7 @@ fn inspect(roots: &Roots, names: &[String], format: Option<&str>) -> Result<u8> 
         (_, Some(template)) => found.iter().try_for_each(|one| format::print_value(template, one))?,
         (Some("json"), None) => format::print_value("json", &Value::Array(found))?,
         _ => {
-            let text = serde_json::to_string_pretty(&found).map_err(|e| Error::internal(format!("inspect: {e}")))?;
-            ui::print(&format!("{text}\n"))?;
+            ui::print(&format!("{}\n", format::pretty(&found)?))?;
         }
     }
     Ok(code)
@@ -184,6 +183,6 @@ fn prune(roots: &Roots, all: bool, force: bool, filter: &[String]) -> Result<u8>
         let names: String = pruned.volumes.iter().map(|name| format!("{name}\n")).collect();
         ui::print(&format!("Deleted Volumes:\n{names}\n"))?;
     }
-    ui::line(&format!("Total reclaimed space: {}", ui::size(pruned.reclaimed)))?;
+    ui::line(&format!("Total reclaimed space: {}", ui::decimal(pruned.reclaimed)))?;
     Ok(0)
 }

@@ -78,9 +78,13 @@ pub(super) fn running(roots: &Roots, word: &str) -> Result<(Container, Identity)
     let init = found.life.as_ref().and_then(|life| life.init.clone());
     match (&found.status, init) {
         (Status::Running, Some(init)) => Ok((found, init)),
-        (status, _) => Err(Error::user(format!("container {word} is not running"))
-            .hint(format!("it is {}; `minirun start {word}` starts it", describe(status).to_lowercase()))),
+        (status, _) => Err(not_running(word, &describe(status).to_lowercase())),
     }
+}
+
+pub(super) fn not_running(word: &str, is: &str) -> Error {
+    Error::user(format!("container {word} is not running"))
+        .hint(format!("it is {is}; `minirun start {word}` starts it"))
 }
 
 /// All containers, the newest first.

@@ -134,6 +134,8 @@ pub struct HistoryRow {
     pub id: Option<Digest>,
     /// Seconds since it was made, where the image says.
     pub age: Option<u64>,
+    /// The same in RFC 3339.
+    pub created: Option<String>,
     pub by: String,
     /// Bytes of its layer as it is stored.
     pub size: u64,
@@ -149,13 +151,16 @@ pub fn history(roots: &Roots, name: &str) -> Result<Vec<HistoryRow>> {
         rows.push(HistoryRow {
             id: None,
             age: step.created().as_deref().map(super::seconds_since),
+            created: step.created().clone(),
             by: step.created_by().clone().unwrap_or_default(),
             size: if step.empty_layer() == Some(true) { 0 } else { sizes.next().unwrap_or(0) },
             comment: step.comment().clone().unwrap_or_default(),
         });
     }
     // layers that the history does not tell of
-    rows.extend(sizes.map(|size| HistoryRow { id: None, age: None, by: String::new(), size, comment: String::new() }));
+    let untold =
+        |size| HistoryRow { id: None, age: None, created: None, by: String::new(), size, comment: String::new() };
+    rows.extend(sizes.map(untold));
     if let Some(last) = rows.last_mut() {
         last.id = Some(image.id);
     }

@@ -2,7 +2,7 @@
 
 use super::container::{self, Container, UNKNOWN_EXIT, ignore_gone};
 use super::{attach, cgroups};
-use crate::error::{Error, Result};
+use crate::error::{Errno, Error, Result};
 use crate::id::Name;
 use crate::monitor::protocol::Attach;
 use crate::state::container as records;
@@ -86,7 +86,10 @@ pub fn kill(roots: &Roots, word: &str, signal: i32) -> Result<()> {
     if ends {
         announce_end(roots, &found, false)?;
     }
-    process::send_signal(&init.open()?, signal)?;
+    match init.open().and_then(|pidfd| process::send_signal(&pidfd, signal)) {
+        Err(e) if e.errno == Errno::ESRCH => return Err(container::not_running(word, "ending")), // meanwhile
+        sent => sent?,
+    }
     match signal {
         libc::SIGKILL => cgroups::thaw(&found), // it waits for that on cgroup v1
         _ => Ok(()),

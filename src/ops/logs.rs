@@ -197,12 +197,14 @@ fn follow(
             now = records::load(roots, id);
         }
         read_all(&dir, &mut reader, request, &mut |entry| sink(&entry))?;
-        if !now.status.is_alive() {
+        if !now.status.is_alive() || request.until.is_some_and(|until| until <= self::now()) {
             return Ok(());
         }
         let monitor = now.life.and_then(|life| life.monitor.open().ok());
-        let waiting: Vec<_> = std::iter::once(watch.as_fd()).chain(monitor.as_ref().map(|fd| fd.as_fd())).collect();
-        if event::readable(&waiting)?[0] {
+        let both = std::iter::once(watch.as_fd()).chain(monitor.as_ref().map(|fd| fd.as_fd()));
+        let waiting: Vec<_> = both.map(|fd| event::Interest { fd, read: true, write: false }).collect();
+        let patience = request.until.map(|until| until.duration_since(self::now()).unsigned_abs());
+        if event::wait(&waiting, patience)?[0].read {
             watch.changed()?;
         }
     }

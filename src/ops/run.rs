@@ -75,6 +75,10 @@ fn with_output(
     collect: bool,
     progress: &dyn Progress,
 ) -> Result<Result<Outcome, ContainerId>> {
+    if request.tty && request.interactive && !request.detach && !tty::is_terminal(&std::io::stdin()) {
+        return Err(Error::user("cannot attach a terminal: standard input is not one")
+            .hint("leave out -t, as in `printf 'date\\n' | minirun run -i IMAGE sh`"));
+    }
     check(roots, request)?;
     let id = new_id()?;
     write_cidfile(request, &id)?;
@@ -128,10 +132,6 @@ pub fn create(roots: &Roots, request: &RunRequest, progress: &dyn Progress) -> R
 /// What can be refused before anything is looked up.
 fn check(roots: &Roots, request: &RunRequest) -> Result<()> {
     super::refuse_without_root(request)?;
-    if request.tty && request.interactive && !request.detach && !tty::is_terminal(&std::io::stdin()) {
-        return Err(Error::user("cannot attach a terminal: standard input is not one")
-            .hint("leave out -t, as in `printf 'date\\n' | minirun run -i IMAGE sh`"));
-    }
     if request.remove && request.restart != Restart::No {
         return Err(Error::user("--rm and --restart contradict each other").hint("leave out one of them"));
     }

@@ -260,7 +260,7 @@ fn volumes_are_made_listed_shown_and_pruned() {
     does(&sandbox, &["volume", "create", "free"]);
     up(&sandbox, "web", &["-v", "data:/data"], "busybox");
     let table = does(&sandbox, &["volume", "ls"]).stdout;
-    assert!(table.starts_with("DRIVER   VOLUME NAME\n") && table.contains("local    data\n"), "{table}");
+    assert!(table.starts_with("DRIVER    VOLUME NAME\n") && table.contains("local     data\n"), "{table}");
     for (filter, count) in
         [("name=at", 1), ("label=app", 1), ("label=app=db", 0), ("dangling=true", 2), ("dangling=false", 1)]
     {
@@ -277,7 +277,7 @@ fn volumes_are_made_listed_shown_and_pruned() {
     std::fs::write(data(&sandbox, &unnamed).join("file"), [0; 2048]).unwrap();
     refused(&sandbox, &["volume", "prune"], 1, "--force");
     let pruned = does(&sandbox, &["volume", "prune", "--force"]).stdout;
-    assert_eq!(pruned, format!("Deleted Volumes:\n{unnamed}\n\nTotal reclaimed space: 2KiB\n"));
+    assert_eq!(pruned, format!("Deleted Volumes:\n{unnamed}\n\nTotal reclaimed space: 2kB\n"));
     assert!(does(&sandbox, &["volume", "prune", "-af", "--filter", "label!=app"]).stdout.contains("\nfree\n"));
     assert_eq!(volumes(&sandbox), ["data"]);
 

@@ -27,6 +27,7 @@ use crate::error::{Error, Result};
 use eval::Rules;
 use lexer::Escapes;
 use parser::Template;
+use serde::Serialize as _;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
@@ -163,6 +164,15 @@ fn cells(template: &str, listing: &Listing, rows: &[Row]) -> Result<(Vec<String>
     let header = if rows.is_empty() { header? } else { header.unwrap_or_default() };
     let header: Vec<String> = header.split('\t').map(|cell| cell.replace('\n', " ")).collect();
     Ok((header, cells))
+}
+
+/// Documents as docker's inspect prints them: four columns deeper with each level.
+pub(super) fn pretty(documents: &[Value]) -> Result<String> {
+    let mut text = Vec::new();
+    let indented = serde_json::ser::PrettyFormatter::with_indent(b"    ");
+    let mut to = serde_json::Serializer::with_formatter(&mut text, indented);
+    documents.serialize(&mut to).map_err(|e| Error::internal(format!("inspect: {e}")))?;
+    String::from_utf8(text).map_err(|e| Error::internal(format!("inspect: {e}")))
 }
 
 /// A row none of whose texts begins another cell or line.
