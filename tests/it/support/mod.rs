@@ -1,6 +1,7 @@
 //! What the tests share. It uses no module of minirun: what it says of the system it has from other tools.
 
 pub mod command;
+pub mod console;
 pub mod dump;
 pub mod requires;
 pub mod sandbox;

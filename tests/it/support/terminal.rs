@@ -6,12 +6,15 @@ use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::process::{Child, Command};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 
 #[derive(Debug)]
 pub struct Terminal {
     pub child: Child,
     master: File,
     screen: Arc<Mutex<String>>,
+    /// Ends with the last program on the terminal.
+    reader: JoinHandle<()>,
     /// How much of the screen was matched already.
     seen: usize,
 }
@@ -31,13 +34,13 @@ impl Terminal {
         let screen = Arc::new(Mutex::new(String::new()));
         let mut from = File::from(master.try_clone().unwrap());
         let to = Arc::clone(&screen);
-        std::thread::spawn(move || {
+        let reader = std::thread::spawn(move || {
             let mut bytes = [0; 4096];
             while let Ok(length @ 1..) = from.read(&mut bytes) {
                 to.lock().unwrap().push_str(&String::from_utf8_lossy(&bytes[..length]));
             }
         });
-        Terminal { child, master: File::from(master), screen, seen: 0 }
+        Terminal { child, master: File::from(master), screen, reader, seen: 0 }
     }
 
     pub fn write(&mut self, text: &str) {
@@ -61,6 +64,12 @@ impl Terminal {
         self.seen += found.unwrap() + text.len();
     }
 
+    /// Waits until anything stands on the screen.
+    #[track_caller]
+    pub fn expect_anything(&self) {
+        eventually("something appears on the terminal", seconds(20), || !self.screen.lock().unwrap().is_empty());
+    }
+
     /// Whether whoever reads from it gets lines, and sees what is typed.
     pub fn is_cooked(&self) -> bool {
         use nix::sys::termios::{LocalFlags, tcgetattr};
@@ -69,6 +78,13 @@ impl Terminal {
 
     pub fn screen(&self) -> String {
         self.screen.lock().unwrap().clone()
+    }
+
+    /// What stands there when the last program is gone.
+    #[track_caller]
+    pub fn whole_screen(&self) -> String {
+        eventually("the terminal is let go", seconds(20), || self.reader.is_finished());
+        self.screen()
     }
 
     /// Waits for the end and gives the exit code.
