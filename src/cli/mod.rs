@@ -12,6 +12,7 @@ mod diff;
 mod exec;
 mod export;
 mod format;
+mod groups;
 mod history;
 mod images;
 mod import;
@@ -165,7 +166,8 @@ fn command() -> clap::Command {
         let takes = arg.get_action().takes_values() && !arg.is_positional();
         if takes { arg.allow_hyphen_values(true) } else { arg }
     };
-    Cli::command().mut_subcommands(move |sub| sub.args_override_self(true).mut_args(lenient))
+    let commands = Cli::command().mut_subcommands(move |sub| sub.args_override_self(true).mut_args(lenient));
+    groups::with_groups(commands)
 }
 
 /// argv[0] `minirun-oci`, or `minirun oci …`: runc's grammar.

@@ -39,6 +39,11 @@ pub fn help(text: &impl std::fmt::Display) -> Result<()> {
     written(write!(stdout, "{text}").and_then(|()| stdout.flush()))
 }
 
+/// Help that nobody asked for, in place of a result.
+pub fn help_instead(text: &impl std::fmt::Display) {
+    stderr(&text.to_string());
+}
+
 #[allow(clippy::disallowed_methods)] // nothing is held here that a destructor would have to restore
 fn written(result: std::io::Result<()>) -> Result<()> {
     match result {

@@ -47,6 +47,7 @@ Containers:
   port       List published ports                   minirun port web
   ps         List containers                        minirun ps -a
   rm         Remove containers                      minirun rm -f web
+  container  The same by docker's long forms        minirun container ls
   inspect    Show all that is known, as JSON        minirun inspect web
 
 Images:
@@ -57,6 +58,7 @@ Images:
   tag        Give an image one more name            minirun tag busybox tools:1
   history    Show how an image was made             minirun history busybox
   rmi        Remove images                          minirun rmi alpine
+  image      The same by docker's long forms        minirun image ls
 
 Volumes:
   volume     Make, list, inspect, remove volumes    minirun volume ls
@@ -85,7 +87,12 @@ pub(super) fn answer(error: &clap::Error, words: &[String], mut command: clap::C
     match error.kind() {
         ErrorKind::DisplayVersion => ui::help(&error.render().ansi()).map(|()| 0),
         ErrorKind::DisplayHelp => ui::help(&help(words, &command).ansi()).map(|()| 0),
-        _ => Err(explain(error, path(words, &command).get(1).map(|sub| sub.get_name()))),
+        // docker's groups do the same where no command is named
+        ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            ui::help_instead(&help(words, &command).ansi());
+            Ok(0)
+        }
+        _ => Err(explain(error, &path(words, &command))),
     }
 }
 
@@ -113,11 +120,11 @@ pub(super) fn path<'a>(words: &[String], command: &'a clap::Command) -> Vec<&'a 
     path
 }
 
-fn explain(error: &clap::Error, command: Option<&str>) -> Error {
-    let see = match command {
-        Some(command) => format!("minirun {command} --help"),
-        None => "minirun --help".to_owned(),
-    };
+fn explain(error: &clap::Error, path: &[&clap::Command]) -> Error {
+    let command = path.get(1).map(|sub| sub.get_name());
+    // a group's commands are listed by its help, and a verb's flags by its own
+    let see = path.iter().skip(1).fold("minirun".to_owned(), |words, sub| format!("{words} {}", sub.get_name()));
+    let see = format!("{see} --help");
     let given = context(error, ContextKind::InvalidArg);
     let usage = |message: String| Error::new(Kind::Usage, message);
     match (error.kind(), given) {
@@ -137,17 +144,15 @@ fn explain(error: &clap::Error, command: Option<&str>) -> Error {
         }
         (ErrorKind::InvalidSubcommand, _) => {
             let word = context(error, ContextKind::InvalidSubcommand).unwrap_or_default();
+            let said = command.map_or_else(|| word.clone(), |group| format!("{group} {word}"));
             if let Some((_, instead)) = LATER.iter().find(|(known, _)| *known == word) {
-                return usage(format!("{word} is not supported yet")).hint(*instead);
+                return usage(format!("{said} is not supported yet")).hint(*instead);
             }
             let hint = match context(error, ContextKind::SuggestedSubcommand) {
                 Some(near) => format!("did you mean {}?", near.replace(", ", " or ")),
                 None => format!("{see} lists the commands"),
             };
-            usage(format!("unknown command {word}")).hint(hint)
-        }
-        (ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand, _) => {
-            usage(format!("{} needs a command", command.unwrap_or("minirun"))).hint(see)
+            usage(format!("unknown command {said}")).hint(hint)
         }
         _ => usage(first_line(&error.render().to_string())).hint(see),
     }
@@ -156,9 +161,7 @@ fn explain(error: &clap::Error, command: Option<&str>) -> Error {
 /// docker's commands that are still to come, and what does it meanwhile.
 const LATER: &[(&str, &str)] = &[
     ("build", "rootfs-builder makes images from the recipes in images/"),
-    ("container", "container run, exec, ls, rm, inspect and the like are there"),
     ("events", "minirun ps -a"),
-    ("image", "image ls, inspect, rm, load, import, pull, tag and history are there"),
     ("login", "leave it out: public images need none"),
     ("logout", "nobody is logged in"),
     ("network", "--network bridge, none, host and container:NAME are there"),
@@ -190,9 +193,8 @@ mod tests {
         let command = command();
         let argv: Vec<String> = line.split(' ').map(str::to_owned).collect();
         let words = words::in_clap_grammar(&argv, &command);
-        let name = argv.get(1).filter(|name| command.find_subcommand(name).is_some()).cloned();
-        let error = command.try_get_matches_from(words).expect_err(line);
-        explain(&error, name.as_deref())
+        let error = command.clone().try_get_matches_from(&words).expect_err(line);
+        explain(&error, &path(&words, &command))
     }
 
     #[test]
@@ -251,7 +253,10 @@ mod tests {
             ("m rm", "missing CONTAINER", "minirun rm --help"),
             ("m login x", "login is not supported yet", "leave it out: public images need none"),
             ("m rmm", "unknown command rmm", "did you mean rmi or rm?"),
-            ("m system", "system needs a command", "minirun system --help"),
+            ("m container zzz", "unknown command container zzz", "minirun container --help lists the commands"),
+            ("m image push x", "image push is not supported yet", "skopeo copies from the OCI layout below --root"),
+            ("m volume lss", "unknown command volume lss", "did you mean list or ls?"),
+            ("m volume ls --bogus", "unknown flag --bogus", "minirun volume ls --help lists the flags"),
             (
                 "m run --cpu-shares many x",
                 "invalid value 'many' for '--cpu-shares <N>': invalid digit found in string",

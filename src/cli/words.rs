@@ -1,51 +1,11 @@
 //! docker's grammar where clap's differs: `--rm=true`, `container ls`, and everything behind IMAGE belongs to the
 //! command. Pure: words in, words out, before clap sees them.
 
+use super::groups;
 use clap::{Arg, Command};
 
-/// docker's long spellings of our commands.
-const LONG_FORMS: &[(&str, &str, &str)] = &[
-    ("container", "run", "run"),
-    ("container", "create", "create"),
-    ("container", "start", "start"),
-    ("container", "stop", "stop"),
-    ("container", "kill", "kill"),
-    ("container", "restart", "restart"),
-    ("container", "attach", "attach"),
-    ("container", "pause", "pause"),
-    ("container", "unpause", "unpause"),
-    ("container", "rename", "rename"),
-    ("container", "top", "top"),
-    ("container", "update", "update"),
-    ("container", "stats", "stats"),
-    ("container", "wait", "wait"),
-    ("container", "logs", "logs"),
-    ("container", "port", "port"),
-    ("container", "exec", "exec"),
-    ("container", "cp", "cp"),
-    ("container", "diff", "diff"),
-    ("container", "export", "export"),
-    ("container", "commit", "commit"),
-    ("container", "prune", "system prune --only=containers"),
-    ("image", "prune", "system prune --only=images"),
-    ("container", "ls", "ps"),
-    ("container", "list", "ps"),
-    ("container", "ps", "ps"),
-    ("container", "rm", "rm"),
-    ("container", "inspect", "inspect --type=container"),
-    ("image", "ls", "images"),
-    ("image", "list", "images"),
-    ("image", "inspect", "inspect --type=image"),
-    ("image", "rm", "rmi"),
-    ("image", "load", "load"),
-    ("image", "import", "import"),
-    ("image", "pull", "pull"),
-    ("image", "tag", "tag"),
-    ("image", "history", "history"),
-];
-
 /// Commands whose first word ends their flags.
-const ENDS_FLAGS: [&str; 4] = ["run", "create", "exec", "debug"];
+pub(super) const ENDS_FLAGS: &[&str] = &["run", "create", "exec", "debug"];
 
 /// The words in clap's grammar. `command` need not be built: --help, which it has not then, ends the scan like an
 /// unknown flag, and is clap's to answer.
@@ -71,23 +31,32 @@ pub(super) fn in_clap_grammar(words: &[String], command: &Command) -> Vec<String
     done
 }
 
-/// `container ls` is `ps`.
-fn short_form(words: &[String]) -> std::borrow::Cow<'_, [String]> {
-    if let [first, second, rest @ ..] = words
-        && let Some((_, _, short)) = LONG_FORMS.iter().find(|(group, verb, _)| group == first && verb == second)
-    {
-        return short.split(' ').map(str::to_owned).chain(rest.iter().cloned()).collect::<Vec<_>>().into();
+/// `container ls` is `ps`, and `help container ls` is `help ps`.
+pub(super) fn short_form(words: &[String]) -> std::borrow::Cow<'_, [String]> {
+    let owned = |words: &[&str], rest: &[String]| {
+        words.iter().map(|word| (*word).to_owned()).chain(rest.iter().cloned()).collect::<Vec<_>>().into()
+    };
+    match words {
+        [help, group, verb, rest @ ..] | [group, help, verb, rest @ ..] if help == "help" => {
+            let Some(short) = groups::short_form(group, verb) else { return words.into() };
+            let named: Vec<&str> = short.split(' ').filter(|word| !is_flag(word)).collect();
+            owned(&[&["help"], &named[..]].concat(), rest)
+        }
+        [group, verb, rest @ ..] => match groups::short_form(group, verb) {
+            Some(short) => owned(&short.split(' ').collect::<Vec<_>>(), rest),
+            None => words.into(),
+        },
+        _ => words.into(),
     }
-    words.into()
 }
 
-fn is_flag(word: &str) -> bool {
+pub(super) fn is_flag(word: &str) -> bool {
     word.len() > 1 && word.starts_with('-')
 }
 
 /// The flags with their values up to the first word that is none, and the rest. An unknown flag ends it, too: clap
 /// will name it.
-fn flags_before_word<'a>(words: &'a [String], command: &Command) -> (Vec<String>, &'a [String]) {
+pub(super) fn flags_before_word<'a>(words: &'a [String], command: &Command) -> (Vec<String>, &'a [String]) {
     let mut flags = Vec::new();
     let mut at = 0;
     while let Some(word) = words.get(at).filter(|word| is_flag(word) && *word != "--") {
@@ -104,19 +73,19 @@ fn flags_before_word<'a>(words: &'a [String], command: &Command) -> (Vec<String>
 
 /// Where a flag's value is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Value {
+pub(super) enum Value {
     None,
     Attached,
     NextWord,
 }
 
-struct Flag<'a> {
-    arg: &'a Arg,
-    value: Value,
+pub(super) struct Flag<'a> {
+    pub arg: &'a Arg,
+    pub value: Value,
 }
 
 /// The flag in `--name`, `--name=value`; in `-abc` the first that takes a value, for the rest is that value, or the last.
-fn last_flag<'a>(word: &str, command: &'a Command) -> Option<Flag<'a>> {
+pub(super) fn last_flag<'a>(word: &str, command: &'a Command) -> Option<Flag<'a>> {
     let value = |arg: &Arg, attached: bool| match arg.get_action().takes_values() {
         false => Value::None,
         true if attached => Value::Attached,
@@ -236,6 +205,11 @@ mod tests {
             ("m image inspect -f x y", "m inspect --type=image -f x y"),
             ("m container run --rm x -y", "m run --rm -- x -y"),
             ("m container", "m container"),
+            ("m container --help", "m container --help"),
+            ("m container bogus", "m container bogus"),
+            ("m container help ls", "m help ps"),
+            ("m help image prune", "m help system prune"),
+            ("m image remove x", "m rmi x"),
         ] {
             assert_eq!(translated(line), want, "{line}");
         }

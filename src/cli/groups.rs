@@ -1,0 +1,120 @@
+//! `container` and `image`: docker's long spellings of our commands. A group is there for its help, its completion and
+//! its manual page alone: `words` makes `ps` of `container ls` before clap sees it.
+
+use clap::Command;
+
+/// A group of commands.
+#[derive(Debug)]
+pub(super) struct Group {
+    name: &'static str,
+    about: &'static str,
+    example: &'static str,
+    verbs: &'static [Verb],
+}
+
+/// A verb by its names, the first of which is shown; what is typed for it without the group; what it does, where its
+/// command does more than that.
+type Verb = (&'static [&'static str], &'static str, Option<&'static str>);
+
+const GROUPS: [Group; 2] = [
+    Group {
+        name: "container",
+        about: "Run, list and remove containers: the long forms of the short commands",
+        example: "Example: minirun container ls --all",
+        verbs: &[
+            (&["attach"], "attach", None),
+            (&["commit"], "commit", None),
+            (&["cp"], "cp", None),
+            (&["create"], "create", None),
+            (&["diff"], "diff", None),
+            (&["exec"], "exec", None),
+            (&["export"], "export", None),
+            (&["inspect"], "inspect --type=container", Some("Show all that is known of containers, as JSON")),
+            (&["kill"], "kill", None),
+            (&["logs"], "logs", None),
+            (&["ls", "list", "ps"], "ps", None),
+            (&["pause"], "pause", None),
+            (&["port"], "port", None),
+            (&["prune"], "system prune --only=containers", Some("Remove all containers that do not run")),
+            (&["rename"], "rename", None),
+            (&["restart"], "restart", None),
+            (&["rm", "remove"], "rm", None),
+            (&["run"], "run", None),
+            (&["start"], "start", None),
+            (&["stats"], "stats", None),
+            (&["stop"], "stop", None),
+            (&["top"], "top", None),
+            (&["unpause"], "unpause", None),
+            (&["update"], "update", None),
+            (&["wait"], "wait", None),
+        ],
+    },
+    Group {
+        name: "image",
+        about: "Get, list and remove images: the long forms of the short commands",
+        example: "Example: minirun image ls",
+        verbs: &[
+            (&["history"], "history", None),
+            (&["import"], "import", None),
+            (&["inspect"], "inspect --type=image", Some("Show all that is known of images, as JSON")),
+            (&["load"], "load", None),
+            (&["ls", "list"], "images", None),
+            (&["prune"], "system prune --only=images", Some("Remove the images without a name that nothing needs")),
+            (&["pull"], "pull", None),
+            (&["rm", "remove"], "rmi", None),
+            (&["tag"], "tag", None),
+        ],
+    },
+];
+
+/// What `GROUP VERB` is without the group: `system prune --only=images`.
+pub(super) fn short_form(group: &str, verb: &str) -> Option<&'static str> {
+    let group = GROUPS.iter().find(|known| known.name == group)?;
+    group.verbs.iter().find(|(names, ..)| names.contains(&verb)).map(|(_, short, _)| *short)
+}
+
+/// The commands and the groups of them.
+pub(super) fn with_groups(commands: Command) -> Command {
+    GROUPS.iter().fold(commands, |commands, group| {
+        let named = group.named(&commands);
+        commands.subcommand(named)
+    })
+}
+
+impl Group {
+    /// The group for clap, each verb with no more than what it does.
+    fn named(&self, commands: &Command) -> Command {
+        let verbs = self.verbs.iter().map(|(names, short, about)| {
+            let command = short.split(' ').next().and_then(|name| commands.find_subcommand(name));
+            let verb = Command::new(names[0]).visible_aliases(&names[1..]);
+            match (about, command.and_then(Command::get_about)) {
+                (Some(about), _) => verb.about(*about),
+                (None, Some(about)) => verb.about(about.clone()),
+                (None, None) => verb,
+            }
+        });
+        let group = Command::new(self.name).about(self.about).after_help(self.example).subcommands(verbs);
+        group.subcommand_required(true).arg_required_else_help(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::usage;
+
+    #[test]
+    fn every_verb_is_a_command_and_says_what_it_does() {
+        let command = crate::cli::command();
+        for group in &GROUPS {
+            let known = command.find_subcommand(group.name).unwrap();
+            for (names, short, _) in group.verbs {
+                let words: Vec<String> = ["m"].into_iter().chain(short.split(' ')).map(str::to_owned).collect();
+                let depth = short.split(' ').filter(|word| !word.starts_with('-')).count();
+                assert_eq!(usage::path(&words, &command).len(), 1 + depth, "{short}");
+                let verb = known.find_subcommand(names[0]).unwrap();
+                assert!(verb.get_about().is_some(), "{names:?}");
+            }
+        }
+    }
+}
