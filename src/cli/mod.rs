@@ -4,6 +4,7 @@
 mod attach;
 mod caller;
 mod commit;
+mod complete;
 mod cp;
 mod create;
 mod debug;
@@ -111,6 +112,7 @@ enum Sub {
     History(history::Args),
     Volume(volume::Args),
     Demo(demo::Args),
+    Completion(complete::Args),
     Info(info::Args),
     Version(version::Args),
     Repair(repair::Args),
@@ -149,6 +151,9 @@ fn from_argv() -> Result<u8, Failure> {
         return ui::print(usage::INTRODUCTION).map(|()| 0).map_err(plain);
     }
     let mut command = command();
+    if argv[1] == complete::ASK {
+        return complete::answer(&argv[2..], &command).map_err(plain);
+    }
     let words = words::in_clap_grammar(&argv, &command);
     let name = usage::path(&words, &command).get(1).map(|sub| sub.get_name().to_owned());
     let fail = |error: Error| Failure { code: code_of(&error, name.as_deref()), error };
@@ -224,6 +229,7 @@ fn dispatch(cli: Cli) -> Result<u8> {
         Some(Sub::Tag(args)) => tag::main(&args, &roots),
         Some(Sub::History(args)) => history::main(&args, &roots),
         Some(Sub::Volume(args)) => volume::main(&args, &roots),
+        Some(Sub::Completion(args)) => complete::main(&args),
         Some(Sub::Demo(args)) => demo::main(&args, &roots),
         Some(Sub::Info(args)) => info::main(&args, &roots),
         Some(Sub::Version(args)) => version::main(&args),

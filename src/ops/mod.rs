@@ -4,6 +4,7 @@
 mod adopt;
 pub mod attach;
 mod cgroups;
+pub mod complete;
 pub mod container;
 pub mod debug;
 pub mod detach_keys;

@@ -123,6 +123,14 @@ fn chosen(request: &RunRequest, available: &BTreeSet<String>) -> Result<BTreeSet
     Ok(base.into_iter().chain(add.into_iter().filter(|name| *name != all)).collect())
 }
 
+/// What --cap-add takes, as people write it: `ALL`, `NET_ADMIN`.
+pub fn capability_names() -> Vec<String> {
+    let mut names: Vec<String> = caps::all().iter().map(|cap| cap.to_string().replacen("CAP_", "", 1)).collect();
+    names.push("ALL".to_owned());
+    names.sort();
+    names
+}
+
 /// `net_admin`, `CAP_NET_ADMIN` and `NET_ADMIN` are one.
 fn normal(flag: &str, names: &[String]) -> Result<BTreeSet<String>> {
     let normal_one = |name: &String| {

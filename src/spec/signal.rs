@@ -45,6 +45,11 @@ const NAMES: [(&str, u8); 34] = [
     ("SYS", 31),
 ];
 
+/// Those that have one, in the order of their numbers.
+pub fn names() -> [&'static str; 34] {
+    NAMES.map(|(name, _)| name)
+}
+
 /// `TERM`, `SIGTERM`, `sigterm`, `15`, `RTMIN+3`, `SIGRTMAX-1`.
 pub fn parse(text: &str) -> Result<u8> {
     let upper = text.to_ascii_uppercase();

@@ -31,9 +31,14 @@ const NAMES: [(&str, PosixRlimitType); 15] = [
     ("stack", PosixRlimitType::RlimitStack),
 ];
 
+/// All of them.
+pub fn names() -> [&'static str; 15] {
+    NAMES.map(|(name, _)| name)
+}
+
 /// `name=soft[:hard]`; one number is both, -1 is unlimited, soft is at most hard.
 pub fn parse(text: &str) -> Result<Ulimit> {
-    let names = NAMES.map(|(name, _)| name).join(", ");
+    let names = names().join(", ");
     let bad = |why: &str| {
         Error::user(format!("invalid ulimit {text:?}: {why}"))
             .hint(format!("--ulimit NAME=SOFT[:HARD]; the names are {names}"))

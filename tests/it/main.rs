@@ -6,6 +6,7 @@
 mod adopted;
 mod attached;
 mod calls;
+mod completion;
 mod debug;
 mod detached;
 mod detached_records;

@@ -84,7 +84,8 @@ pub struct Wanted {
     pub filters: Vec<String>,
 }
 
-const FILTERS: [&str; 12] = [
+/// What --filter knows.
+pub const FILTERS: [&str; 12] = [
     "id", "name", "status", "label", "ancestor", "exited", "before", "since", "network", "volume", "publish", "expose",
 ];
 

@@ -26,7 +26,8 @@ pub struct ImageRow {
     name: Option<Reference>,
 }
 
-const FILTERS: [&str; 5] = ["dangling", "reference", "label", "before", "since"];
+/// What --filter knows.
+pub const FILTERS: [&str; 5] = ["dangling", "reference", "label", "before", "since"];
 
 /// The images that are wanted, in the order they came: by `KEY=VALUE` filters, and by a name or pattern.
 pub fn list(roots: &Roots, name: Option<&str>, filters: &[String]) -> Result<Vec<ImageRow>> {
