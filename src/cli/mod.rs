@@ -22,6 +22,7 @@ mod inspect;
 mod kill;
 mod load;
 mod logs;
+mod man;
 mod pause;
 mod port;
 mod ps;
@@ -113,6 +114,7 @@ enum Sub {
     Volume(volume::Args),
     Demo(demo::Args),
     Completion(complete::Args),
+    Man(man::Args),
     Info(info::Args),
     Version(version::Args),
     Repair(repair::Args),
@@ -230,6 +232,7 @@ fn dispatch(cli: Cli) -> Result<u8> {
         Some(Sub::History(args)) => history::main(&args, &roots),
         Some(Sub::Volume(args)) => volume::main(&args, &roots),
         Some(Sub::Completion(args)) => complete::main(&args),
+        Some(Sub::Man(args)) => man::main(&args),
         Some(Sub::Demo(args)) => demo::main(&args, &roots),
         Some(Sub::Info(args)) => info::main(&args, &roots),
         Some(Sub::Version(args)) => version::main(&args),

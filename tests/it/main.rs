@@ -20,6 +20,7 @@ mod files_images;
 mod format;
 mod golden;
 mod health;
+mod installed;
 mod joined;
 mod kernel;
 mod killed;
