@@ -13,6 +13,7 @@ mod diff;
 mod exec;
 mod export;
 mod format;
+mod generate;
 mod groups;
 mod history;
 mod images;
@@ -113,6 +114,7 @@ enum Sub {
     History(history::Args),
     Volume(volume::Args),
     Demo(demo::Args),
+    Generate(generate::Args),
     Completion(complete::Args),
     Man(man::Args),
     Info(info::Args),
@@ -233,6 +235,7 @@ fn dispatch(cli: Cli) -> Result<u8> {
         Some(Sub::Volume(args)) => volume::main(&args, &roots),
         Some(Sub::Completion(args)) => complete::main(&args),
         Some(Sub::Man(args)) => man::main(&args),
+        Some(Sub::Generate(args)) => generate::main(&args, &roots),
         Some(Sub::Demo(args)) => demo::main(&args, &roots),
         Some(Sub::Info(args)) => info::main(&args, &roots),
         Some(Sub::Version(args)) => version::main(&args),

@@ -71,6 +71,7 @@ Housekeeping:
   info       Show what this host offers             minirun info
   repair     Undo what killed commands left behind  minirun repair
   system     df, prune, reset: what all of it takes minirun system df
+  generate   Print units for systemd                minirun generate systemd web
   man        Print a manual page                    minirun man run | man -l -
   completion Make a shell complete such lines       minirun completion bash
   version    Show the version                       minirun version

@@ -10,6 +10,7 @@ pub mod debug;
 pub mod detach_keys;
 mod exec;
 pub mod files;
+pub mod generate;
 pub mod image;
 pub mod info;
 pub mod inspect;

@@ -156,3 +156,39 @@ fn troff_has_nothing_to_say_of_the_manual_pages() {
     let said = output(Command::new(minirun_binary()).args(["man", "no-such"])).expect_code(2);
     crate::errors::assert_error(&said, &["no-such"]);
 }
+
+#[test]
+fn systemd_understands_the_units() {
+    requires![root, tool("systemd-analyze")];
+    let sandbox = Sandbox::with_images(&["busybox"]);
+    sandbox.minirun(&["create", "--name", "web", "--stop-timeout", "60", "busybox", "sleep", "1000"]).expect_code(0);
+    for (words, file, start, stop) in [
+        (&["web"][..], "container-web.service", "start web", Some("stop --time=60 web")),
+        (&["--time", "3", "web"], "container-web.service", "start web", Some("stop --time=3 web")),
+        (&["--boot"], "minirun.service", "start --restart-policy", None),
+    ] {
+        let said = sandbox.minirun(&[&["generate", "systemd"], words].concat()).expect_code(0).stdout;
+        let binary = minirun_binary();
+        let path = |name: &str| sandbox.path(name).display().to_string();
+        let call = format!("{} --root={} --state={}", binary.display(), path("root"), path("state"));
+        assert!(said.contains(&format!("\nExecStart={call} {start}\n")), "{said}");
+        let stops = said.lines().find_map(|line| line.strip_prefix("ExecStop="));
+        assert_eq!(stops.map(str::to_owned), stop.map(|stop| format!("{call} {stop}")));
+        let unit = sandbox.path(file);
+        std::fs::write(&unit, &said).unwrap();
+        let verified = output(sandbox.command("systemd-analyze").args(["verify", "--man=no"]).arg(&unit));
+        let verified = verified.expect_code(0);
+        assert!(!verified.stderr.contains(file), "{verified}");
+        // and what it calls can be called
+        let start: Vec<&str> = start.split(' ').collect();
+        sandbox.minirun(&start).expect_code(0);
+        if let Some(stop) = stop {
+            let stop = stop.replace("=60", "=0").replace("=3", "=0");
+            sandbox.minirun(&stop.split(' ').collect::<Vec<_>>()).expect_code(0);
+        }
+    }
+    let said = sandbox.minirun(&["generate", "systemd", "nobody"]).expect_code(1);
+    crate::errors::assert_error(&said, &["no container nobody"]);
+    let said = sandbox.minirun(&["generate", "systemd"]).expect_code(2);
+    crate::errors::assert_error(&said, &["missing CONTAINER"]);
+}
