@@ -12,7 +12,7 @@ const STOP_SECONDS: i64 = 10;
 /// What stopping takes besides that: killing, and taking back network and mounts.
 const STOP_MARGIN: i64 = 30;
 
-/// A unit's name and text.
+/// A unit's name and its text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unit {
     /// `container-web.service`
@@ -29,7 +29,7 @@ pub fn for_container(roots: &Roots, program: &HostPath, word: &str, seconds: Opt
     let seconds = seconds.or(config.and_then(|config| config.stop_timeout));
     Ok(Unit {
         file: format!("container-{name}.service"),
-        text: container_unit(&minirun(roots, program), &name, seconds),
+        text: container_unit(&minirun(roots, program), &mounts(roots), &name, seconds),
     })
 }
 
@@ -48,7 +48,7 @@ pub fn for_boot(roots: &Roots, program: &HostPath) -> Unit {
 /// * No KillMode: the default reaches a `minirun start` or `stop` that hangs, and nothing else is in the unit's cgroup.
 /// * `stop` gives the container its time, so systemd waits a little longer than that; starting may take as long as it
 ///   takes, which is oneshot's default.
-fn container_unit(minirun: &str, name: &str, seconds: Option<i64>) -> String {
+fn container_unit(minirun: &str, mounts: &str, name: &str, seconds: Option<i64>) -> String {
     let limit = match seconds.unwrap_or(STOP_SECONDS) {
         ..0 => "infinity".to_owned(),
         seconds => seconds.saturating_add(STOP_MARGIN).to_string(),
@@ -61,6 +61,7 @@ fn container_unit(minirun: &str, name: &str, seconds: Option<i64>) -> String {
 [Unit]
 Description=minirun container {name}
 Documentation=man:minirun-generate(1)
+RequiresMountsFor={mounts}
 Wants=network-online.target
 After=network-online.target
 
@@ -138,11 +139,12 @@ mod tests {
             (Some(60), "stop --time=60 web", "90"),
             (Some(-1), "stop --time=-1 web", "infinity"),
         ] {
-            let text = container_unit(&minirun, "web", seconds);
+            let text = container_unit(&minirun, DEFAULT_ROOT, "web", seconds);
             for line in [
                 "ExecStart=/usr/local/bin/minirun start web".to_owned(),
                 format!("ExecStop=/usr/local/bin/minirun {stop}"),
                 format!("TimeoutStopSec={limit}"),
+                "RequiresMountsFor=/var/lib/minirun".to_owned(),
             ] {
                 assert!(text.lines().any(|known| known == line), "{line}: {text}");
             }

@@ -25,7 +25,7 @@ fn install(sandbox: &Sandbox, words: &[&str]) -> Command {
     command
 }
 
-/// The documents of a running host that are to be the same before and after.
+/// Most of what there is to do, in a few seconds. At the end things run, and things are left.
 const USE: &str = r#"
 set -e
 minirun load -q -i "$LAYOUT"
@@ -54,6 +54,9 @@ fn after_installation_use_reset_and_removal_the_host_is_as_it_was() {
     let sandbox = Sandbox::new();
     let (prefix, dir) = (sandbox.path("prefix"), sandbox.path("dir"));
     std::fs::create_dir(&dir).unwrap();
+    for name in ["root", "state"] {
+        std::fs::remove_dir(sandbox.path(name)).unwrap(); // as on a host that has never seen minirun
+    }
     // one directory is there already, with something in it
     std::fs::create_dir_all(prefix.join("share/man")).unwrap();
     std::fs::write(prefix.join("share/man/whatis"), "").unwrap();
@@ -95,6 +98,7 @@ fn after_installation_use_reset_and_removal_the_host_is_as_it_was() {
     assert!(said.contains(&format!("removed {}\n", prefix.join("bin/minirun").display())), "{said}");
     assert_eq!(tree(&prefix), files);
     assert_eq!(tree(&dir), [""; 0]);
+    assert!(!sandbox.path("root").exists() && !sandbox.path("state").exists());
     before.assert_same(&sandbox);
 }
 
