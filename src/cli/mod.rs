@@ -154,7 +154,11 @@ fn from_argv() -> Result<u8, Failure> {
     if argv.len() <= 1 {
         return ui::print(usage::INTRODUCTION).map(|()| 0).map_err(plain);
     }
-    let mut command = command();
+    let mut command = short_commands();
+    let first = words::flags_before_word(&argv[1..], &command).1.first();
+    if first.is_none_or(|word| command.find_subcommand(word).is_none()) {
+        command = groups::with_groups(command); // not always, for who runs containers waits for it
+    }
     if argv[1] == complete::ASK {
         return complete::answer(&argv[2..], &command).map_err(plain);
     }
@@ -168,15 +172,19 @@ fn from_argv() -> Result<u8, Failure> {
     }
 }
 
-/// The grammar. Lists may be given again and again, everything else counts as it was given last, and a flag's value
-/// may look like a flag: all as docker has it.
+/// The whole grammar.
 fn command() -> clap::Command {
+    groups::with_groups(short_commands())
+}
+
+/// The grammar without the groups, which are long forms. Lists may be given again and again, everything else counts as it was given last, and a flag's value
+/// may look like a flag: all as docker has it.
+fn short_commands() -> clap::Command {
     let lenient = |arg: clap::Arg| {
         let takes = arg.get_action().takes_values() && !arg.is_positional();
         if takes { arg.allow_hyphen_values(true) } else { arg }
     };
-    let commands = Cli::command().mut_subcommands(move |sub| sub.args_override_self(true).mut_args(lenient));
-    groups::with_groups(commands)
+    Cli::command().mut_subcommands(move |sub| sub.args_override_self(true).mut_args(lenient))
 }
 
 /// argv[0] `minirun-oci`, or `minirun oci …`: runc's grammar.

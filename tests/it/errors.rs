@@ -1,6 +1,6 @@
 //! Bad input: one line of error, a hint, exit 125, nothing left behind.
 
-use crate::support::command::Output;
+use crate::support::command::{Output, output};
 use crate::support::requires::requires;
 use crate::support::sandbox::{Sandbox, image_layout, minirun_binary};
 use crate::support::snapshot::Snapshot;
@@ -188,4 +188,20 @@ fn usage_errors_name_the_word() {
         assert_eq!(said.code(), code, "{said}");
         assert!(said.stderr.starts_with("error: ") && said.stderr.contains(word), "{said}");
     }
+}
+
+#[test]
+fn a_group_of_commands_lists_them() {
+    let minirun = |words: &[&str]| output(Command::new(minirun_binary()).args(words));
+    for (group, verb) in [("container", "exec"), ("image", "pull"), ("volume", "create"), ("system", "df")] {
+        // asked for it is a result; else, as docker has it, neither that nor an error
+        let asked = minirun(&[group, "--help"]).expect_code(0);
+        let alone = minirun(&[group]).expect_code(0);
+        assert_eq!((asked.stderr.as_str(), alone.stdout.as_str()), ("", ""));
+        assert!(asked.stdout == alone.stderr && asked.stdout.contains(&format!("\n  {verb} ")), "{asked}");
+        let unknown = minirun(&[group, "fly"]).expect_code(2);
+        assert_error(&unknown, &[&format!("unknown command {group} fly")]);
+    }
+    let (long, short) = (minirun(&["container", "rm", "--help"]), minirun(&["rm", "--help"]));
+    assert_eq!(long.expect_code(0).stdout, short.expect_code(0).stdout);
 }

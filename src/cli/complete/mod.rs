@@ -68,6 +68,7 @@ fn offer(words: &[String], typed: &str, command: &Command) -> Offer {
         Wanted::Command(of) => commands(of),
         Wanted::Flag(of) => flags(of),
         Wanted::Unknown => Vec::new(),
+        Wanted::Value { of, .. } if at.path == ["man"] && of.is_positional() => commands(command),
         Wanted::Value { of, behind } => {
             let (before, typed) = typed.split_at(behind);
             let Some(roots) = roots(&at.given) else { return Offer { then: Then::Blank, words: Vec::new() } };
@@ -141,6 +142,7 @@ mod tests {
             ("m run --log-driver ", &["json-file", "none"]),
             ("m ps --filter st", &["status="]),
             ("m inspect --type ", &["container", "image"]),
+            ("m man vol", &["volume"]),
             ("m completion ", &["bash", "zsh", "fish"]),
             ("m run --explain=", &["--explain=text", "--explain=json"]),
             ("m system prune --onl", &[]),
