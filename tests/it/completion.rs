@@ -110,8 +110,7 @@ fn completes(terminal: &mut Terminal, lines: &[(&str, &str)]) {
     for (line, want) in lines {
         terminal.write(&format!("{line}\t"));
         terminal.expect(want);
-        terminal.write("\x03"); // Ctrl-C: another line
-        terminal.expect("ok> ");
+        terminal.write("\x15"); // Ctrl-U: another line
     }
 }
 
@@ -138,6 +137,10 @@ fn bash_completes_lines() {
             ("x=1 minirun image rm bu", "rm busybox:latest "),
         ],
     );
+    // the word goes on where it is not complete
+    terminal.write("minirun run -v da\t/in");
+    terminal.expect("-v data-one:/in");
+    terminal.write("\x15");
     // where there is more than one, the second tab lists them
     terminal.write("minirun logs \t\t");
     terminal.expect("old-ended  web-up");
@@ -147,7 +150,6 @@ fn bash_completes_lines() {
 fn zsh_completes_lines() {
     requires![root, tool("zsh")];
     let sandbox = stocked();
-    does(&sandbox, &["completion", "zsh"]);
     sandbox.sh(&format!("cd {}; mkdir f; bin/minirun completion zsh >f/_minirun", sandbox.path(".").display())).text();
     let mut terminal = Terminal::start(&shell(&sandbox, &["zsh", "-f", "-i"]));
     terminal.write("fpath=($PWD/f $fpath); autoload -U compinit; compinit -D -u; PS1='ok''> '\n");
@@ -165,6 +167,8 @@ fn zsh_completes_lines() {
             ("minirun load -i a-f", "a-file"),
         ],
     );
+    terminal.write("minirun run -v da\t/in"); // the word goes on where it is not complete
+    terminal.expect("data-one:/in");
 }
 
 #[test]

@@ -17,7 +17,7 @@ _minirun() {
     word=${line%%$'\t'*}
     shown+=("${word//:/\\:}${${(M)line:#*$'\t'*}:+:${line#*$'\t'}}")
   done
-  (( $#shown )) && _describe minirun shown $options
+  (( $#shown )) && _describe minirun shown "${(@)options}"
 }
 
 # as a file of $fpath it is called when it is loaded
