@@ -55,7 +55,7 @@ pub(super) fn answer(words: &[String], command: &Command) -> Result<u8> {
     }
     .to_owned();
     for (word, about) in words.iter().filter(|(word, _)| word.starts_with(typed)) {
-        let about = about.lines().next().unwrap_or_default();
+        let about = ui::printable(about.lines().next().unwrap_or_default());
         text += &if about.is_empty() { format!("{word}\n") } else { format!("{word}\t{about}\n") };
     }
     ui::stream(false, &text)?;
