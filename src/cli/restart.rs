@@ -24,8 +24,7 @@ pub(super) fn main(args: &Args, roots: &Roots) -> Result<u8> {
         &args.containers,
         |name| life::ask_to_end(roots, name, request),
         |name, asked| {
-            asked?.await_end(roots)?;
-            start::start(roots, name, None, &progress)?;
+            start::start_after(roots, name, asked?, &progress)?;
             ui::line(name)
         },
     ))

@@ -15,7 +15,7 @@ use crate::id::ContainerId;
 use crate::plan::Plan;
 use crate::plan::step::{Step, Undo};
 use crate::state::container::{self, Gone};
-use crate::state::{Config, Ended, Life, Roots, names, volume};
+use crate::state::{Config, Ended, Life, Roots, events, names, volume};
 use crate::sys::netlink::Socket;
 use crate::sys::process::{self, Exit, Identity};
 use crate::sys::record::Lock;
@@ -112,6 +112,7 @@ fn begin(roots: &Roots, config: &Config, life: &Life<Undo>, record: Record) -> R
         Record::New => {
             container::begin(roots, config, life)?;
             names::claim(roots, &config.name, &config.id)?;
+            events::container(roots, config, "create", &[]);
             lock(roots, &config.id)
         }
         Record::Kept => {
@@ -149,7 +150,10 @@ fn be_parent(
     let (ours, theirs) = console_link(config.tty)?;
     streams::take(&standard)?;
     let mut observer = Trace { watches: trace, clients };
-    let unstarted = engine::create(plan, theirs, &mut observer)?;
+    let volumes = events::volumes_to_make(roots, &config.volumes);
+    let unstarted = engine::create(plan, theirs, &mut observer);
+    events::volumes_made(roots, &volumes);
+    let unstarted = unstarted?;
     streams::take(&streams::silent()?)?;
     let init = life.init.insert(Identity::of(unstarted.pid)?).clone();
     container::write_life(roots, life)?;
@@ -158,16 +162,17 @@ fn be_parent(
         streams.use_terminal(console(&ours)?, config.interactive)?;
     }
     let running = unstarted.start(plan, &mut observer)?;
-    note_start(roots, &life.id, &init);
+    note_start(roots, config, &init);
     clients.tell(&Event::Started { pid: running.pid });
     Ok((running, streams))
 }
 
 /// Writes down that it runs. It does so all the same where that cannot be written.
-fn note_start(roots: &Roots, id: &ContainerId, init: &Identity) {
-    if let Err(error) = container::write_started(roots, id, init, &now()) {
-        notes::note(&roots.container(id), &error);
+fn note_start(roots: &Roots, config: &Config, init: &Identity) {
+    if let Err(error) = container::write_started(roots, &config.id, init, &now()) {
+        notes::note(&roots.container(&config.id), &error);
     }
+    events::container(roots, config, "start", &[]);
 }
 
 /// What init sends its terminal's other side through, where it has one: our end and init's.
@@ -218,6 +223,7 @@ fn serve(
         again_by,
         ..Ended::unseen(&now())
     };
+    note_end(roots, config, &ended);
     let (rest, now): (Vec<Undo>, Vec<Undo>) = life.undo.into_iter().partition(Undo::follows_init);
     let (undone, gone) = match config.remove && !stays {
         true => remove(roots, config, &now),
@@ -227,6 +233,14 @@ fn serve(
         notes::note(&dir, error);
     }
     Ok(End { exit, undone, gone, rest, listener, rules: None, again })
+}
+
+/// Tells that it has ended; where it goes with that, that is told next.
+fn note_end(roots: &Roots, config: &Config, ended: &Ended) {
+    if ended.oom_killed {
+        events::container(roots, config, "oom", &[]);
+    }
+    events::died(roots, config, ended.exit);
 }
 
 /// How long the new parent of a process may take to reap it: init of the host is quick.
@@ -275,7 +289,7 @@ fn adopt(roots: &Roots, id: &ContainerId, clients: &mut Clients) -> Result<End> 
     life.monitor = Identity::of_self()?;
     container::write_life(roots, &life)?;
     if found.started.is_none_or(|started| started.init != init) {
-        note_start(roots, id, &init);
+        note_start(roots, &config, &init);
     }
     notes::note(&roots.container(id), &"the monitor was killed; another one has taken its place");
     clients.tell(&Event::Started { pid: init.pid });
@@ -313,7 +327,11 @@ fn remove(roots: &Roots, config: &Config, undos: &[Undo]) -> (Undone, Gone) {
     }
     match container::forget(roots, &config.id) {
         Ok(gone) => {
-            undone.errors.extend(names::release(roots, &config.name, &config.id).err());
+            match names::release(roots, &config.name, &config.id) {
+                Ok(true) => events::destroyed(roots, &config.id, Some(config)),
+                Ok(false) => {} // another one has the name: it never was
+                Err(error) => undone.errors.push(error),
+            }
             (undone, gone)
         }
         Err(error) => {

@@ -8,7 +8,7 @@ use crate::net::publish::Published;
 use crate::plan::step::Undo;
 use crate::spec::JoinedNamespaces;
 use crate::spec::request::{NamespaceMode, NetworkNamespace, RunRequest};
-use crate::state::{Config, Roots, Status, container, names, volume};
+use crate::state::{Config, Roots, Status, container, events, names, volume};
 use crate::sys::event;
 use crate::sys::process::{self, Identity};
 use crate::sys::record::Lock;
@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 pub(super) type Container = container::Container<Undo>;
 
 /// The exit code of a container whose end nobody saw.
-pub(super) const UNKNOWN_EXIT: u8 = 255;
+pub(super) const UNKNOWN_EXIT: u8 = events::UNKNOWN_EXIT;
 
 /// `80/tcp`
 pub(super) fn inner_port(port: &Published) -> String {
@@ -252,7 +252,7 @@ pub fn kill(roots: &Roots, word: &str) -> Option<ContainerId> {
     let found = look_up(roots, word).ok().filter(|found| found.status == Status::Running)?;
     let _ = life::announce_end(roots, &found, false); // `remove` does all of it again
     if let Some(Ok(pidfd)) = found.life.as_ref().and_then(|life| life.init.as_ref()).map(Identity::open) {
-        drop(process::send_signal(&pidfd, libc::SIGKILL));
+        life::signal(roots, &found, &pidfd, libc::SIGKILL).ok();
         drop(cgroups::thaw(&found));
     }
     Some(found.id)
@@ -294,6 +294,7 @@ fn clear(roots: &Roots, container: &Container, volumes: Anonymous) -> Result<()>
         volume::remove_own(roots, &container.id, &config.volumes)?;
     }
     let gone = container::forget(roots, &container.id)?;
+    events::destroyed(roots, &container.id, container.config.as_ref());
     for (name, id) in names::all(roots)? {
         if id == container.id {
             names::release(roots, &name, &id)?;
@@ -351,15 +352,14 @@ pub(super) fn repair_one(roots: &Roots, container: &Container) -> Result<bool> {
     match &container.status {
         Status::Dead if container.life.is_none() && has_monitor(roots, container) => Ok(false), // it lives
         Status::Dead => {
+            undo(roots, container)?;
+            died_unseen(roots, container);
             let kept = container.life.as_ref().is_none_or(|life| life.kept);
             match &container.config {
-                Some(config) if (container.started.is_some() || kept) && !config.remove => {
-                    undo(roots, container)?;
-                    match container.started {
-                        Some(_) => container::end_unseen(roots, &container.id, &super::now())?,
-                        None => container::forget_life(roots, &container.id)?,
-                    }
-                }
+                Some(config) if (container.started.is_some() || kept) && !config.remove => match container.started {
+                    Some(_) => container::end_unseen(roots, &container.id, &super::now())?,
+                    None => container::forget_life(roots, &container.id)?,
+                },
                 _ => clear(roots, container, Anonymous::Remove)?, // it never was, and they held nothing
             }
             Ok(true)
@@ -367,6 +367,7 @@ pub(super) fn repair_one(roots: &Roots, container: &Container) -> Result<bool> {
         // its end is written down or lies in another boot, and its monitor died before it had cleaned up
         Status::Exited(_) if container.life.is_some() && monitor_is_dead => {
             undo(roots, container)?;
+            died_unseen(roots, container);
             match (&container.config, &container.ended) {
                 (Some(config), _) if config.remove => clear(roots, container, Anonymous::Remove)?,
                 (_, None) => container::end_unseen(roots, &container.id, &super::now())?,
@@ -382,11 +383,21 @@ pub(super) fn repair_one(roots: &Roots, container: &Container) -> Result<bool> {
     }
 }
 
+/// Tells of an end that nobody saw, where there was one.
+fn died_unseen(roots: &Roots, container: &Container) {
+    let (Some(config), Some(life), None) = (&container.config, &container.life, &container.ended) else { return };
+    if life.init.is_some() && life.init.as_ref() == container.started.as_ref().map(|started| &started.init) {
+        events::died(roots, config, None);
+    }
+}
+
 /// Forgets a container that could not be made.
 pub(super) fn forget_unborn(roots: &Roots, config: &Config) -> Result<()> {
     volume::remove_own(roots, &config.id, &config.volumes)?;
     let gone = container::forget(roots, &config.id)?;
-    names::release(roots, &config.name, &config.id)?;
+    if names::release(roots, &config.name, &config.id)? {
+        events::destroyed(roots, &config.id, Some(config));
+    }
     gone.remove()
 }
 
@@ -395,7 +406,7 @@ pub(super) fn free_name(roots: &Roots, name: &Name) -> Result<()> {
     let Some(id) = names::holder(roots, name)? else { return Ok(()) };
     let holder = container::load(roots, &id);
     match (&holder.status, &holder.config, &holder.life) {
-        (Status::Dead, None, None) => names::release(roots, name, &id),
+        (Status::Dead, None, None) => names::release(roots, name, &id).map(drop),
         _ => repair_one(roots, &holder).map(drop),
     }
 }

@@ -2,7 +2,7 @@
 
 use super::attach::{self, Front, Ran};
 use super::detach_keys::DetachKeys;
-use super::run::size_of_terminal;
+use super::run::{self, size_of_terminal};
 use super::{Progress, cgroups, container};
 use crate::error::{Error, Result};
 use crate::facts;
@@ -11,7 +11,7 @@ use crate::monitor::spawn::Handed;
 use crate::mount::probe;
 use crate::plan;
 use crate::spec::exec::{self, ExecRequest};
-use crate::state::Roots;
+use crate::state::{Roots, events};
 use crate::sys::fs::Root;
 use crate::sys::host;
 use oci_spec::runtime::Spec;
@@ -46,8 +46,19 @@ pub fn exec(roots: &Roots, request: &ExecRequest, progress: &dyn Progress) -> Re
     let attach = if request.detach { Attach::default() } else { front.attach() };
     let monitor =
         super::spawn_monitor(roots, super::order(roots, task, attach, false), &Handed::default(), &facts.cgroup)?;
+    let (id, line) = (run::new_id()?.to_string(), process.args().clone().unwrap_or_default().join(" "));
+    let tell = |action: &str, more: &[(&str, &str)]| {
+        events::container(roots, config, action, &[&[("execID", id.as_str())], more].concat());
+    };
+    tell(&format!("exec_create: {line}"), &[]);
+    tell(&format!("exec_start: {line}"), &[]);
     if request.detach {
         return attach::await_start(&monitor, progress).map(|()| Ran::Detached(found.id));
     }
-    Ok(Ran::of(&attach::attach(&monitor, front, None, progress)?, progress))
+    let outcome = attach::attach(&monitor, front, None, progress)?;
+    // by us and not by the monitor, which is in the container's mount namespace, where our paths are the container's
+    if let Some(exit) = outcome.exit.filter(|_| !outcome.detached) {
+        tell("exec_die", &[("exitCode", &exit.code().to_string())]);
+    }
+    Ok(Ran::of(&outcome, progress))
 }

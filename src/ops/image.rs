@@ -9,7 +9,7 @@ use crate::image::{Image, Platform, Reference, Store, archive, builtin, short_li
 use crate::mount::probe;
 use crate::spec::mount::{BindMount, MountRequest, Propagation, Submounts};
 use crate::spec::request::{Pull, RunRequest, Source};
-use crate::state::Roots;
+use crate::state::{Roots, events};
 use crate::sys::fs::{self, Root};
 use crate::sys::host;
 use oci_spec::image::ImageConfiguration;
@@ -112,9 +112,18 @@ pub fn remove(roots: &Roots, image: &str, force: Force) -> Result<Vec<Removed>> 
         Force::Yes => BTreeSet::new(),
         Force::No => super::used_images(roots)?,
     };
-    let removed = Store::open(&roots.root)?.remove(image, &in_use)?;
+    let store = Store::open(&roots.root)?;
+    let id = store.find(image).map_or_else(|_| image.to_owned(), |found| found.id.to_string());
+    let removed = store.remove(image, &in_use)?;
     let untagged = removed.untagged.iter().map(|name| Removed::Untagged(name.familiar()));
-    Ok(untagged.chain(removed.deleted.into_iter().map(Removed::Deleted)).collect())
+    let removed: Vec<Removed> = untagged.chain(removed.deleted.into_iter().map(Removed::Deleted)).collect();
+    for one in &removed {
+        match one {
+            Removed::Untagged(name) => events::image(roots, &id, "untag", name),
+            Removed::Deleted(digest) => events::image(roots, &digest.to_string(), "delete", &digest.to_string()),
+        }
+    }
+    Ok(removed)
 }
 
 /// Gives an image one more name.
@@ -124,7 +133,10 @@ pub fn tag(roots: &Roots, image: &str, name: &str) -> Result<()> {
         return Err(Error::user("an image is not named by its digest").hint("minirun tag IMAGE NAME:TAG"));
     }
     let store = Store::open(&roots.root)?;
-    store.tag(&store.find(image)?, &name)
+    let image = store.find(image)?;
+    store.tag(&image, &name)?;
+    events::image(roots, &image.id.to_string(), "tag", &name.familiar());
+    Ok(())
 }
 
 /// A line of `history`.
@@ -208,6 +220,7 @@ pub fn load(roots: &Roots, input: &Input, progress: &dyn Progress) -> Result<Vec
         Input::Stdin => archive::load_stream(&store, std::io::stdin(), "standard input")?,
         Input::Path(path) => archive::load(&store, path.as_path(), &Bars::new(progress))?,
     };
+    images.iter().for_each(|image| events::image(roots, &image.id.to_string(), "load", &image.label()));
     Ok(images.iter().map(Image::label).collect())
 }
 
@@ -223,6 +236,7 @@ pub fn import(roots: &Roots, input: &Input, name: Option<&str>, changes: &[Strin
             archive::import(&store, file, path.as_str(), &name, changes)?
         }
     };
+    events::image(roots, &image.id.to_string(), "import", &name.familiar());
     Ok(image.id)
 }
 
@@ -239,21 +253,28 @@ pub fn pull(roots: &Roots, reference: &str, platform: Option<&str>, progress: &d
     Ok(Pulled { name: Reference::parse(reference)?.to_string(), digest: image.manifest })
 }
 
+/// The settings for registries; none where there is no such file.
+pub(super) fn registries(roots: &Roots) -> Result<RegistryConfig> {
+    match fs::read_text(roots.config.as_path()) {
+        Ok(text) => RegistryConfig::parse(&text).during(|| &roots.config),
+        Err(e) if e.errno == Errno::ENOENT => Ok(RegistryConfig::default()),
+        Err(e) => Err(e.into()),
+    }
+}
+
 fn pull_into(roots: &Roots, name: &str, platform: Option<&str>, progress: &dyn Progress) -> Result<Image> {
     let reference = Reference::parse(name)?;
     let platform = platform.map_or_else(|| Ok(Platform::host()), Platform::parse)?;
-    let mut config = match fs::read_text(roots.config.as_path()) {
-        Ok(text) => RegistryConfig::parse(&text).during(|| &roots.config)?,
-        Err(e) if e.errno == Errno::ENOENT => RegistryConfig::default(),
-        Err(e) => return Err(e.into()),
-    };
+    let mut config = registries(roots)?;
     for logins in &roots.logins {
         if let Ok(json) = fs::read_text(logins.as_path()) {
             config.add_credentials(&json).during(|| logins)?;
         }
     }
     let store = Store::open(&roots.root)?;
-    registry::pull(&store, &reference, &config, &platform, &Bars::new(progress))
+    let image = registry::pull(&store, &reference, &config, &platform, &Bars::new(progress))?;
+    events::image(roots, &reference.familiar(), "pull", &reference.familiar_repository());
+    Ok(image)
 }
 
 /// The image domain's progress, told to the command line: how far each item had come.

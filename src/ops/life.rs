@@ -2,11 +2,11 @@
 
 use super::container::{self, Container, UNKNOWN_EXIT, ignore_gone};
 use super::{attach, cgroups};
-use crate::error::{Errno, Error, Result};
+use crate::error::{Errno, Error, Result, SysResult};
 use crate::id::Name;
 use crate::monitor::protocol::Attach;
 use crate::state::container as records;
-use crate::state::{Roots, Status, names};
+use crate::state::{Roots, Status, events, names};
 use crate::sys::event;
 use crate::sys::process;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -52,7 +52,7 @@ pub fn ask_to_end(roots: &Roots, word: &str, request: StopRequest) -> Result<Ask
     let pidfd = init.and_then(|init| init.open().ok());
     if let (Some(pidfd), Some(config)) = (&pidfd, &found.config) {
         announce_end(roots, &found, request.stays)?;
-        process::send_signal(pidfd, request.signal.unwrap_or(config.stop_signal)).or_else(ignore_gone)?;
+        signal(roots, &found, pidfd, request.signal.unwrap_or(config.stop_signal)).or_else(ignore_gone)?;
         cgroups::thaw(&found)?; // a signal waits for that
     }
     Ok(Asked { found, pidfd, until: patience.map(|patience| Instant::now() + patience) })
@@ -65,7 +65,7 @@ impl Asked {
         if let Some(pidfd) = &self.pidfd {
             let left = self.until.map(|until| until.saturating_duration_since(Instant::now()));
             if !event::readable_within(pidfd.as_fd(), left)? {
-                process::send_signal(pidfd, libc::SIGKILL).or_else(ignore_gone)?;
+                signal(roots, &self.found, pidfd, libc::SIGKILL).or_else(ignore_gone)?;
                 event::readable_within(pidfd.as_fd(), None)?;
             }
         }
@@ -75,7 +75,24 @@ impl Asked {
         }
         // a monitor that was killed meanwhile has left that to us
         let left = records::load(roots, &self.found.id);
-        container::repair_one(roots, &left).map(drop)
+        container::repair_one(roots, &left)?;
+        if self.pidfd.is_some() {
+            note(roots, &self.found, "stop", &[]);
+        }
+        Ok(())
+    }
+}
+
+/// Sends a signal to a container's program, and tells that first: what comes of it may be told at once.
+pub(super) fn signal(roots: &Roots, found: &Container, pidfd: &OwnedFd, signal: i32) -> SysResult<()> {
+    note(roots, found, "kill", &[("signal", &signal.to_string())]);
+    process::send_signal(pidfd, signal)
+}
+
+/// Something has happened to a container whose record can be read.
+pub(super) fn note(roots: &Roots, found: &Container, action: &str, more: &[(&str, &str)]) {
+    if let Some(config) = &found.config {
+        events::container(roots, config, action, more);
     }
 }
 
@@ -86,7 +103,7 @@ pub fn kill(roots: &Roots, word: &str, signal: i32) -> Result<()> {
     if ends {
         announce_end(roots, &found, false)?;
     }
-    match init.open().and_then(|pidfd| process::send_signal(&pidfd, signal)) {
+    match init.open().and_then(|pidfd| self::signal(roots, &found, &pidfd, signal)) {
         Err(e) if e.errno == Errno::ESRCH => return Err(container::not_running(word, "ending")), // meanwhile
         sent => sent?,
     }
@@ -112,7 +129,9 @@ pub fn pause(roots: &Roots, word: &str) -> Result<()> {
     if cgroups::is_frozen(&found) {
         return Err(Error::user(format!("container {word} is paused already")).hint(format!("minirun unpause {word}")));
     }
-    cgroups::freeze(&found)
+    cgroups::freeze(&found)?;
+    note(roots, &found, "pause", &[]);
+    Ok(())
 }
 
 /// Lets them go on.
@@ -121,7 +140,9 @@ pub fn unpause(roots: &Roots, word: &str) -> Result<()> {
     if !cgroups::is_frozen(&found) {
         return Err(Error::user(format!("container {word} is not paused")).hint(format!("minirun pause {word}")));
     }
-    cgroups::thaw(&found)
+    cgroups::thaw(&found)?;
+    note(roots, &found, "unpause", &[]);
+    Ok(())
 }
 
 /// Gives a container another name.
@@ -142,7 +163,8 @@ pub fn rename(roots: &Roots, word: &str, name: &Name) -> Result<()> {
         names::release(roots, name, &id)?;
         return Err(error);
     }
-    names::release(roots, &config.name, &id)
+    events::container(roots, &renamed, "rename", &[("oldName", &format!("/{}", config.name))]);
+    names::release(roots, &config.name, &id).map(drop)
 }
 
 /// Waits for a container's end; gives its exit code. One that was never started counts as ended well.

@@ -22,7 +22,7 @@ use crate::spec::request::{Explain, RunRequest, Source};
 use crate::spec::restart::Restart;
 use crate::spec::{self, SpecFacts};
 use crate::state::container::Restarts;
-use crate::state::{Config, Life, Raw, Roots, container};
+use crate::state::{Config, Life, Raw, Roots, container, events};
 use crate::sys::process::Identity;
 use crate::sys::tty::Size;
 use crate::sys::{host, tty};
@@ -118,7 +118,12 @@ pub fn create(roots: &Roots, request: &RunRequest, progress: &dyn Progress) -> R
         // whoever finds it before it has its name finds us at work on it, or dead
         container::begin(roots, &config, &life)?;
         let steps: Vec<Step> = design.volumes.into_iter().map(Step::Volume).collect();
-        let made = crate::state::names::claim(roots, &config.name, &id).and_then(|()| engine::run(&steps));
+        let volumes = events::volumes_to_make(roots, &config.volumes);
+        let made = crate::state::names::claim(roots, &config.name, &id).and_then(|()| {
+            events::container(roots, &config, "create", &[]);
+            engine::run(&steps)
+        });
+        events::volumes_made(roots, &volumes);
         if let Err(error) = made {
             containers::forget_unborn(roots, &config)?;
             return Err(error);
@@ -313,6 +318,6 @@ pub(super) fn hand_over(
     super::spawn_monitor(roots, order, &design.lent.handed, &design.cgroups)
 }
 
-fn new_id() -> Result<ContainerId> {
+pub(super) fn new_id() -> Result<ContainerId> {
     ContainerId::parse(&crate::id::hex(&host::random::<32>()?))
 }

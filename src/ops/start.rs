@@ -2,6 +2,7 @@
 
 use super::attach;
 pub use super::attach::{Front, Ran};
+use super::life::{self, Asked};
 use super::run::{Purpose, design, hand_over, warn};
 use super::{Progress, container as containers, network, record};
 use crate::error::{Error, Result};
@@ -36,6 +37,14 @@ pub fn start(roots: &Roots, word: &str, front: Option<Front>, progress: &dyn Pro
                 .hint(format!("minirun rm {word}")))
         }
     }
+}
+
+/// The same for one that was asked to end before, when it has.
+pub fn start_after(roots: &Roots, word: &str, asked: Asked, progress: &dyn Progress) -> Result<()> {
+    asked.await_end(roots)?;
+    start(roots, word, None, progress)?;
+    life::note(roots, &containers::find(roots, word)?, "restart", &[]);
+    Ok(())
 }
 
 /// What a monitor becomes that has waited for it: starts the container again, unless somebody has done something to it

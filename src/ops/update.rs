@@ -10,7 +10,7 @@ use crate::spec::request::{Resources, RunRequest};
 use crate::spec::restart::Restart;
 use crate::spec::{self, JoinedNamespaces};
 use crate::state::container as records;
-use crate::state::{Raw, Roots, Status};
+use crate::state::{Raw, Roots, Status, events};
 use oci_spec::runtime::{LinuxResources, Spec};
 
 /// What is to be different; the rest stays.
@@ -52,7 +52,9 @@ pub fn update(roots: &Roots, word: &str, wanted: &UpdateRequest, progress: &dyn 
         restart: record::restart_policy(new.restart),
         ..config.clone()
     };
-    records::write_config(roots, &config)
+    records::write_config(roots, &config)?;
+    events::container(roots, &config, "update", &[]);
+    Ok(())
 }
 
 /// What is not said stays as it was said; what follows from it, as swap does from memory, follows again.

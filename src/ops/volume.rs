@@ -3,8 +3,8 @@
 use super::{mounts, now};
 use crate::error::{Error, Result};
 use crate::id::Name;
-use crate::state::Roots;
 use crate::state::volume::{self, Record, Removal, Volume};
+use crate::state::{Roots, events};
 use crate::sys::usage;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,7 +20,9 @@ pub fn create(roots: &Roots, name: Option<&str>, labels: &[(String, String)]) ->
     let labels = labels.iter().cloned().collect();
     let record =
         Record { version: volume::VERSION, name: name.clone(), created: now(), labels, anonymous, filled: false };
-    volume::make(&roots.volumes(), &record)?;
+    if volume::make(&roots.volumes(), &record)? {
+        events::volume(roots, &name, "create");
+    }
     Ok(name)
 }
 

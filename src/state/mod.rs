@@ -1,9 +1,10 @@
 //! What minirun remembers of a container. `/var/lib/minirun/containers/ID` holds what outlives a reboot: its
 //! configuration, its changes, how it ended. `/run/minirun/containers/ID` holds its life: who runs it, and how to
-//! undo what it holds on the host. `/var/lib/minirun/volumes/NAME` is a volume with its data.
+//! undo what it holds on the host; beside it, `events` is what has happened. `/var/lib/minirun/volumes/NAME` is a volume with its data.
 
 mod config;
 pub mod container;
+pub mod events;
 pub mod health;
 pub mod names;
 mod raw;

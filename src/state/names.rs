@@ -31,14 +31,15 @@ pub fn holder(roots: &Roots, name: &Name) -> Result<Option<ContainerId>> {
 }
 
 /// Gives a name back, if it is this container's: for one that is forgotten already, so that a name leads to every
-/// container that there is.
-pub fn release(roots: &Roots, name: &Name, id: &ContainerId) -> Result<()> {
+/// container that there is. Whether it was.
+pub fn release(roots: &Roots, name: &Name, id: &ContainerId) -> Result<bool> {
     // of two that find the same holder, the slower one would take the name from the next
     let _lock = Lock::directory(roots.names().as_path())?;
-    if holder(roots, name)?.as_ref() == Some(id) {
+    let own = holder(roots, name)?.as_ref() == Some(id);
+    if own {
         fs::unlink(roots.names().child(name.as_str()).as_path())?;
     }
-    Ok(())
+    Ok(own)
 }
 
 /// Every name that is held, with its container. What is no link to an id is nobody's, and keeps nobody else's back.

@@ -3,6 +3,7 @@
 //! whole thing: a volume appears by a rename, and what it is filled with waits beside it until all of it is there.
 
 use super::container::{self, Config, VolumeUse};
+use super::events;
 use super::roots::Roots;
 use super::version;
 use crate::error::{During as _, Errno, Error, Result};
@@ -174,6 +175,7 @@ pub fn remove(roots: &Roots, name: &Name, except: Option<&ContainerId>) -> Resul
         fs::rename(dir.as_path(), gone.as_path()).during(|| format!("removing volume {name}"))?;
         gone
     };
+    events::volume(roots, name, "destroy");
     fs::remove_tree(gone.as_path()).during(|| format!("removing volume {name}"))?;
     Ok(Removal::Removed)
 }

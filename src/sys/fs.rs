@@ -336,6 +336,11 @@ pub fn open_append(path: &Path) -> SysResult<File> {
     named_io(File::options().create(true).append(true).mode(0o600).open(path), || format!("open({path:?}, O_APPEND)"))
 }
 
+/// The same for a file that is there; ENOENT where it is not.
+pub fn open_append_existing(path: &Path) -> SysResult<File> {
+    named_io(File::options().append(true).open(path), || format!("open({path:?}, O_APPEND)"))
+}
+
 /// Gives a file or directory of our own another name in one step.
 pub fn rename(from: &Path, to: &Path) -> SysResult<()> {
     named_io(std::fs::rename(from, to), || format!("rename({from:?}, {to:?})"))

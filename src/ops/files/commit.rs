@@ -8,7 +8,7 @@ use crate::image::change;
 use crate::image::files::{self, Commit};
 use crate::image::{Image, Reference, Store};
 use crate::ops::{cgroups, container as containers};
-use crate::state::Roots;
+use crate::state::{Roots, events};
 use crate::sys::fs::{Root, exists};
 use oci_spec::image::{Arch, Config, History, HistoryBuilder, ImageConfiguration, ImageConfigurationBuilder, Os};
 use std::sync::Arc;
@@ -48,7 +48,12 @@ pub fn commit(roots: &Roots, request: &CommitRequest) -> Result<Digest> {
     let layer = entries(&held, base.is_some())?;
     let store = Store::open(&roots.root)?;
     let commit = Commit { base: base.as_ref(), layer, config, name: name.as_ref() };
-    Ok(files::commit(&store, commit)?.id)
+    let id = files::commit(&store, commit)?.id;
+    let name = name.map_or_else(String::new, |name| name.familiar());
+    let of =
+        [("imageID", id.to_string()), ("imageRef", name), ("comment", request.message.clone().unwrap_or_default())];
+    events::container(roots, &held.config, "commit", &of.each_ref().map(|(key, value)| (*key, value.as_str())));
+    Ok(id)
 }
 
 fn entries(held: &Held<'_>, has_image: bool) -> Result<Vec<Entry>> {

@@ -49,7 +49,7 @@ impl Snapshot {
         sections.insert("cgroups", sandbox.cgroup_branches().iter().flat_map(|dir| directories(dir)).collect());
         sections.insert("run", tree(Path::new(&format!("/proc/{}/root/run", sandbox.pid))));
         sections.insert("minirun root", tree(&sandbox.path("root")));
-        sections.insert("minirun state", tree(&sandbox.path("state")));
+        sections.insert("minirun state", without_events(tree(&sandbox.path("state"))));
         sections.values_mut().for_each(|lines| lines.sort());
         Snapshot(sections)
     }
@@ -124,6 +124,12 @@ fn mounts(text: &str) -> Vec<String> {
         _ => Some(word.to_owned()),
     };
     text.lines().map(|line| line.split(' ').enumerate().filter_map(word).collect::<Vec<_>>().join(" ")).collect()
+}
+
+/// What was told of what happened stays until a reboot or `system reset`, on purpose.
+fn without_events(mut tree: Vec<String>) -> Vec<String> {
+    tree.retain(|line| !line.contains("/state/events ") && !line.contains("/state/events/log"));
+    tree
 }
 
 /// Whether there is a monitor without a child.
