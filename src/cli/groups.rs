@@ -67,8 +67,14 @@ const GROUPS: [Group; 2] = [
     },
 ];
 
+/// Verbs of a group that has commands of its own, and are not among them.
+const BESIDE: [(&str, &str, &str); 2] = [("system", "events", "events"), ("system", "info", "info")];
+
 /// What `GROUP VERB` is without the group: `system prune --only=images`.
 pub(super) fn short_form(group: &str, verb: &str) -> Option<&'static str> {
+    if let Some((.., short)) = BESIDE.iter().find(|(of, name, _)| (*of, *name) == (group, verb)) {
+        return Some(short);
+    }
     let group = GROUPS.iter().find(|known| known.name == group)?;
     group.verbs.iter().find(|(names, ..)| names.contains(&verb)).map(|(_, short, _)| *short)
 }

@@ -10,11 +10,13 @@ mod create;
 mod debug;
 mod demo;
 mod diff;
+mod events;
 mod exec;
 mod export;
 mod format;
 mod generate;
 mod groups;
+mod healthcheck;
 mod history;
 mod images;
 mod import;
@@ -88,6 +90,8 @@ enum Sub {
     Kill(kill::Args),
     Wait(wait::Args),
     Logs(logs::Args),
+    Events(events::Args),
+    Healthcheck(healthcheck::Args),
     Port(port::Args),
     Attach(attach::Args),
     Exec(exec::Args),
@@ -223,6 +227,8 @@ fn dispatch(cli: Cli) -> Result<u8> {
         Some(Sub::Kill(args)) => kill::main(&args, &roots),
         Some(Sub::Wait(args)) => wait::main(&args, &roots),
         Some(Sub::Logs(args)) => logs::main(&args, &roots),
+        Some(Sub::Events(args)) => events::main(&args, &roots),
+        Some(Sub::Healthcheck(args)) => healthcheck::main(&args, &roots),
         Some(Sub::Port(args)) => port::main(&args, &roots),
         Some(Sub::Exec(args)) => exec::main(args, &roots),
         Some(Sub::Debug(args)) => debug::main(args, &roots),

@@ -21,7 +21,7 @@ pub(super) struct Args {
     /// Whole ids and commands
     #[arg(long)]
     no_trunc: bool,
-    /// Those alone that match: status=exited, name=web, label=KEY[=VALUE], ancestor=IMAGE, network=NAME …
+    /// Those alone that match: status=exited, name=web, label=KEY[=VALUE], health=unhealthy, network=NAME …
     #[arg(short, long, value_name = "KEY=VALUE")]
     filter: Vec<String>,
     /// json, or a Go template: '{{.Names}}', 'table {{.ID}}\t{{.Image}}'

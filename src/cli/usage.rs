@@ -44,6 +44,7 @@ Containers:
   update     Give it other limits                   minirun update -m 1g web
   top        Show its processes                     minirun top web
   stats      Show what running containers use       minirun stats --no-stream
+  healthcheck Make its health check now             minirun healthcheck run web
   port       List published ports                   minirun port web
   ps         List containers                        minirun ps -a
   rm         Remove containers                      minirun rm -f web
@@ -68,6 +69,7 @@ To learn from:
   demo kernel     Show that all share one kernel    minirun demo kernel hello
 
 Housekeeping:
+  events     Show what happens, as it happens       minirun events --since 1h
   info       Show what this host offers             minirun info
   repair     Undo what killed commands left behind  minirun repair
   system     df, prune, reset: what all of it takes minirun system df
@@ -164,7 +166,6 @@ fn explain(error: &clap::Error, path: &[&clap::Command]) -> Error {
 /// docker's commands that are still to come, and what does it meanwhile.
 const LATER: &[(&str, &str)] = &[
     ("build", "rootfs-builder makes images from the recipes in images/"),
-    ("events", "minirun ps -a"),
     ("login", "leave it out: public images need none"),
     ("logout", "nobody is logged in"),
     ("network", "--network bridge, none, host and container:NAME are there"),

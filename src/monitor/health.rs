@@ -1,6 +1,7 @@
 //! A container's health check: from time to time the monitor forks, and the copy starts the command in the container as
 //! `exec` would, waits for it, and ends with its exit code. What it says comes through a pipe.
 
+use super::protocol::Event;
 use super::{notes, streams};
 use crate::engine::{self, Observer};
 use crate::error::{Error, Result};
@@ -8,7 +9,7 @@ use crate::facts;
 use crate::id::ContainerId;
 use crate::plan::{self, Plan, step::Step};
 use crate::state::health::{self, Check, Checked, Health, Status};
-use crate::state::{Config, Roots};
+use crate::state::{Config, Roots, events};
 use crate::sys::event::{self, Interest, Read};
 use crate::sys::process::{self, Exit, Identity, Side};
 use crate::sys::{close_from, fs};
@@ -32,6 +33,17 @@ pub(super) struct Checks<'a> {
     born: Instant,
     next: Instant,
     probe: Option<Probe>,
+    /// Commands that want to hear of the check that is being made, by their sockets' numbers.
+    hearing: Vec<i32>,
+    /// Those that have asked since it began: they hear of the next one.
+    asking: Vec<i32>,
+}
+
+/// What commands have asked for, and which they are.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) to: Vec<i32>,
+    pub(super) said: Event,
 }
 
 /// A check that is being made.
@@ -73,9 +85,9 @@ impl<'a> Checks<'a> {
                 return None;
             }
         };
-        let (id, born) = (config.id.clone(), Instant::now());
+        let (id, born, hearing, asking) = (config.id.clone(), Instant::now(), Vec::new(), Vec::new());
         let health = health::read(roots, &id);
-        let mut checks = Checks { roots, id, check, plan, health, born, next: born, probe: None };
+        let mut checks = Checks { roots, id, check, plan, health, born, next: born, probe: None, hearing, asking };
         checks.next = born + checks.pause();
         checks.write();
         Some(checks)
@@ -93,18 +105,27 @@ impl<'a> Checks<'a> {
         out.chain(self.probe.iter().map(move |probe| read(probe.pidfd.as_fd())))
     }
 
+    /// A command wants one to be made now.
+    pub(super) fn ask(&mut self, from: i32) {
+        self.asking.push(from);
+        self.next = Instant::now();
+    }
+
     /// One of these has something to say.
-    pub(super) fn hear(&mut self) {
-        let Some(mut probe) = self.probe.take() else { return };
+    pub(super) fn hear(&mut self) -> Option<Answer> {
+        let mut probe = self.probe.take()?;
         let ended = event::readable_within(probe.pidfd.as_fd(), Some(Duration::ZERO)).unwrap_or(true);
         probe.read();
         match ended {
-            true => self.take_in(&probe),
-            false => self.probe = Some(probe),
+            true => Some(self.take_in(&probe)),
+            false => {
+                self.probe = Some(probe);
+                None
+            }
         }
     }
 
-    fn take_in(&mut self, probe: &Probe) {
+    fn take_in(&mut self, probe: &Probe) -> Answer {
         let exit = process::wait(&probe.pidfd).ok();
         let mut output = String::from_utf8_lossy(&probe.output).into_owned();
         let exit_code = match exit {
@@ -116,22 +137,35 @@ impl<'a> Checks<'a> {
             None => -1,
         };
         let in_start_period = self.in_start_period();
+        let said = Event::Checked { exit_code, output: output.clone() };
         let checked = Checked { start: probe.start.clone(), end: super::live::now(), exit_code, output };
+        let before = self.health.status;
         self.health.add(checked, self.check.retries, in_start_period);
-        self.next = Instant::now() + self.pause();
+        let pause = if self.asking.is_empty() { self.pause() } else { Duration::ZERO };
+        self.next = Instant::now() + pause;
         self.write();
+        if self.health.status != before {
+            events::health(self.roots, &self.id, self.health.status);
+        }
+        Answer { to: std::mem::take(&mut self.hearing), said }
     }
 
     /// Starts a check where it is time for one.
-    pub(super) fn tick(&mut self) {
+    pub(super) fn tick(&mut self) -> Option<Answer> {
         if self.probe.is_some() || Instant::now() < self.next {
-            return;
+            return None;
         }
+        let to = std::mem::take(&mut self.asking);
         match self.start() {
-            Ok(probe) => self.probe = Some(probe),
+            Ok(probe) => {
+                (self.probe, self.hearing) = (Some(probe), to);
+                None
+            }
             Err(error) => {
-                notes::note(&self.roots.container(&self.id), &error.during("starting the health check"));
+                let error = error.during("starting the health check");
+                notes::note(&self.roots.container(&self.id), &error);
                 self.next = Instant::now() + self.pause();
+                Some(Answer { to, said: Event::Failed(error) })
             }
         }
     }

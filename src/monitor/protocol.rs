@@ -13,7 +13,10 @@ use serde::{Deserialize, Serialize};
 
 /// Of the messages below. A monitor is of the version that started it and may meet newer commands; each side says its
 /// own in its first message.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
+
+/// The first version that understands [`Request::Check`].
+pub const CHECKS: u32 = 2;
 
 /// The name of the socket in the directory of a container's life.
 pub const SOCKET: &str = "attach";
@@ -94,6 +97,12 @@ pub enum Event {
     Failed(Error),
     /// The input that was sent has been passed on: more may come. Or [`Request::Ending`] was heard.
     Taken,
+    /// The answer to [`Request::Check`].
+    Checked {
+        /// 0 is well; -1 where it took too long.
+        exit_code: i32,
+        output: String,
+    },
     /// The program ended, and all that it held is gone but for what the errors name. `None`: nobody saw how.
     Exited {
         exit: Option<Exit>,
@@ -114,6 +123,8 @@ pub enum Request {
     Resize(Size),
     /// The standard input has ended.
     EndOfInput,
+    /// The health check is to be made now. Answered by [`Event::Checked`] or [`Event::Failed`].
+    Check,
     /// The end that comes was asked for: no policy starts the container again. One that `stays` is not removed, even
     /// where it was made to go with its end. Answered by [`Event::Taken`].
     Ending {

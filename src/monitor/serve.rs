@@ -1,12 +1,12 @@
 //! The loop of a monitor while its program runs: output to the log and to the commands in front of it, input and signals
 //! from them, until the program has ended and its last word is out.
 
-use super::client::{Clients, Said};
-use super::health::Checks;
+use super::client::{Client, Clients, Said};
+use super::health::{Answer, Checks};
 use super::log::Log;
 use super::protocol::{CHUNK, Event, Request};
 use super::streams::Streams;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::sys::event::{self, Interest, Read, Ready};
 use crate::sys::process;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
@@ -107,12 +107,16 @@ impl<'a> Session<'a> {
                 Who::Input if ready.read || ready.write => self.feed(),
                 Who::Source(index) if ready.read => _ = self.pump(index),
                 Who::Client(index) => self.client(index, ready),
-                Who::Check if ready.read => self.checks.iter_mut().for_each(Checks::hear),
+                Who::Check if ready.read => {
+                    let answer = self.checks.as_mut().and_then(Checks::hear);
+                    self.answer(answer);
+                }
                 Who::Listener | Who::Input | Who::Source(_) | Who::Check => {}
             }
         }
         self.clients.let_go();
-        self.checks.iter_mut().for_each(Checks::tick);
+        let answer = self.checks.as_mut().and_then(Checks::tick);
+        self.answer(answer);
         Ok(ended)
     }
 
@@ -178,6 +182,10 @@ impl<'a> Session<'a> {
                 (self.asked, self.stays) = (true, stays);
                 client.tell(&Event::Taken);
             }
+            Said::Request(Request::Check) => match &mut self.checks {
+                Some(checks) => checks.ask(client.socket.as_raw_fd()),
+                None => client.tell(&Event::Failed(Error::user("the container has no health check"))),
+            },
             Said::Request(Request::Resize(size)) => self.streams.resize(size),
             Said::Request(Request::EndOfInput) => {
                 if client.attach.input && self.streams.terminal.is_none() {
@@ -194,6 +202,13 @@ impl<'a> Session<'a> {
             }
             Said::Input(_) => {}
         }
+    }
+
+    /// To those that have asked for a check and are still there.
+    fn answer(&mut self, answer: Option<Answer>) {
+        let Some(Answer { to, said }) = answer else { return };
+        let asked = |client: &&mut Client| to.contains(&client.socket.as_raw_fd());
+        self.clients.0.iter_mut().filter(asked).for_each(|client| client.tell(&said));
     }
 
     /// Hands input on, as far as the program takes it.

@@ -118,6 +118,41 @@ impl Rules {
     }
 }
 
+/// What others have in nf_tables that may concern packets of ours.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Foreign {
+    /// Where packets are dropped that nobody lets through: `ip filter FORWARD`.
+    pub dropping: Vec<String>,
+    /// Programs whose chains there are.
+    pub owners: Vec<&'static str>,
+}
+
+/// `None` where we may not look.
+pub fn foreign(state: &HostPath) -> Result<Option<Foreign>> {
+    let Rules { socket, name, .. } = Rules::of(&Realm { state: state.clone() })?;
+    let Some(mut socket) = socket else { return Ok(None) };
+    let chains = nftables::chains(&mut socket)?;
+    let dropping = dropping(&chains, &name).iter().map(ForeignChain::text).collect();
+    Ok(Some(Foreign { dropping, owners: owners(&chains) }))
+}
+
+/// Whether the kernel has nf_tables, though we may not look into it.
+pub fn has_nf_tables() -> bool {
+    let table = ruleset::table("minirun");
+    let asked = Socket::netfilter().and_then(|mut socket| nftables::table_exists(&mut socket, &table));
+    asked.is_ok() || asked.is_err_and(|e| e.errno == Errno::EPERM)
+}
+
+fn owners(chains: &[BaseChain]) -> Vec<&'static str> {
+    let is = |test: &dyn Fn(&BaseChain) -> bool, name| chains.iter().any(test).then_some(name);
+    let found = [
+        is(&|chain| chain.name.starts_with("DOCKER"), "docker"),
+        is(&|chain| chain.table == "firewalld", "firewalld"),
+        is(&|chain| chain.name.starts_with("ufw-"), "ufw"),
+    ];
+    found.into_iter().flatten().collect()
+}
+
 /// Where to let packets through: each base chain at the forward hook whose policy is drop, or the DOCKER-USER that
 /// docker keeps for others in the same table.
 fn dropping(chains: &[BaseChain], own: &str) -> Vec<ForeignChain> {
@@ -285,6 +320,9 @@ mod tests {
         let docker = [chain(v4, "filter", "FORWARD", forward, drop), chain(v4, "filter", "DOCKER-USER", None, 0)];
         assert_eq!(text(&docker), ["ip filter DOCKER-USER"]);
         assert_eq!(text(&docker[..1]), ["ip filter FORWARD"]);
+        assert_eq!(owners(&docker), ["docker"]);
+        let others = [chain(inet, "firewalld", "filter_FORWARD", forward, accept), chain(v4, "f", "ufw-user", None, 0)];
+        assert_eq!(owners(&others), ["firewalld", "ufw"]);
         assert_eq!(text(&[chain(inet, "fw", "fwd", forward, drop)]), ["inet fw fwd"]);
         for other in [
             chain(v4, "filter", "FORWARD", forward, accept),

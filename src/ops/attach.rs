@@ -7,7 +7,7 @@ use crate::error::{Errno, Error, Result, SysResult};
 use crate::id::ContainerId;
 use crate::monitor::protocol::{Attach, CHUNK, Event, Request, SOCKET, Stream, VERSION, stream_bytes};
 use crate::monitor::spawn::Monitor;
-use crate::state::{Roots, Status};
+use crate::state::{Roots, Status, events};
 use crate::sys::event::{self, Signals};
 use crate::sys::process::Exit;
 use crate::sys::record::Lock;
@@ -83,7 +83,7 @@ pub(super) fn await_start(monitor: &Monitor, progress: &dyn Progress) -> Result<
             }
             Some(Event::Started { .. }) => return Ok(()),
             Some(Event::Failed(error)) => return Err(error),
-            Some(Event::Hello { .. } | Event::Taken | Event::Exited { .. }) => {}
+            Some(Event::Hello { .. } | Event::Taken | Event::Checked { .. } | Event::Exited { .. }) => {}
             None => return Err(gone()),
         }
     }
@@ -126,6 +126,7 @@ pub(super) fn join(roots: &Roots, found: &Container, front: Front, progress: &dy
     };
     let front = Front { tty: config.tty, input: front.input && config.interactive, ..front };
     let control = connect(roots.life(&found.id).as_path(), front.attach())?;
+    events::container(roots, config, "attach", &[]);
     let monitor = Monitor { control, pidfd: life.monitor.open()? };
     Ok(Ran::of(&serve(&monitor, front, At::Running, None, progress)?, progress))
 }
@@ -261,7 +262,7 @@ impl Session<'_> {
             }
             Event::Started { .. } => self.started()?,
             Event::Taken if self.input == Input::Sent => self.input = Input::Open,
-            Event::Hello { .. } | Event::Taken => {}
+            Event::Hello { .. } | Event::Taken | Event::Checked { .. } => {}
             Event::Failed(error) => return Ok(Some(Err(error))),
             Event::Exited { exit, left } => return Ok(Some(Ok(ended(exit, left)))),
         }

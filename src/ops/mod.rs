@@ -4,13 +4,16 @@
 mod adopt;
 pub mod attach;
 mod cgroups;
+pub mod check;
 pub mod complete;
 pub mod container;
 pub mod debug;
 pub mod detach_keys;
+pub mod events;
 mod exec;
 pub mod files;
 pub mod generate;
+pub mod health;
 pub mod image;
 pub mod info;
 pub mod inspect;

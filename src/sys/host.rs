@@ -82,6 +82,36 @@ pub fn bounding_capabilities() -> BTreeSet<String> {
     all.into_iter().map(|capability| capability.to_string()).collect()
 }
 
+/// System calls that kernels have, or have not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Call {
+    /// Linux 5.6.
+    Openat2,
+    /// Linux 5.3.
+    PidfdOpen,
+    /// Linux 5.12.
+    MountSetattr,
+}
+
+/// Whether the kernel has a call and lets us make it: it is asked for what it must refuse, so nothing is done.
+pub fn has_call(call: Call) -> bool {
+    let number = match call {
+        Call::Openat2 => libc::SYS_openat2,
+        Call::PidfdOpen => libc::SYS_pidfd_open,
+        Call::MountSetattr => libc::SYS_mount_setattr,
+    };
+    let none = std::ptr::null::<u8>();
+    // SAFETY: no pointer leads anywhere, and a structure of no size, or a process 0, is EINVAL before any is looked at.
+    let done = unsafe {
+        match call {
+            Call::PidfdOpen => libc::syscall(number, 0, 0),
+            Call::Openat2 => libc::syscall(number, -1, none, none, 0_usize),
+            Call::MountSetattr => libc::syscall(number, -1, none, 0, none, 0_usize),
+        }
+    };
+    done >= 0 || !matches!(nix::Error::last(), nix::Error::ENOSYS | nix::Error::EPERM)
+}
+
 /// CPUs online.
 pub fn cpus() -> SysResult<u32> {
     // SAFETY: sysconf takes and gives plain numbers.

@@ -1,4 +1,4 @@
-//! How many bytes a tree holds that somebody else fills, while they do: what goes meanwhile is not counted.
+//! How much room a file system has; how many bytes a tree holds that somebody else fills, while they do: what goes meanwhile is not counted.
 
 use super::at;
 use super::fs::Root;
@@ -30,6 +30,54 @@ pub fn of_tree(dir: &Path) -> SysResult<u64> {
         }
     }
     Ok(bytes)
+}
+
+/// A file system as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Filesystem {
+    /// As in proc_filesystems(5), where its number is known; else that.
+    pub name: String,
+    /// Bytes that we may still write.
+    pub free: u64,
+    /// Files that can still be made; `None` where it does not count them.
+    pub free_files: Option<u64>,
+}
+
+/// linux/magic.h and the file systems' own headers.
+const MAGIC: [(i64, &str); 18] = [
+    (0xef53, "ext4"),
+    (0x5846_5342, "xfs"),
+    (0x9123_683e, "btrfs"),
+    (0x0102_1994, "tmpfs"),
+    (0x8584_58f6, "ramfs"),
+    (0x794c_7630, "overlay"),
+    (0x2fc1_2fc1, "zfs"),
+    (0xf2f5_2010, "f2fs"),
+    (0xca45_1a4e, "bcachefs"),
+    (0x7371_7368, "squashfs"),
+    (0x6969, "nfs"),
+    (0x517b, "smb"),
+    (0xfe53_4d42, "smb"),
+    (0xff53_4d42, "cifs"),
+    (0x6573_5546, "fuse"),
+    (0x4d44, "vfat"),
+    (0x0102_1997, "9p"),
+    (0xf15f, "ecryptfs"),
+];
+
+/// The file system on which something lies.
+pub fn of_filesystem(at: &Path) -> SysResult<Filesystem> {
+    let stat = super::named(nix::sys::statfs::statfs(at), || format!("statfs({at:?})"))?;
+    // the number has as many bits as the machine has words, and a sign that means nothing
+    let number = i64::from(stat.filesystem_type().0 as u32);
+    let name = MAGIC.iter().find(|(magic, _)| *magic == number).map(|(_, name)| (*name).to_owned());
+    let free = stat.blocks_available().saturating_mul(stat.block_size());
+    let counts = stat.files() > 0;
+    Ok(Filesystem {
+        name: name.unwrap_or_else(|| format!("{number:#x}")),
+        free,
+        free_files: counts.then(|| stat.files_free()),
+    })
 }
 
 #[cfg(test)]

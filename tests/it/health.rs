@@ -96,3 +96,66 @@ fn flags_that_make_no_sense_are_refused() {
     }
     refused(&sandbox, &["run", "--no-healthcheck", "--health-retries", "1", "busybox", "true"], 125, "contradicts");
 }
+
+#[test]
+fn a_check_can_be_made_now_and_counts() {
+    requires![root];
+    let sandbox = Sandbox::with_images(&["busybox"]);
+    let health = ["--health-interval", "1h", "--health-retries", "1", "--health-cmd", "echo looked; test -e /well"];
+    up_alone(&sandbox, &[&["--name", "web"][..], &health].concat(), &["sleep", "1000"]);
+    up_alone(&sandbox, &["--name", "plain"], &["sleep", "1000"]);
+    let with =
+        |health: &str| does(&sandbox, &["ps", "--filter", &format!("health={health}"), "--format", "{{.Names}}"]);
+    assert_eq!((with("starting").text(), with("none").text()), ("web".to_owned(), "plain".to_owned()));
+
+    let said = sandbox.minirun(&["healthcheck", "run", "web"]).expect_code(1);
+    assert_eq!((said.stdout.as_str(), said.stderr.as_str()), ("unhealthy\n", "looked\n"));
+    assert_eq!((with("unhealthy").text(), with("healthy").text()), ("web".to_owned(), String::new()));
+    does(&sandbox, &["exec", "web", "touch", "/well"]);
+    let said = does(&sandbox, &["healthcheck", "run", "web"]);
+    assert_eq!((said.stdout.as_str(), said.stderr.as_str()), ("", ""));
+    assert_eq!(with("healthy").text(), "web");
+    let log = inspect(&sandbox, "web")["State"]["Health"]["Log"].clone();
+    assert_eq!(log.as_array().unwrap().len(), 2, "{log}");
+
+    refused(&sandbox, &["healthcheck", "run", "plain"], 1, "has no health check");
+    refused(&sandbox, &["ps", "--filter", "health=fine"], 2, "health");
+    does(&sandbox, &["pause", "web"]);
+    refused(&sandbox, &["healthcheck", "run", "web"], 1, "paused");
+    does(&sandbox, &["unpause", "web"]);
+    does(&sandbox, &["stop", "-t", "0", "web"]);
+    refused(&sandbox, &["healthcheck", "run", "web"], 1, "not running");
+}
+
+#[test]
+fn each_that_asks_hears_of_a_check_that_began_after_it_had_asked() {
+    requires![root];
+    let sandbox = Sandbox::with_images(&["busybox"]);
+    let check = "echo >>/made; while test -e /wait; do sleep 0.01; done; test -e /well";
+    up_alone(&sandbox, &["--name", "web", "--health-interval", "1h", "--health-cmd", check], &["sleep", "1000"]);
+    does(&sandbox, &["exec", "web", "touch", "/wait"]);
+    let first = sandbox.start(&["healthcheck", "run", "web"]);
+    let made = || does(&sandbox, &["exec", "web", "sh", "-c", "wc -l </made || true"]).text();
+    eventually("the first is being made", seconds(20), || made() == "1");
+    let monitor = inspect(&sandbox, "web")["Host"]["MonitorPid"].to_string();
+    let commands = || sandbox.sh(&format!("ls -l /proc/{monitor}/fd | grep -c socket:")).text().parse::<u32>().unwrap();
+    let before = commands();
+    let second = sandbox.start(&["healthcheck", "run", "web"]);
+    let third = sandbox.start(&["healthcheck", "run", "web"]);
+    eventually("all have asked", seconds(20), || commands() == before + 2);
+    does(&sandbox, &["exec", "web", "sh", "-c", "touch /well; rm /wait"]);
+    for asked in [first, second, third] {
+        asked.output().expect_code(0);
+    }
+    assert!(matches!(made().as_str(), "2" | "3"), "not one for each");
+
+    // one that ends while it is asked
+    does(&sandbox, &["exec", "web", "touch", "/wait"]);
+    let before = made();
+    let asked = sandbox.start(&["healthcheck", "run", "web"]);
+    eventually("it is being made", seconds(20), || made() != before);
+    does(&sandbox, &["kill", "web"]);
+    let said = asked.output().expect_code(1);
+    // the kernel kills the check before the program's end can be seen
+    assert!(said.stderr.contains("ended meanwhile") || said.stdout == "unhealthy\n", "{said}");
+}

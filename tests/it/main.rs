@@ -6,6 +6,7 @@
 mod adopted;
 mod attached;
 mod calls;
+mod check;
 mod completion;
 mod debug;
 mod detached;
@@ -13,6 +14,7 @@ mod detached_records;
 mod detached_streams;
 mod docker_lines;
 mod errors;
+mod events;
 mod explain;
 mod files;
 mod files_hostile;

@@ -10,8 +10,18 @@ use std::borrow::Cow;
 const MAX_STEPS: usize = 1_000_000;
 
 /// docker's fields that are a dictionary of anybody's words: what is not in one is nothing, not a mistake.
-const DICTIONARIES: [&str; 9] =
-    ["Labels", "Annotations", "Options", "Networks", "Ports", "Sysctls", "Volumes", "ExposedPorts", "PortBindings"];
+const DICTIONARIES: [&str; 10] = [
+    "Labels",
+    "Annotations",
+    "Attributes",
+    "Options",
+    "Networks",
+    "Ports",
+    "Sysctls",
+    "Volumes",
+    "ExposedPorts",
+    "PortBindings",
+];
 
 /// What the value is like.
 #[derive(Debug, Clone, Copy, Default)]

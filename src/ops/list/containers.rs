@@ -85,9 +85,12 @@ pub struct Wanted {
 }
 
 /// What --filter knows.
-pub const FILTERS: [&str; 12] = [
+pub const FILTERS: [&str; 13] = [
     "id", "name", "status", "label", "ancestor", "exited", "before", "since", "network", "volume", "publish", "expose",
+    "health",
 ];
+
+const HEALTHS: [&str; 4] = ["starting", "healthy", "unhealthy", "none"];
 
 const STATES: [&str; 9] =
     ["created", "starting", "running", "paused", "restarting", "stopping", "removing", "exited", "dead"];
@@ -252,6 +255,7 @@ fn check(filter: &Filter) -> Result<()> {
         |hint: String| Err(Error::new(Kind::Usage, format!("invalid {} {:?}", filter.key, filter.value)).hint(hint));
     match filter.key.as_str() {
         "status" if !STATES.contains(&filter.value.as_str()) => wrong(format!("there are {}", STATES.join(", "))),
+        "health" if !HEALTHS.contains(&filter.value.as_str()) => wrong(format!("there are {}", HEALTHS.join(", "))),
         "exited" if filter.value.parse::<i32>().is_err() => wrong("it takes an exit code, such as 0".to_owned()),
         "publish" | "expose" if ports(&filter.value).is_none() => {
             wrong("it takes ports like 8080, 8080/udp or 8000-8090/tcp".to_owned())
@@ -268,6 +272,7 @@ fn matches(Filter { key, value }: &Filter, at: usize, row: &ContainerRow, found:
         "id" => row.id.as_str().starts_with(value.trim_start_matches('^')),
         "name" => filter::name_matches(&row.name, value),
         "status" => row.state == value,
+        "health" => row.health.unwrap_or("none") == value,
         "label" => filter::has_label(&row.labels, value),
         "ancestor" => match found.ancestors.get(value) {
             Some(manifest) => row.image_id.as_ref() == Some(manifest),

@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 
 /// One `--filter`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Filter {
+pub(in crate::ops) struct Filter {
     pub key: String,
     pub value: String,
 }
 
 /// Every filter in its two parts; `known` are the keys that there are.
-pub(super) fn parse(words: &[String], known: &[&str]) -> Result<Vec<Filter>> {
+pub(in crate::ops) fn parse(words: &[String], known: &[&str]) -> Result<Vec<Filter>> {
     let parse = |word: &String| {
         let wrong = |what: &str| {
             Error::new(Kind::Usage, format!("{what} {word:?}")).hint(format!("there are {}", known.join(", ")))
@@ -24,7 +24,7 @@ pub(super) fn parse(words: &[String], known: &[&str]) -> Result<Vec<Filter>> {
 }
 
 /// Whether a thing passes all filters, each of which `matches` or not.
-pub(super) fn passes(filters: &[Filter], matches: impl Fn(&Filter) -> bool) -> bool {
+pub(in crate::ops) fn passes(filters: &[Filter], matches: impl Fn(&Filter) -> bool) -> bool {
     let all_of = |key: &str| filters.iter().filter(move |filter| filter.key == key).collect::<Vec<_>>();
     filters.iter().all(|filter| match filter.key.as_str() {
         "label" => matches(filter),
@@ -33,7 +33,7 @@ pub(super) fn passes(filters: &[Filter], matches: impl Fn(&Filter) -> bool) -> b
 }
 
 /// `label=KEY` and `label=KEY=VALUE`.
-pub(super) fn has_label(labels: &BTreeMap<String, String>, wanted: &str) -> bool {
+pub(in crate::ops) fn has_label(labels: &BTreeMap<String, String>, wanted: &str) -> bool {
     match wanted.split_once('=') {
         Some((key, value)) => labels.get(key).is_some_and(|found| found == value),
         None => labels.contains_key(wanted),
@@ -41,7 +41,7 @@ pub(super) fn has_label(labels: &BTreeMap<String, String>, wanted: &str) -> bool
 }
 
 /// docker's names are regular expressions; of these there are `^` and `$`, which tools send, and no others.
-pub(super) fn name_matches(name: &str, wanted: &str) -> bool {
+pub(in crate::ops) fn name_matches(name: &str, wanted: &str) -> bool {
     let (start, wanted) = wanted.strip_prefix('^').map_or((false, wanted), |rest| (true, rest));
     let (end, wanted) = wanted.strip_suffix('$').map_or((false, wanted), |rest| (true, rest));
     let wanted = wanted.strip_prefix('/').unwrap_or(wanted);
@@ -54,7 +54,7 @@ pub(super) fn name_matches(name: &str, wanted: &str) -> bool {
 }
 
 /// A pattern of Go's path.Match without character classes: `*` and `?` are anything but a slash.
-pub(super) fn glob(pattern: &str, text: &str) -> bool {
+pub(in crate::ops) fn glob(pattern: &str, text: &str) -> bool {
     let (pattern, text): (Vec<char>, Vec<char>) = (pattern.chars().collect(), text.chars().collect());
     // where the last `*` was, and how much of the text it has taken
     let (mut p, mut t, mut star) = (0, 0, None);

@@ -1,5 +1,5 @@
 //! What `ps` and `images` list, and which of it is wanted.
 
 pub mod containers;
-mod filter;
+pub(super) mod filter;
 pub mod images;
