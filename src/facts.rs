@@ -74,7 +74,7 @@ pub fn for_spec(
         thermal_throttle: thermal_throttle(),
         lsm: lsm(),
         caller: caller()?,
-        init: None,
+        init: request.init.then(program).transpose()?,
     })
 }
 
@@ -179,6 +179,11 @@ fn node(path: &Path) -> Option<DeviceNode> {
         uid: stat.st_uid,
         gid: stat.st_gid,
     })
+}
+
+/// This program, which is a container's init, too.
+fn program() -> Result<HostPath> {
+    HostPath::parse(&fs::read_link(Path::new("/proc/self/exe"))?)
 }
 
 /// Whether the kernel is of this version or newer.

@@ -12,6 +12,11 @@ pub(super) fn variable(key: &str) -> Option<String> {
     std::env::var(key).ok()
 }
 
+/// `KEY=VALUE` each; what is not UTF-8 is not there, as minirun itself sets none such.
+pub(super) fn whole_environment() -> Vec<String> {
+    std::env::vars_os().filter_map(|(key, value)| Some(format!("{}={}", key.to_str()?, value.to_str()?))).collect()
+}
+
 pub(super) fn words() -> Vec<std::ffi::OsString> {
     std::env::args_os().collect()
 }

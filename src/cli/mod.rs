@@ -21,6 +21,7 @@ mod history;
 mod images;
 mod import;
 mod info;
+mod init;
 mod inspect;
 mod kill;
 mod load;
@@ -151,6 +152,9 @@ fn from_argv() -> Result<u8, Failure> {
         .map(|word| word.into_string())
         .collect::<std::result::Result<_, _>>()
         .map_err(|word| plain(Error::new(Kind::Usage, format!("the word {word:?} is not UTF-8"))))?;
+    if let Some(words) = init::words(&argv) {
+        return init::main(words).map_err(|error| Failure { code: error.exit_code(), error });
+    }
     if speaks_oci(&argv) {
         let error = Error::user("the OCI runtime's commands are not supported yet");
         return Err(plain(error.hint("they come later; minirun run --rootfs DIR runs a directory")));

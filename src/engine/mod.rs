@@ -3,6 +3,7 @@
 
 mod child;
 mod exec;
+pub mod init;
 mod parent;
 
 pub use parent::{Running, Unstarted, create};

@@ -134,6 +134,11 @@ pub fn create(roots: &Roots, request: &RunRequest, progress: &dyn Progress) -> R
     Ok(id)
 }
 
+/// Process 1 of a container with `--init`, inside: the program's exit code.
+pub fn init(words: &[String], env: &[String]) -> Result<u8> {
+    engine::init::main(words, env)
+}
+
 /// What can be refused before anything is looked up.
 fn check(roots: &Roots, request: &RunRequest) -> Result<()> {
     super::refuse_without_root(request)?;

@@ -2,8 +2,7 @@
 //! /etc. Pure: the directories of volumes and the paths of generated files come as facts.
 
 use super::mount::{BindMount, ImageMount, MountRequest, Propagation, Submounts, VolumeMount, clean};
-use super::process::INIT_PATH;
-use super::request::{NamespaceMode, RunRequest};
+use super::request::{INIT_PATH, NamespaceMode, RunRequest};
 use super::{SpecFacts, defaults, tmpfs};
 use crate::error::{Error, Result};
 use crate::id::{ContainerPath, HostPath};

@@ -1,6 +1,6 @@
 //! The process that runs: its words, environment, directory, user and limits, by docker's rules. Pure.
 
-use super::request::{NamespaceMode, NetworkNamespace, RunRequest};
+use super::request::{INIT_PATH, NamespaceMode, NetworkNamespace, RunRequest};
 use super::ulimit::{self, Ulimit};
 use super::user::{self, User};
 use super::{SpecFacts, built, defaults, env, security};
@@ -8,9 +8,6 @@ use crate::error::{Error, Kind, Result};
 use oci_spec::image::{Config, ImageConfiguration};
 use oci_spec::runtime::{PosixRlimit, PosixRlimitBuilder, PosixRlimitType, Process, User as OciUser};
 use std::borrow::Cow;
-
-/// Where our init is bound inside when `--init` is given: in /dev, which is ours, so the image's root needs no place for it.
-pub(super) const INIT_PATH: &str = "/dev/init";
 
 pub(super) fn build(request: &RunRequest, image: Option<&ImageConfiguration>, facts: &SpecFacts) -> Result<Process> {
     let config = image.and_then(|image| image.config().as_ref());
@@ -56,14 +53,13 @@ pub fn args(request: &RunRequest, config: Option<&Config>) -> Result<Vec<String>
     Ok(words)
 }
 
+/// The words of process 1.
 fn with_init(request: &RunRequest, facts: &SpecFacts, words: Vec<String>) -> Result<Vec<String>> {
-    if !request.init {
-        return Ok(words);
+    match (request.init, &facts.init) {
+        (false, _) => Ok(words),
+        (true, None) => Err(Error::internal("--init, and no program that is one")),
+        (true, Some(_)) => Ok([INIT_PATH.to_owned(), "--".to_owned()].into_iter().chain(words).collect()),
     }
-    if facts.init.is_none() {
-        return Err(Error::user("--init is not supported yet").hint("run the program as process 1"));
-    }
-    Ok([INIT_PATH.to_owned(), "--".to_owned()].into_iter().chain(words).collect())
 }
 
 /// An image's strings may hold anything; execve(2) ends each at a NUL.

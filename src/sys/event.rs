@@ -148,8 +148,30 @@ impl Signals {
         Signals::of(&[Signal::SIGWINCH])
     }
 
+    /// What process 1 of a container hears of: all that can be passed on, and SIGCHLD. Faults are its own, and so are
+    /// SIGTTIN and SIGTTOU.
+    pub fn of_init() -> SysResult<Signals> {
+        let own = [
+            Signal::SIGFPE,
+            Signal::SIGILL,
+            Signal::SIGSEGV,
+            Signal::SIGBUS,
+            Signal::SIGABRT,
+            Signal::SIGTRAP,
+            Signal::SIGSYS,
+            Signal::SIGTTIN,
+            Signal::SIGTTOU,
+        ];
+        let mut set = SigSet::all();
+        own.into_iter().for_each(|signal| set.remove(signal));
+        Signals::of_set(set)
+    }
+
     fn of(signals: &[Signal]) -> SysResult<Signals> {
-        let set: SigSet = signals.iter().copied().collect();
+        Signals::of_set(signals.iter().copied().collect())
+    }
+
+    fn of_set(set: SigSet) -> SysResult<Signals> {
         let before = named(set.thread_swap_mask(SigmaskHow::SIG_BLOCK), || "sigprocmask(SIG_BLOCK)".into())?;
         let fd = SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK);
         Ok(Signals { fd: named(fd, || "signalfd()".into())?, before })

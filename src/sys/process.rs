@@ -53,6 +53,55 @@ pub fn clone3(namespaces: libc::c_int, cgroup: Option<BorrowedFd<'_>>) -> SysRes
     }
 }
 
+/// Which side of a fork this is.
+#[derive(Debug)]
+pub enum Forked {
+    Parent(Pid),
+    Child,
+}
+
+/// fork(2): for a process inside a container, where a filter answers clone3 with ENOSYS, for it cannot look at the flags.
+pub fn fork() -> SysResult<Forked> {
+    // SAFETY: as for clone3: the caller has no other thread, whose locks the child would inherit.
+    match named(unsafe { nix::unistd::fork() }, || "fork()".into())? {
+        nix::unistd::ForkResult::Parent { child } => Ok(Forked::Parent(Pid(child.as_raw()))),
+        nix::unistd::ForkResult::Child => Ok(Forked::Child),
+    }
+}
+
+/// Orphans of our children's become ours (PR_SET_CHILD_SUBREAPER, prctl(2)).
+pub fn be_subreaper() -> SysResult<()> {
+    named(nix::sys::prctl::set_child_subreaper(true), || "prctl(PR_SET_CHILD_SUBREAPER)".into())
+}
+
+/// The caller gets a process group of its own.
+pub fn lead_group() -> SysResult<()> {
+    let own = nix::unistd::Pid::from_raw(0);
+    named(nix::unistd::setpgid(own, own), || "setpgid(0, 0)".into())
+}
+
+/// Signals a child that was not reaped yet, so that the pid is its own. One that has ended hears nothing of it.
+pub fn signal_child(child: Pid, signal: i32) -> SysResult<()> {
+    // SAFETY: kill takes no pointer.
+    named_raw(unsafe { libc::kill(child.0, signal) }.into(), || format!("kill({child}, {signal})")).map(drop)
+}
+
+/// Reaps one child that has ended, whichever; `None` where none has.
+pub fn reap() -> SysResult<Option<(Pid, Exit)>> {
+    use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+    loop {
+        match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+            Ok(WaitStatus::Exited(pid, code)) => return Ok(Some((Pid(pid.as_raw()), Exit::Code(code as u8)))),
+            Ok(WaitStatus::Signaled(pid, signal, _)) => {
+                return Ok(Some((Pid(pid.as_raw()), Exit::Signal(signal as i32))));
+            }
+            Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return Ok(None),
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(errno) => return named(Err(errno), || "waitpid(-1)".into()),
+        }
+    }
+}
+
 /// Who a process is, for as long as this boot lasts: the kernel may give its pid to another one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {

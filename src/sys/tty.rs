@@ -19,6 +19,11 @@ pub fn is_terminal(fd: &impl AsFd) -> bool {
     nix::unistd::isatty(fd).unwrap_or(false)
 }
 
+/// The caller's process group gets the terminal's input and its signals (tcsetpgrp(3)).
+pub fn come_to_front(terminal: &impl AsFd) -> SysResult<()> {
+    named(nix::unistd::tcsetpgrp(terminal, nix::unistd::getpgrp()), || "tcsetpgrp()".into())
+}
+
 pub fn size(terminal: &impl AsFd) -> SysResult<Size> {
     let mut window = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
     // SAFETY: TIOCGWINSZ writes one winsize, which lives through the call.

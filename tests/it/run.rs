@@ -74,6 +74,55 @@ fn standard_input_is_empty_without_i_and_passed_on_with_it() {
 }
 
 #[test]
+fn an_init_of_our_own_passes_on_what_it_hears_and_reaps() {
+    requires![root];
+    let sandbox = Sandbox::with_images(&["busybox"]);
+    let run = |words: &[&str]| {
+        sandbox.minirun(&[&["run", "--rm", "--init", "--network", "none", "busybox"][..], words].concat())
+    };
+    assert_eq!(run(&["sh", "-c", "exit 7"]).code(), 7);
+    assert_eq!(run(&["sh", "-c", "kill -9 $$"]).code(), 137);
+    assert_eq!(run(&["nosuch"]).expect_code(127).stdout, "");
+    assert_eq!(
+        run(&["sh", "-c", "cat /proc/1/comm; tr '\\0' ' ' </proc/1/cmdline"]).text(),
+        "init\n/dev/init -- sh -c cat /proc/1/comm; tr '\\0' ' ' </proc/1/cmdline "
+    );
+
+    // an orphan that has ended: gone with an init, and without one for ever what is left of it
+    for (name, flags) in [("with", &["--init"][..]), ("without", &[])] {
+        let start = ["run", "-d", "--name", name, "--network", "none"];
+        sandbox.minirun(&[&start[..], flags, &["busybox", "sleep", "1000"]].concat()).expect_code(0);
+        let orphan = sandbox.minirun(&["exec", name, "sh", "-c", "sh -c 'sleep 1 >/dev/null & echo $!'"]).text();
+        let state = format!("grep State /proc/{orphan}/status 2>/dev/null || echo gone");
+        let expected = if name == "with" { "gone" } else { "Z (zombie)" };
+        eventually(expected, seconds(20), || {
+            sandbox.minirun(&["exec", name, "sh", "-c", &state]).stdout.contains(expected)
+        });
+    }
+    sandbox.minirun(&["stop", "-t", "60", "with"]).expect_code(0);
+    assert_eq!(sandbox.minirun(&["inspect", "-f", "{{.State.ExitCode}}", "with"]).text(), "143");
+
+    let mut terminal = Terminal::start(&sandbox.minirun_command(&[
+        "run",
+        "--rm",
+        "-it",
+        "--init",
+        "--network",
+        "none",
+        "busybox",
+        "sh",
+    ]));
+    terminal.write("sleep 1000\n");
+    terminal.expect("sleep 1000");
+    eventually("it sleeps", seconds(20), || sandbox.sh("pgrep -x -f 'sleep 1000' | wc -l").stdout.trim() == "2");
+    terminal.write("\x03");
+    terminal.write("echo code-$?\n");
+    terminal.expect("code-130");
+    terminal.write("exit 5\n");
+    assert_eq!(terminal.code(), 5);
+}
+
+#[test]
 fn the_two_outputs_stay_apart() {
     requires![root];
     let sandbox = Sandbox::with_images(&["busybox"]);
