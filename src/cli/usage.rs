@@ -70,7 +70,7 @@ To learn from:
 
 Housekeeping:
   events     Show what happens, as it happens       minirun events --since 1h
-  info       Show what this host offers             minirun info
+  info       Show what this host offers, or lacks   minirun info --check
   repair     Undo what killed commands left behind  minirun repair
   system     df, prune, reset: what all of it takes minirun system df
   generate   Print units for systemd                minirun generate systemd web
@@ -126,6 +126,9 @@ pub(super) fn path<'a>(words: &[String], command: &'a clap::Command) -> Vec<&'a 
 }
 
 fn explain(error: &clap::Error, path: &[&clap::Command]) -> Error {
+    // `network create`: `create` is a command, and no group that `network` could be missing in
+    let known = path.iter().take_while(|named| named.has_subcommands()).count();
+    let path = if error.kind() == ErrorKind::InvalidSubcommand { &path[..known.max(1)] } else { path };
     let command = path.get(1).map(|sub| sub.get_name());
     // a group's commands are listed by its help, and a verb's flags by its own
     let see = path.iter().skip(1).fold("minirun".to_owned(), |words, sub| format!("{words} {}", sub.get_name()));
@@ -257,6 +260,12 @@ mod tests {
             ("m rm", "missing CONTAINER", "minirun rm --help"),
             ("m login x", "login is not supported yet", "leave it out: public images need none"),
             ("m rmm", "unknown command rmm", "did you mean rmi or rm?"),
+            (
+                "m network create x",
+                "network is not supported yet",
+                "--network bridge, none, host and container:NAME are there",
+            ),
+            ("m zzz create x", "unknown command zzz", "minirun --help lists the commands"),
             ("m container zzz", "unknown command container zzz", "minirun container --help lists the commands"),
             ("m image push x", "image push is not supported yet", "skopeo copies from the OCI layout below --root"),
             ("m volume lss", "unknown command volume lss", "did you mean list or ls?"),
