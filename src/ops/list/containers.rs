@@ -8,7 +8,6 @@ use crate::error::{Error, Kind, Result};
 use crate::id::{ContainerId, Digest};
 use crate::image::{Reference, Store};
 use crate::net::publish::Published;
-use crate::spec::request::NetworkWords;
 use crate::state::{Config, Roots, Status, container as records, health};
 use crate::sys::usage;
 use serde::Deserialize;
@@ -164,7 +163,13 @@ type Container = records::Container<IgnoredAny>;
 #[derive(Default, Deserialize)]
 struct Asked {
     labels: Vec<(String, String)>,
-    network: NetworkWords,
+    network: AskedNetwork,
+    mounts: Vec<IgnoredAny>,
+}
+
+#[derive(Default, Deserialize)]
+struct AskedNetwork {
+    mode: Option<String>,
 }
 
 fn row(roots: &Roots, container: &Container, networks: &[(String, Vec<Published>)]) -> ContainerRow {
@@ -199,7 +204,8 @@ fn row(roots: &Roots, container: &Container, networks: &[(String, Vec<Published>
             [] => config.map(|_| asked.network.mode.unwrap_or_else(|| "bridge".to_owned())).into_iter().collect(),
             some => some.iter().map(|(name, _)| name.clone()).collect(),
         },
-        mounts: mounts(config),
+        // the specification is long, and says no more where nothing was asked for
+        mounts: mounts(config.filter(|_| !asked.mounts.is_empty())),
         labels: asked.labels.into_iter().collect(),
         size: None,
         published,
