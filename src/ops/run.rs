@@ -80,8 +80,17 @@ fn with_output(
             .hint("leave out -t, as in `printf 'date\\n' | minirun run -i IMAGE sh`"));
     }
     check(roots, request)?;
-    let id = new_id()?;
-    write_cidfile(request, &id)?;
+    until_named(request, |id| once(roots, request, collect, id, progress))
+}
+
+/// One try at that.
+fn once(
+    roots: &Roots,
+    request: &RunRequest,
+    collect: bool,
+    id: &ContainerId,
+    progress: &dyn Progress,
+) -> Result<Result<Outcome, ContainerId>> {
     let keys = match request.attended {
         true => DetachKeys::none(), // it would end, and there would be nothing to come back to
         false => DetachKeys::parse(request.detach_keys.as_deref().unwrap_or_default())?,
@@ -89,49 +98,60 @@ fn with_output(
     let keep_signals = request.keep_signals;
     let front = Front { tty: request.tty, input: request.interactive, collect, keys, keep_signals };
     let wants = if request.detach { Attach::default() } else { front.attach() };
-    let launched = launch(roots, request, &id, wants, progress).and_then(|monitor| match request.detach {
+    let monitor = launch(roots, request, id, wants, progress)?;
+    match request.detach {
         true => attach::await_start(&monitor, progress).map(|()| Err(id.clone())),
         false => attach::attach(&monitor, front, None, progress).map(Ok),
-    });
-    launched.inspect_err(|_| forget_cidfile(request))
+    }
+}
+
+/// Makes a container of a new id. One that was given no name gets another one where somebody else has taken that
+/// meanwhile: it was free when it was thought of.
+fn until_named<T>(request: &RunRequest, make: impl Fn(&ContainerId) -> Result<T>) -> Result<T> {
+    loop {
+        let id = new_id()?;
+        write_cidfile(request, &id)?;
+        let made = make(&id).inspect_err(|_| forget_cidfile(request));
+        match made {
+            Err(error) if error.kind == Kind::NameTaken && request.name.is_none() => {}
+            made => return made,
+        }
+    }
 }
 
 /// Makes a container that can be started.
 pub fn create(roots: &Roots, request: &RunRequest, progress: &dyn Progress) -> Result<ContainerId> {
     check(roots, request)?;
-    let id = new_id()?;
-    write_cidfile(request, &id)?;
-    let created = design(roots, id.clone(), request, Purpose::Create, progress).and_then(|design| {
-        let name = name_for(roots, request)?;
-        let config = record::config(name, &design)?;
-        let monitor = Identity::of_self()?;
-        let life = Life::<plan::step::Undo> {
-            version: container::VERSION,
-            id: id.clone(),
-            monitor,
-            init: None,
-            undo: Vec::new(),
-            cgroups: Raw::default(),
-            restarts: Restarts::default(),
-            kept: false,
-        };
-        // whoever finds it before it has its name finds us at work on it, or dead
-        container::begin(roots, &config, &life)?;
-        let steps: Vec<Step> = design.volumes.into_iter().map(Step::Volume).collect();
-        let volumes = events::volumes_to_make(roots, &config.volumes);
-        let made = crate::state::names::claim(roots, &config.name, &id).and_then(|()| {
-            events::container(roots, &config, "create", &[]);
-            engine::run(&steps)
-        });
-        events::volumes_made(roots, &volumes);
-        if let Err(error) = made {
-            containers::forget_unborn(roots, &config)?;
-            return Err(error);
-        }
-        container::forget_life(roots, &id)
+    until_named(request, |id| create_once(roots, request, id, progress).map(|()| id.clone()))
+}
+
+fn create_once(roots: &Roots, request: &RunRequest, id: &ContainerId, progress: &dyn Progress) -> Result<()> {
+    let design = design(roots, id.clone(), request, Purpose::Create, progress)?;
+    let config = record::config(name_for(roots, request)?, &design)?;
+    let life = Life::<plan::step::Undo> {
+        version: container::VERSION,
+        id: id.clone(),
+        monitor: Identity::of_self()?,
+        init: None,
+        undo: Vec::new(),
+        cgroups: Raw::default(),
+        restarts: Restarts::default(),
+        kept: false,
+    };
+    // whoever finds it before it has its name finds us at work on it, or dead
+    container::begin(roots, &config, &life)?;
+    let steps: Vec<Step> = design.volumes.into_iter().map(Step::Volume).collect();
+    let volumes = events::volumes_to_make(roots, &config.volumes);
+    let made = crate::state::names::claim(roots, &config.name, id).and_then(|()| {
+        events::container(roots, &config, "create", &[]);
+        engine::run(&steps)
     });
-    created.inspect_err(|_| forget_cidfile(request))?;
-    Ok(id)
+    events::volumes_made(roots, &volumes);
+    if let Err(error) = made {
+        containers::forget_unborn(roots, &config)?;
+        return Err(error);
+    }
+    container::forget_life(roots, id)
 }
 
 /// Process 1 of a container with `--init`, inside: the program's exit code.
@@ -325,4 +345,24 @@ pub(super) fn hand_over(
 
 pub(super) fn new_id() -> Result<ContainerId> {
     ContainerId::parse(&crate::id::hex(&host::random::<32>()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_was_thought_of_is_thought_of_again_where_it_is_taken() {
+        let taken = || Error::new(Kind::NameTaken, "taken");
+        let mut request = RunRequest::new(Source::Image("hello".into()));
+        let tries = std::cell::Cell::new(0);
+        let make = |id: &ContainerId| {
+            tries.set(tries.get() + 1);
+            if tries.get() < 3 { Err(taken()) } else { Ok(id.clone()) }
+        };
+        until_named(&request, make).unwrap();
+        assert_eq!(tries.get(), 3);
+        request.name = Some(Name::parse("web").unwrap());
+        assert!(until_named(&request, |_| Err::<(), _>(taken())).is_err());
+    }
 }

@@ -1,18 +1,18 @@
 //! Who has which name: one symbolic link a name, made in one system call, so that two can never have the same.
 
 use super::Roots;
-use crate::error::{Errno, Error, Result};
+use crate::error::{Errno, Error, Kind, Result};
 use crate::id::{ContainerId, Name};
 use crate::sys::fs;
 use crate::sys::record::Lock;
 
-/// Claims a name for a container. The error names the holder.
+/// Claims a name for a container. The error, of kind `NameTaken`, names the holder.
 pub fn claim(roots: &Roots, name: &Name, id: &ContainerId) -> Result<()> {
     let link = roots.names().child(name.as_str());
     match fs::symlink(id.as_str(), link.as_path()) {
         Err(e) if e.errno == Errno::EEXIST => {
             let holder = holder(roots, name)?.map_or(String::new(), |id| format!(" ({})", id.short()));
-            Err(Error::user(format!("the name {name} is taken by another container{holder}"))
+            Err(Error::new(Kind::NameTaken, format!("the name {name} is taken by another container{holder}"))
                 .hint(format!("choose another one, or `minirun rm -f {name}`")))
         }
         done => Ok(done?),
