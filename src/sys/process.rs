@@ -44,7 +44,7 @@ pub fn clone3(namespaces: libc::c_int, cgroup: Option<BorrowedFd<'_>>) -> SysRes
         args.cgroup = cgroup.as_raw_fd() as u64;
     }
     // SAFETY: in a process with several threads the child would inherit locks that nobody releases (malloc's among
-    // them). Callers are single-threaded by design: threads exist only in pull and unpack, and are joined there.
+    // them). Callers are single-threaded by design: threads exist only in pull, unpack and ps, and are joined there.
     let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<libc::clone_args>()) };
     match named_raw(pid, || format!("clone3({namespaces:#x})"))? {
         0 => Ok(Side::Child),
