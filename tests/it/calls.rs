@@ -5,7 +5,7 @@ use crate::support::command::{Running, eventually, seconds};
 use crate::support::sandbox::Sandbox;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
+use std::process::Command;
 
 /// A moment in the life of a process: before the `number`th call of this name.
 #[derive(Debug, Clone, PartialEq)]
@@ -103,11 +103,11 @@ pub fn by_process(listing: &str) -> Vec<String> {
 }
 
 /// strace on a process that runs; returns when strace has it.
-pub fn attach(pid: u32, options: &[String], list: &Path) -> Child {
+pub fn attach(pid: u32, options: &[String], list: &Path) -> Running {
     let status = format!("/proc/{pid}/status");
     let mut strace = Command::new("strace");
     strace.arg("-qq").args(options).arg("-o").arg(list).args(["-p", &pid.to_string()]);
-    let strace = strace.spawn().unwrap();
+    let strace = Running::start(&mut strace);
     eventually("strace has it", seconds(20), || {
         std::fs::read_to_string(&status).map_or(true, |status| !status.contains("TracerPid:\t0\n"))
     });
@@ -119,7 +119,7 @@ pub fn attach(pid: u32, options: &[String], list: &Path) -> Child {
 pub struct Watched {
     pub running: Running,
     pub monitor: u32,
-    pub strace: Child,
+    pub strace: Running,
 }
 
 impl Watched {

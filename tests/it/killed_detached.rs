@@ -124,9 +124,7 @@ fn monitor_killed(victim: Victim) {
     sweep.each("exec", &exec, &BOTH_KINDS, |sandbox, call, kind| {
         prepare(sandbox, EXEC, kind);
         let already = processes(sandbox.pid);
-        let mut watch = Watch::start(sandbox, EXEC, call, victim);
-        let killed = watch.meets();
-        watch.end();
+        let killed = Watch::start(sandbox, EXEC, call, victim).end();
         assert_no_other(&already, sandbox);
         killed.then_some("exec")
     });
@@ -142,13 +140,13 @@ fn assert_no_other(already: &[String], sandbox: &Sandbox) {
 /// A container is started and ended; at one of the two its monitor is killed.
 fn life_ends(sandbox: &Sandbox, call: &Call, kind: Kind, victim: Victim, end: &[&str]) -> Option<&'static str> {
     let mut watch = Watch::start(sandbox, &run_detached(kind), call, victim);
-    let mut met = watch.meets().then_some("run -d");
-    if met.is_none() {
+    let mut at = "run -d";
+    watch.command_ends();
+    if !watch.killed {
         watch.watched.running = sandbox.start(end);
-        met = watch.meets().then_some(if end == STOP { "stop" } else { "rm -f" });
+        at = if end == STOP { "stop" } else { "rm -f" };
     }
-    watch.end();
-    met
+    watch.end().then_some(at)
 }
 
 /// strace waits for the moment of a monitor's death.
@@ -156,35 +154,43 @@ struct Watch {
     watched: Watched,
     victim: Victim,
     list: std::path::PathBuf,
+    killed: bool,
 }
 
 impl Watch {
     fn start(sandbox: &Sandbox, command: &[&str], call: &Call, victim: Victim) -> Watch {
         let list = sandbox.path("moments");
         let signal = if victim == Victim::Both { "STOP" } else { "KILL" };
-        Watch { watched: Watched::start(sandbox, command, &call.signal(signal), &list), victim, list }
+        Watch { watched: Watched::start(sandbox, command, &call.signal(signal), &list), victim, list, killed: false }
     }
 
-    fn said(&self, words: &str) -> bool {
-        std::fs::read_to_string(&self.list).unwrap_or_default().contains(words)
-    }
-
-    /// Waits for the end of the command, and whether its monitor meets its death meanwhile.
+    /// Whether the monitor has met its death; one that stands still meets it now, and its command with it.
     fn meets(&mut self) -> bool {
-        let mut met = false;
-        eventually("the command ends or the monitor stops", seconds(30), || {
-            if self.victim == Victim::Both && !met && self.said("stopped by SIGSTOP") {
-                met = true;
-                kill(&[Some(self.watched.monitor), inside(&self.watched.running)]);
-            }
-            self.watched.running.child.try_wait().unwrap().is_some()
-        });
-        met || self.said("killed by SIGKILL")
+        let list = std::fs::read_to_string(&self.list).unwrap_or_default();
+        if self.victim == Victim::Both && !self.killed && list.contains("stopped by SIGSTOP") {
+            self.killed = true;
+            kill(&[Some(self.watched.monitor), inside(&self.watched.running)]);
+        }
+        self.killed |= list.contains("killed by SIGKILL");
+        self.killed
     }
 
-    fn end(mut self) {
-        self.watched.strace.wait().unwrap();
+    fn command_ends(&mut self) {
+        eventually("the command ends or the monitor stops", seconds(30), || {
+            self.meets();
+            self.watched.running.has_ended()
+        });
+    }
+
+    /// Waits for the ends of both, and says whether the monitor was killed: it may outlive its command for some calls.
+    fn end(mut self) -> bool {
+        self.command_ends();
+        eventually("the monitor ends", seconds(30), || {
+            self.meets();
+            self.watched.strace.has_ended()
+        });
         self.watched.running.output();
+        self.killed
     }
 }
 

@@ -101,13 +101,17 @@ impl Running {
     pub fn until(mut self, what: &str, deadline: Duration, mut condition: impl FnMut(&str) -> bool) -> Running {
         let mut ended = false;
         eventually(what, deadline, || {
-            ended = self.child.try_wait().unwrap().is_some();
+            ended = self.has_ended();
             ended || condition(&self.stdout.text())
         });
         if ended {
             panic!("it ended before this: {what}: {}", self.output());
         }
         self
+    }
+
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
     }
 
     /// What it has written to standard error so far.
