@@ -74,6 +74,7 @@ pub fn for_spec(
         thermal_throttle: thermal_throttle(),
         lsm: lsm(),
         caller: caller()?,
+        ids: None, // whoever takes them says which
         init: request.init.then(program).transpose()?,
     })
 }

@@ -5,6 +5,7 @@ use super::plan::Place;
 use super::step::{Step, Undo, enabling};
 use crate::error::{Errno, Error, Result, SysResult};
 use crate::id::HostPath;
+use crate::sys::process::Pid;
 use crate::sys::{cgroup as sys, fs};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -13,7 +14,8 @@ use std::time::{Duration, Instant};
 /// sleep may never die, and then a report is better than a hang.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-pub fn apply(step: &Step) -> Result<()> {
+/// `init` is known where somebody else does it.
+pub fn apply(step: &Step, init: Option<Pid>) -> Result<()> {
     match step {
         Step::EnsureDir { dir } => Ok(fs::mkdir_all(dir.as_path(), 0o755)?),
         Step::Mkdir { dir, version: _ } => mkdir(dir),
@@ -23,6 +25,10 @@ pub fn apply(step: &Step) -> Result<()> {
         Step::AttachDeviceFilter { dir, program } => sys::attach_device_filter(dir.as_path(), program)
             .map_err(|e| Error::from(e).hint("the device filter needs CAP_BPF or CAP_SYS_ADMIN and CONFIG_CGROUP_BPF")),
         Step::Join { file } => Ok(fs::write_existing(file.as_path(), "0")?),
+        Step::MoveInit { file } => {
+            let init = init.ok_or_else(|| Error::internal("a step that needs init before there is one"))?;
+            Ok(fs::write_existing(file.as_path(), &init.to_string())?)
+        }
         Step::UnshareCgroupNamespace => Ok(sys::unshare_namespace()?),
     }
 }
@@ -317,7 +323,7 @@ mod tests {
             }
             let own =
                 Own { plan: plan(Some(&serde_json::from_str(json).unwrap()), &path, &host).unwrap(), child: None };
-            own.plan.prepare.iter().for_each(|step| apply(step).unwrap());
+            own.plan.prepare.iter().for_each(|step| apply(step, None).unwrap());
             Some(own)
         }
 

@@ -22,6 +22,8 @@ pub enum Step {
     AttachDeviceFilter { dir: HostPath, program: Vec<u64> },
     /// The calling process writes "0" into this file and is in the cgroup: `tasks` on v1, `cgroup.procs` on v2.
     Join { file: HostPath },
+    /// The same for init, which is not yet in a position to do it itself.
+    MoveInit { file: HostPath },
     /// From here on the process sees its own cgroup as the root.
     UnshareCgroupNamespace,
 }
@@ -53,6 +55,7 @@ impl Step {
                 q(dir)
             )),
             Step::Join { file } => line(format!("echo 0 > {}", q(file))),
+            Step::MoveInit { file } => line(format!("echo $INIT_PID > {}", q(file))),
             Step::UnshareCgroupNamespace => line("exec unshare --cgroup bash -eus".to_owned()),
         }
     }
@@ -66,6 +69,7 @@ impl Step {
             Step::Write { file, value: _ } => super::table::why(file.as_str()),
             Step::AttachDeviceFilter { .. } => "all devices but the harmless ones are refused by the kernel",
             Step::Join { .. } => "the process moves itself: that waits for nobody, a move from outside waits for RCU",
+            Step::MoveInit { .. } => "root inside may not write to the host's cgroups",
             Step::UnshareCgroupNamespace => "the container sees its own cgroup as the root and nothing above",
         }
     }
@@ -79,6 +83,7 @@ impl Step {
             | Step::Write { .. }
             | Step::AttachDeviceFilter { .. }
             | Step::Join { .. }
+            | Step::MoveInit { .. }
             | Step::UnshareCgroupNamespace => None,
         }
     }

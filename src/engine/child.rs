@@ -8,8 +8,11 @@ use crate::plan::{Phase, Plan};
 use crate::sys::{process, socket};
 use std::os::fd::OwnedFd;
 
-/// The one message to init: go on.
+/// The messages to init: go on.
 pub(super) const GO: &[u8] = b"go";
+
+/// A mount, by descriptor, for a step of init's to attach.
+pub(super) const LENT: &[u8] = b"lent";
 
 /// Exit status of an init that never became the container's program; the monitor reports the error, not this.
 const UNBORN: i32 = 125;
@@ -31,23 +34,26 @@ pub(super) fn be_born(plan: &Plan, mut slots: Slots, link: &OwnedFd, watched: bo
 fn one(phase: Phase, index: usize, step: &Step, slots: &mut Slots, link: &OwnedFd, watched: bool) -> Result<()> {
     if watched {
         socket::send_json(link, &FromInit::Before { phase, index })?;
-        await_go(link)?;
+        await_go(link, slots)?;
     }
     match step {
-        Step::Wait(Wait::IdMaps) => await_go(link),
+        Step::Wait(Wait::IdMaps) => await_go(link, slots),
         Step::Wait(Wait::Start) => {
             socket::send_json(link, &FromInit::Ready)?;
-            await_go(link)
+            await_go(link, slots)
         }
         step => apply(step, slots, None),
     }
 }
 
 /// Waits for the monitor's word; ends with it.
-fn await_go(link: &OwnedFd) -> Result<()> {
-    match socket::receive(link)? {
-        Some((message, _)) if message == GO => Ok(()),
-        Some(_) => Err(Error::internal("the monitor said something else than go")),
-        None => process::exit_now(UNBORN),
+fn await_go(link: &OwnedFd, slots: &mut Slots) -> Result<()> {
+    loop {
+        match socket::receive(link)? {
+            Some((message, _)) if message == GO => return Ok(()),
+            Some((message, Some(mount))) if message == LENT => slots.mounts.lent.push_back(mount),
+            Some(_) => return Err(Error::internal("the monitor said something else than go")),
+            None => process::exit_now(UNBORN),
+        }
     }
 }

@@ -15,7 +15,7 @@ pub(super) fn console(slots: &mut Slots, size: Size) -> Result<()> {
         slots.console.take().ok_or_else(|| Error::internal("a console without anyone who takes its other end"))?;
     // `exec` has no root of its own: it is in the container already
     let host_root;
-    let root = match &slots.root {
+    let root = match &slots.mounts.root {
         Some(root) => root,
         None => {
             host_root = Root::open(Path::new("/"))?;
@@ -25,7 +25,7 @@ pub(super) fn console(slots: &mut Slots, size: Size) -> Result<()> {
     let ptmx = root.open_read_write(Path::new("/dev/pts/ptmx"))?;
     let terminal = tty::open_peer(&ptmx)?;
     tty::set_size(&terminal, size)?;
-    if slots.root.is_some() {
+    if slots.mounts.root.is_some() {
         let place = root.touch(Path::new("/dev/console"), 0o755, 0o600)?;
         let tree = mount::open_tree_at(Some(&terminal), Path::new(""), false)?;
         mount::attach(&tree, &place)?;

@@ -14,11 +14,11 @@ use crate::net::apply::Held;
 use crate::plan::step::{IdMapFile, IdMapWriter, IdRange, Joined, Namespace, Step, Undo};
 use crate::plan::volume::Step as VolumeStep;
 use crate::plan::{Phase, Plan};
-use crate::state::{Raw, volume};
+use crate::state::{Raw, user_ids, volume};
 use crate::sys::fs::{self, Root};
-use crate::sys::idmap;
 use crate::sys::netlink::Socket;
 use crate::sys::process::{self, Pid};
+use crate::sys::{credentials, idmap};
 use crate::{cgroup, image, mount, net, security};
 use serde::{Deserialize, Serialize};
 use std::os::fd::OwnedFd;
@@ -34,8 +34,7 @@ pub trait Observer {
 /// What only the run can know: one step fills it, later ones use it.
 #[derive(Debug, Default)]
 struct Slots {
-    /// The container's root, from the step that makes it.
-    root: Option<Root>,
+    mounts: mount::apply::Slots,
     /// The cgroup v2 directory in which init is born, opened before namespaces are entered.
     cgroup: Option<OwnedFd>,
     /// The process whose namespaces are entered.
@@ -81,9 +80,9 @@ pub fn run(steps: &[Step]) -> Result<()> {
 /// One step that is neither a clone nor a barrier; `init` is known in the host phase.
 fn apply(step: &Step, slots: &mut Slots, init: Option<Pid>) -> Result<()> {
     match step {
-        Step::Mount(step) => mount::apply::apply(step, &mut slots.root),
-        Step::Cgroup(step) => cgroup::apply::apply(step),
-        Step::Security(step) => security::apply::apply(step),
+        Step::Mount(step) => mount::apply::apply(step, &mut slots.mounts, init),
+        Step::Cgroup(step) => cgroup::apply::apply(step, init),
+        Step::Security(step) => security::apply::apply(step, init),
         Step::Net(step) => net_batch(std::slice::from_ref(step), slots, init).map_err(|(_, error)| error),
         Step::Volume(step) => volume_step(step),
         Step::MakeDirectory { path, mode } => {
@@ -107,6 +106,7 @@ fn apply(step: &Step, slots: &mut Slots, init: Option<Pid>) -> Result<()> {
         }
         Step::WorkingDirectory { path } => exec::working_directory(path),
         Step::Exec { args, env } => exec::exec(args, env),
+        Step::BecomeRoot => become_root(),
         Step::DenySetgroups => Ok(idmap::deny_setgroups(known(init)?)?),
         Step::IdMap { file, ranges, writer } => id_map(known(init)?, *file, ranges, *writer),
         Step::Clone { .. } | Step::Wait(_) | Step::Release(_) => {
@@ -140,6 +140,12 @@ fn join(namespace: Namespace, of: &Joined) -> Result<()> {
         return Err(Error::user(format!("cannot join {}: its container has ended", of.path)));
     }
     Ok(process::setns(&file, namespace.flag())?)
+}
+
+fn become_root() -> Result<()> {
+    credentials::set_groups(&[])?;
+    credentials::set_gid(0)?;
+    Ok(credentials::set_uid(0)?)
 }
 
 fn known(init: Option<Pid>) -> Result<Pid> {
@@ -194,6 +200,7 @@ fn undo_one(undo: &Undo, lingering: &mut Vec<Socket>) -> Result<()> {
         Undo::Cgroup(undo) => cgroup::apply::undo(undo),
         Undo::Security(undo) => security::apply::undo(undo),
         Undo::Net(undo) => net::apply::undo(undo, lingering),
+        Undo::ReturnIds { link, container } => user_ids::release(link, container),
         Undo::ReturnLeases { state, container } => {
             let networks = net::record::Networks::lock(state)?;
             net::lease::release(&networks, container).map(drop)

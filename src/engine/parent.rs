@@ -41,6 +41,7 @@ pub fn create(plan: &Plan, console: Option<OwnedFd>, observer: &mut dyn Observer
             Ok(unstarted)
         }
         Err(error) => {
+            let error = unstarted.last_words(plan).unwrap_or(error);
             unstarted.abandon();
             Err(error)
         }
@@ -104,7 +105,7 @@ fn host(plan: &Plan, slots: &mut Slots, init: &Unstarted, observer: &mut dyn Obs
             rest.iter().map_while(net_step).take(if observer.watches() { 1 } else { rest.len() }).collect();
         observer.before(&rest[0])?;
         match (row.len(), &rest[0]) {
-            (0, Step::Release(_)) => socket::send(&init.link, child::GO, None).map_err(|error| (0, error.into())),
+            (0, Step::Release(_)) => release(init, slots).map_err(|error| (0, error)),
             (0, step) => apply(step, slots, Some(init.pid)).map_err(|error| (0, error)),
             _ => net_batch(&row, slots, Some(init.pid)),
         }
@@ -112,6 +113,14 @@ fn host(plan: &Plan, slots: &mut Slots, init: &Unstarted, observer: &mut dyn Obs
         done += row.len().max(1);
     }
     Ok(())
+}
+
+/// Hands over what was lent, and ends the wait.
+fn release(init: &Unstarted, slots: &mut Slots) -> Result<()> {
+    for mount in slots.mounts.lent.drain(..) {
+        socket::send(&init.link, child::LENT, Some(&mount))?;
+    }
+    Ok(socket::send(&init.link, child::GO, None)?)
 }
 
 fn net_step(step: &Step) -> Option<crate::net::step::Step> {
@@ -164,6 +173,17 @@ impl Unstarted {
             answer(plan, self, message, observer)?;
         }
         Ok(())
+    }
+
+    /// Ends init. What it had failed with before that is why a step of ours found it gone.
+    fn last_words(&self, plan: &Plan) -> Option<Error> {
+        let _gone_already = process::send_signal(&self.pidfd, libc::SIGKILL);
+        while let Ok(Some(message)) = socket::receive_json::<FromInit>(&self.link) {
+            if let FromInit::Failed { phase, index, error } = message {
+                return Some(in_step(plan, phase, index, error));
+            }
+        }
+        None
     }
 
     /// Ends init and reaps it.

@@ -1,18 +1,39 @@
 //! Does the mounts. The root is held by a descriptor; every target is resolved inside it, attached by descriptor.
 
+mod lend;
+
 use super::options::Attribute;
 use super::step::{Bind, DeviceKind, EMPTY_OPTIONS, Step, lowerdir, overlay_escape};
 use crate::error::{Errno, Error, Result, SysError, SysResult};
 use crate::id::{ContainerPath, HostPath};
 use crate::sys::fs::{self, Root};
 use crate::sys::mount::{self, Parameter};
-use crate::sys::process::Identity;
+use crate::sys::process::{Identity, Pid};
+use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-/// Does one step. `root` is empty until the step that makes the root has run.
-pub fn apply(step: &Step, root: &mut Option<Root>) -> Result<()> {
+/// What one step makes and others use.
+#[derive(Debug, Default)]
+pub struct Slots {
+    /// Empty until the step that makes the root has run.
+    pub root: Option<Root>,
+    /// Mounts that are attached nowhere yet, in the order of their steps.
+    pub lent: VecDeque<OwnedFd>,
+}
+
+/// Does one step. `init` is known where somebody else does it.
+pub fn apply(step: &Step, slots: &mut Slots, init: Option<Pid>) -> Result<()> {
+    let root = &mut slots.root;
     match step {
+        Step::Lend { made, owner } => slots.lent.push_back(lend::made(made, *owner, init)?),
+        Step::Give { file, owner } => slots.lent.push_back(lend::given(file, *owner)?),
+        Step::AttachRoot => {
+            let made = next(&mut slots.lent)?;
+            mount::attach(&made, &Root::open(Path::new("/"))?)?;
+            *root = Some(Root::from_fd(made));
+        }
+        Step::Attach { target } => attach(&next(&mut slots.lent)?, held(root)?, target)?,
         Step::Propagation { to } => {
             mount::propagate(Path::new("/"), to.bits() | libc::MS_REC)?;
         }
@@ -26,16 +47,9 @@ pub fn apply(step: &Step, root: &mut Option<Root>) -> Result<()> {
         Step::MakeDirectory { path } => drop(held(root)?.mkdir_all(relative(path), DIRECTORY_MODE)?),
         Step::MakeFile { path } => drop(held(root)?.touch(relative(path), DIRECTORY_MODE, FILE_MODE)?),
         Step::Mount { fstype, source, target, attributes, data } => {
-            let mut parameters = parameters(source, data);
-            if attributes.contains(&Attribute::Ro) {
-                // as mount(8) and runc: the file system itself, too, and not only this mount of it
-                parameters.push(Parameter::Flag("ro"));
-            }
-            let made = mount::detached(fstype, &parameters, Attribute::bits(attributes));
-            let made = made.map_err(|e| explained(e, &parameters))?;
-            attach(&made, held(root)?, target)?;
+            attach(&new(fstype, &parameters(source, data), attributes)?, held(root)?, target)?;
         }
-        Step::Bind(one) => bind(one, held(root)?)?,
+        Step::Bind(one) => attach(&bound(one, None)?, held(root)?, &one.target)?,
         Step::BindOfOther { owner, source, target } => {
             attach(&tree_of(owner, source)?, held(root)?, target)?;
         }
@@ -57,6 +71,21 @@ pub fn apply(step: &Step, root: &mut Option<Root>) -> Result<()> {
         }
     }
     Ok(())
+}
+
+fn next(lent: &mut VecDeque<OwnedFd>) -> Result<OwnedFd> {
+    lent.pop_front().ok_or_else(|| Error::internal("less was lent than is attached"))
+}
+
+/// A new file system, attached nowhere.
+fn new(fstype: &str, parameters: &[Parameter<'_>], attributes: &[Attribute]) -> Result<OwnedFd> {
+    let mut parameters = parameters.to_vec();
+    if attributes.contains(&Attribute::Ro) {
+        // as mount(8) and runc: the file system itself, too, and not only this mount of it
+        parameters.push(Parameter::Flag("ro"));
+    }
+    let made = mount::detached(fstype, &parameters, Attribute::bits(attributes));
+    made.map_err(|e| explained(e, &parameters))
 }
 
 const DIRECTORY_MODE: u32 = 0o755;
@@ -130,7 +159,8 @@ fn parameters<'a>(source: &'a str, data: &'a [String]) -> Vec<Parameter<'a>> {
     all
 }
 
-fn bind(bind: &Bind, root: &Root) -> Result<()> {
+/// A part of the host, attached nowhere, its owners mapped by a user namespace where one is given.
+fn bound(bind: &Bind, ids: Option<&OwnedFd>) -> Result<OwnedFd> {
     let tree = match &bind.inside {
         None => mount::open_tree(bind.source.as_path(), bind.recursive)?,
         Some(tree) => {
@@ -139,13 +169,16 @@ fn bind(bind: &Bind, root: &Root) -> Result<()> {
             mount::open_tree_at(Some(&Root::open(tree.as_path())?.path_fd(below)?), Path::new(""), bind.recursive)?
         }
     };
+    if let Some(ids) = ids {
+        lend::map(&tree, ids, bind.recursive, &bind.source)?;
+    }
     if !bind.attributes.is_empty() {
         mount::set_attributes(&tree, Attribute::bits(&bind.attributes), bind.recursive_attributes)?;
     }
     if let Some(propagation) = bind.propagation {
         mount::set_propagation(&tree, propagation.bits(), true)?;
     }
-    attach(&tree, root, &bind.target)
+    Ok(tree)
 }
 
 /// A copy of what a process of another mount namespace has mounted at a path.

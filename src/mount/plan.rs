@@ -76,6 +76,32 @@ pub fn plan(spec: &Spec, root: &RootSource, at: &HostPath, view: &CgroupView, fa
     Ok(steps)
 }
 
+/// The same mounts for an init of a user namespace whose root is `owner` on the host: what is to be opened for it, and
+/// what it does itself, in the order of both. What lies below `own` is the container's alone. What is below /dev it may
+/// open itself, and shows its owners as they are.
+pub fn lend(steps: Vec<Step>, owner: u32, own: &HostPath) -> (Vec<Step>, Vec<Step>) {
+    let mut lent = Vec::new();
+    let mut itself = Vec::new();
+    for step in steps {
+        let attach = match &step {
+            Step::Overlay { .. } | Step::BindRoot { .. } => Step::AttachRoot,
+            Step::Bind(Bind { source, .. }) if source.as_path().starts_with("/dev") => step.clone(),
+            Step::Bind(Bind { target, .. }) => Step::Attach { target: target.clone() },
+            Step::Mount { fstype, target, .. } if fstype == "overlay" => Step::Attach { target: target.clone() },
+            other => other.clone(),
+        };
+        match &step {
+            _ if attach == step => {}
+            Step::Bind(Bind { source, .. }) if source.as_path().starts_with(own.as_path()) => {
+                lent.push(Step::Give { file: source.clone(), owner });
+            }
+            _ => lent.push(Step::Lend { made: Box::new(step), owner }),
+        }
+        itself.push(attach);
+    }
+    (lent, itself)
+}
+
 /// Private, unless a bind wants to hear of the host's mounts (slave) or the specification asks for another one.
 fn root_propagation(spec: &Spec, mounts: &[Mount]) -> Propagation {
     let asked = spec.linux().as_ref().and_then(|linux| linux.rootfs_propagation().clone());

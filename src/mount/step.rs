@@ -26,6 +26,24 @@ pub enum Step {
         source: HostPath,
         target: HostPath,
     },
+    /// What one of these makes is made for init, and shown to it in the ids of its user namespace: there it has no right
+    /// to the place. `owner` is its root's id on the host.
+    Lend {
+        made: Box<Step>,
+        owner: u32,
+    },
+    /// The same for a file that is the container's alone: it becomes its root's own.
+    Give {
+        file: HostPath,
+        owner: u32,
+    },
+    /// The first of what was lent is the root. It lies above the host's until the pivot, for to its own place in our
+    /// directories init has no right.
+    AttachRoot,
+    /// The next of what was lent.
+    Attach {
+        target: ContainerPath,
+    },
     /// A mount point that the image lacks.
     MakeDirectory {
         path: ContainerPath,
@@ -127,6 +145,22 @@ impl Step {
                     inside(target)
                 ));
             }
+            Step::Lend { made, owner } => {
+                return Shell::NoTool(format!(
+                    "init is handed `{}`, owners shown from {owner} on (mount_setattr(2), MOUNT_ATTR_IDMAP)",
+                    made.shell()
+                ));
+            }
+            Step::Give { file, owner } => {
+                return Shell::NoTool(format!(
+                    "init is handed {}, which belongs to {owner} from now on (chown(2), open_tree(2))",
+                    quote(file.as_str())
+                ));
+            }
+            Step::AttachRoot => return Shell::no_tool("the first of that appears above / (move_mount(2))"),
+            Step::Attach { target } => {
+                return Shell::NoTool(format!("the next of that appears at {} (move_mount(2))", inside(target)));
+            }
             Step::Propagation { to } => format!("mount --make-r{} /", to.name()),
             Step::Overlay { lower, upper, work, target, volatile } => {
                 let volatile = if *volatile { ",volatile" } else { "" };
@@ -183,6 +217,10 @@ impl Step {
             Step::Propagation { .. } => "no mount made here reaches the host",
             Step::Overlay { .. } => "the image stays as it is, changes go to a directory of their own",
             Step::BindRoot { .. } => "pivot_root wants a mount",
+            Step::Lend { .. } | Step::Give { .. } => {
+                "root inside is nobody outside: what it is to see is opened for it"
+            }
+            Step::AttachRoot | Step::Attach { .. } => "the mount namespace is its own",
             Step::MakeDirectory { .. } | Step::MakeFile { .. } => "a mount needs a place, which the image lacks",
             Step::Mount { fstype, .. } => why_filesystem(fstype),
             Step::Bind(_) => "a part of the host, seen from inside",
@@ -202,6 +240,10 @@ impl Step {
             Step::Propagation { .. }
             | Step::Overlay { .. }
             | Step::BindRoot { .. }
+            | Step::Lend { .. }
+            | Step::Give { .. }
+            | Step::AttachRoot
+            | Step::Attach { .. }
             | Step::MakeDirectory { .. }
             | Step::MakeFile { .. }
             | Step::Mount { .. }

@@ -5,7 +5,7 @@
 use super::{Progress, container};
 use crate::error::{During as _, Error, Result};
 use crate::spec::health::HealthWords;
-use crate::spec::request::{NamespaceMode, Namespaces, NetworkWords, RunRequest, Source};
+use crate::spec::request::{NamespaceMode, Namespaces, NetworkWords, RunRequest, Source, UserNamespace};
 use crate::state::Roots;
 use crate::sys::fs;
 use crate::sys::host;
@@ -92,7 +92,7 @@ pub fn debug(roots: &Roots, asked: &DebugRequest, progress: &dyn Progress) -> Re
         privileged: theirs.privileged || asked.privileged,
         security_opts: theirs.security_opts,
         network: NetworkWords { mode: Some(container), ..NetworkWords::default() },
-        namespaces: Namespaces { pid: mode.clone(), ipc: mode.clone(), uts: mode },
+        namespaces: Namespaces { pid: mode.clone(), ipc: mode.clone(), uts: mode, user: UserNamespace::Host },
         health: HealthWords { none: true, ..HealthWords::default() },
         no_log: true,
         ..RunRequest::new(Source::Image(asked.image.clone()))

@@ -62,6 +62,7 @@ fn whole(roots: &Roots, found: &Container) -> Value {
             "AutoRemove": config.is_some_and(|config| config.remove),
             "NetworkMode": request["network"]["mode"].as_str().unwrap_or("bridge"),
             "RestartPolicy": restart_policy(request),
+            "UsernsMode": if spec["linux"]["uidMappings"].is_array() { "auto" } else { "" },
             "Privileged": request["privileged"],
             "ReadonlyRootfs": request["read_only"],
             "Memory": request["resources"]["memory"].as_i64().unwrap_or(0),
@@ -304,7 +305,7 @@ fn host(found: &Container) -> Option<Value> {
                     "BridgeIndex": cable.as_ref().and_then(|cable| cable.bridge_index),
                 }));
             }
-            Undo::Mount(_) | Undo::Security(_) | Undo::Net(_) | Undo::ReturnLeases { .. } => {}
+            Undo::Mount(_) | Undo::Security(_) | Undo::Net(_) | Undo::ReturnLeases { .. } | Undo::ReturnIds { .. } => {}
         }
     }
     let kinds = ["cgroup", "ipc", "mnt", "net", "pid", "user", "uts"];

@@ -14,7 +14,7 @@ use crate::net::{files, lease, names, plan, probe, remove};
 use crate::plan::step::Undo;
 use crate::spec::request::{NetworkNamespace, NetworkWords, RunRequest};
 use crate::spec::sysctl;
-use crate::state::{Roots, container as records};
+use crate::state::{Roots, container as records, user_ids};
 use crate::sys::fs;
 use crate::sys::process::{Identity, Pid};
 use oci_spec::image::ImageConfiguration;
@@ -235,6 +235,9 @@ pub(super) fn give_back(roots: &Roots, id: &ContainerId, progress: &dyn Progress
         for error in engine::undo(&[undo]).errors {
             progress.warn(&error.to_string());
         }
+    }
+    if let Err(error) = user_ids::release_all(roots, id) {
+        progress.warn(&error.to_string());
     }
 }
 

@@ -15,13 +15,14 @@ use crate::image::skeleton;
 use crate::monitor::protocol::{Attach, Birth as Order, Record, Task};
 use crate::monitor::spawn::Monitor;
 use crate::mount::plan::{Kind as FileKind, RootSource};
-use crate::plan::step::Step;
+use crate::plan::step::{Step, Undo};
 use crate::plan::volume::Step as VolumeStep;
 use crate::plan::{self, Birth, Planned};
-use crate::spec::request::{Explain, RunRequest, Source};
+use crate::spec::request::{Explain, RunRequest, Source, UserNamespace};
 use crate::spec::restart::Restart;
-use crate::spec::{self, SpecFacts};
+use crate::spec::{self, IdRange, SpecFacts};
 use crate::state::container::Restarts;
+use crate::state::user_ids::{self, Taken};
 use crate::state::{Config, Life, Raw, Roots, container, events};
 use crate::sys::process::Identity;
 use crate::sys::tty::Size;
@@ -40,6 +41,7 @@ pub(super) struct Design {
     pub(super) found: Found,
     pub(super) spec: Spec,
     pub(super) lent: Lent,
+    pub(super) ids: Option<Taken>,
     pub(super) planned: Planned,
     pub(super) cgroups: crate::cgroup::facts::Hierarchies,
 }
@@ -244,6 +246,9 @@ pub(super) fn design(
     let (joined, owners) = containers::joined(roots, request)?;
     let mut spec_facts = facts::for_spec(roots, &id, request, found.root.as_ref(), joined)?;
     spec_facts.images = images;
+    let ids = ids(roots, &id, request, purpose)?;
+    spec_facts.ids = ids.as_ref().map(|(_, range)| *range);
+    let ids = ids.map(|(taken, _)| taken);
     let mut spec = spec::build(request, found.config.as_ref(), &spec_facts)?;
     let lent = network::lend(roots, &id, &request.network, found.config.as_ref(), &mut spec, how)?;
     let mut facts = facts::for_plan(&spec, found.root.as_ref(), &spec_facts.cgroup_path, owners)?;
@@ -263,7 +268,15 @@ pub(super) fn design(
     let (security, volumes) = (birth.security, birth.volumes);
     planned.warnings.extend(spec::warnings(request, &spec_facts));
     planned.warnings.extend(lent.plan.warnings.iter().cloned());
-    Ok(Design { id, request: whole, volumes, security, found, spec, lent, planned, cgroups: facts.cgroup })
+    Ok(Design { id, request: whole, volumes, security, found, spec, lent, ids, planned, cgroups: facts.cgroup })
+}
+
+/// The ids of the host for a container that wants some of its own; taken only where it is started now.
+fn ids(roots: &Roots, id: &ContainerId, request: &RunRequest, purpose: Purpose) -> Result<Option<(Taken, IdRange)>> {
+    let UserNamespace::Auto { size: count } = request.namespaces.user else { return Ok(None) };
+    let taken = if purpose == Purpose::Start { user_ids::take(roots, id) } else { user_ids::look(roots, id) }?;
+    let start = taken.first;
+    Ok(Some((taken, IdRange { start, count })))
 }
 
 /// What the lowest layer of every image gives it.
@@ -336,6 +349,7 @@ pub(super) fn hand_over(
     attach: Attach,
 ) -> Result<Monitor> {
     let mut undo = design.lent.undo;
+    undo.extend(design.ids.map(|Taken { link, .. }| Undo::ReturnIds { link, container: config.id.clone() }));
     undo.extend(design.planned.plan.undo());
     let (plan, cgroups) = (design.planned.plan, Raw::of(&design.planned.cgroups)?);
     let task = Task::Run(Box::new(Order { config, plan, undo, cgroups, record, restarts }));

@@ -7,7 +7,7 @@ use crate::error::{During as _, Error, Result};
 use crate::facts;
 use crate::id::HostPath;
 use crate::plan::step::Undo;
-use crate::state::{Roots, Status, container as records, names, volume};
+use crate::state::{Roots, Status, container as records, names, user_ids, volume};
 use crate::sys::fs;
 use crate::{cgroup, engine};
 
@@ -45,6 +45,8 @@ pub fn repair(roots: &Roots) -> Result<Vec<String>> {
     }
     let volumes = volume::sweep(&roots.volumes())?;
     lines.extend((volumes > 0).then(|| format!("{volumes} volumes that were being made, filled or removed")));
+    let ids = user_ids::sweep(roots)?;
+    lines.extend((ids > 0).then(|| format!("the ids of {ids} user namespaces that were not made")));
     lines.extend(super::network::repair(roots)?);
     Ok(lines)
 }

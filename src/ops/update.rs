@@ -105,7 +105,7 @@ fn write_in_some_order(mut steps: Vec<Step>) -> Result<()> {
         let mut why = None;
         let all = steps.len();
         for step in steps {
-            if let Err(error) = apply::apply(&step) {
+            if let Err(error) = apply::apply(&step, None) {
                 why = Some(error.during(step.shell()));
                 refused.push(step);
             }

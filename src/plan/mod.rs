@@ -100,8 +100,12 @@ struct Parts {
     shared_network: Vec<Step>,
     cgroup: Vec<Step>,
     clone: Step,
+    to_init: Vec<Step>,
     id_maps: Vec<Step>,
+    lent: Vec<Step>,
+    release_id_maps: Vec<Step>,
     wait_id_maps: Vec<Step>,
+    become_root: Vec<Step>,
     network: Vec<Step>,
     join: Vec<Step>,
     join_cgroup: Vec<Step>,
@@ -125,7 +129,7 @@ pub fn build(spec: &Spec, birth: &Birth, facts: &Facts) -> Result<Planned> {
     let mut security = security::plan::plan(process, &birth.security, &facts.security)?;
     let rootfs = birth.state_dir.child("rootfs");
     let view = cgroup_view(&facts.cgroup);
-    let mounts = mount::plan::plan(spec, &birth.root, &rootfs, &view, &facts.mount)?;
+    let mut mounts = mount::plan::plan(spec, &birth.root, &rootfs, &view, &facts.mount)?;
     let (clone, join) = namespaces(spec, cgroup.into.clone(), &facts.owners)?;
     let id_maps = if makes_user_namespace(&clone) { id_maps(spec, facts.uid)? } else { Vec::new() };
     if id_maps.contains(&Step::DenySetgroups) {
@@ -135,13 +139,24 @@ pub fn build(spec: &Spec, birth: &Birth, facts: &Facts) -> Result<Planned> {
         // bpf(2) is not ours to call, and no device node can be made in a user namespace (user_namespaces(7))
         cgroup.prepare.retain(|step| !matches!(step, cgroup::step::Step::AttachDeviceFilter { .. }));
     }
+    let owner = foreign_root(&id_maps, facts.uid);
+    let (mut to_init, mut lent) = (Vec::new(), Vec::new());
+    if let Some(owner) = owner {
+        to_init = for_init(&mut security.inside_early, &mut cgroup.inside);
+        (lent, mounts) = mount::plan::lend(mounts, owner, &birth.state_dir);
+    }
+    let waits = |step: Step| if id_maps.is_empty() { Vec::new() } else { vec![step] };
     let parts = Parts {
+        to_init,
+        lent: wrap(lent, Step::Mount),
+        release_id_maps: waits(Step::Release(step::Wait::IdMaps)),
+        wait_id_maps: waits(Step::Wait(step::Wait::IdMaps)),
+        become_root: owner.map(|_| Step::BecomeRoot).into_iter().collect(),
         directories: directories(birth, &rootfs),
         volumes: wrap(birth.volumes.clone(), Step::Volume),
         shared_network: wrap(birth.network.prepare.clone(), Step::Net),
         cgroup: wrap(cgroup.prepare, Step::Cgroup),
         clone,
-        wait_id_maps: id_maps.first().map(|_| Step::Wait(step::Wait::IdMaps)).into_iter().collect(),
         id_maps,
         network: wrap(birth.network.host.clone(), Step::Net),
         join,
@@ -174,7 +189,12 @@ pub fn build_exec(
     let join = cgroup.inside.into_iter().filter(|step| matches!(step, cgroup::step::Step::Join { .. }));
     let security = security::plan::plan(process, security, &facts.security)?;
     let enter = |namespaces: &[Namespace]| vec![Step::Enter { init: init.clone(), namespaces: namespaces.to_vec() }];
-    let most = [Namespace::Ipc, Namespace::Uts, Namespace::Net, Namespace::Pid, Namespace::Mount];
+    let mut most = vec![Namespace::Ipc, Namespace::Uts, Namespace::Net, Namespace::Pid, Namespace::Mount];
+    let users = linux.and_then(|l| l.namespaces().as_ref()).into_iter().flatten();
+    let foreign = users.clone().any(|one| one.typ() == LinuxNamespaceType::User) && facts.uid == 0;
+    if foreign {
+        most.insert(0, Namespace::User);
+    }
     let prepare = [
         wrap(join.collect(), Step::Cgroup), // through the host's paths, so before its mounts are left
         wrap(security.inside_early, Step::Security), // through the host's /proc; inherited by the clone
@@ -182,6 +202,7 @@ pub fn build_exec(
         vec![Step::Clone { namespaces: Vec::new(), pid: None, cgroup: cgroup.into }], // only a child is in the pid namespace
     ];
     let inside = [
+        if foreign { vec![Step::BecomeRoot] } else { Vec::new() },
         enter(&[Namespace::Cgroup]), // from inside of it nobody can be born into the cgroup (nsdelegate)
         vec![Step::NewSession],
         console.map(|size| Step::Console { size }).into_iter().collect(),
@@ -243,7 +264,7 @@ fn makes_user_namespace(clone: &Step) -> bool {
     matches!(clone, Step::Clone { namespaces, .. } if namespaces.contains(&Namespace::User))
 }
 
-/// The maps of a new user namespace, and the end of init's wait for them.
+/// The maps of a new user namespace.
 fn id_maps(spec: &Spec, caller: u32) -> Result<Vec<Step>> {
     let linux = spec.linux().as_ref();
     let ranges = |maps: Option<&Vec<LinuxIdMapping>>| -> Vec<IdRange> {
@@ -270,9 +291,33 @@ fn id_maps(spec: &Spec, caller: u32) -> Result<Vec<Step>> {
         .chain([
             Step::IdMap { file: IdMapFile::UidMap, ranges: uids, writer: uid_writer },
             Step::IdMap { file: IdMapFile::GidMap, ranges: gids, writer: gid_writer },
-            Step::Release(step::Wait::IdMaps),
         ])
         .collect())
+}
+
+/// Who the root of the new user namespace is on the host, where that is not our caller: init has no right then to
+/// anything of the host's, and we have to everything.
+fn foreign_root(id_maps: &[Step], caller: u32) -> Option<u32> {
+    let uids = id_maps.iter().find_map(|step| match step {
+        Step::IdMap { file: IdMapFile::UidMap, ranges, .. } => Some(ranges),
+        _ => None,
+    });
+    let root = uids?.iter().find(|range| range.inside == 0)?.outside;
+    (caller == 0 && root != caller).then_some(root)
+}
+
+/// Takes what init would do itself and may not out of both lists: it is done to it.
+fn for_init(security: &mut Vec<security::step::Step>, cgroup: &mut Vec<cgroup::step::Step>) -> Vec<Step> {
+    use {cgroup::step::Step as Cgroup, security::step::Step as Security};
+    let limits = |step: &mut Security| {
+        matches!(step, Security::Rlimit(_) | Security::OomScoreAdj { .. } | Security::Nice { .. })
+    };
+    let limits = security.extract_if(.., limits).map(|step| Step::Security(Security::ToInit(Box::new(step))));
+    let joins = cgroup.extract_if(.., |step| matches!(step, Cgroup::Join { .. })).map(|step| match step {
+        Cgroup::Join { file } => Step::Cgroup(Cgroup::MoveInit { file }),
+        other => Step::Cgroup(other),
+    });
+    limits.chain(joins).collect()
 }
 
 fn kind(of: LinuxNamespaceType) -> Result<Option<Namespace>> {

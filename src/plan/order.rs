@@ -15,11 +15,15 @@ pub(super) fn birth(parts: Parts) -> Plan {
         vec![parts.clone],    // all namespaces at once; the cgroup namespace later, or its root would be ours
     ];
     let host = [
-        parts.id_maps, // who init is, before it makes anything that has an owner; then its first wait ends
-        parts.network, // names init's network namespace, so after the clone; overlaps with the mounts inside
+        parts.to_init,         // what only root of the host may do to it: its limits, and on v1 its cgroups
+        parts.id_maps,         // who init is, before it makes anything that has an owner
+        parts.lent,            // its root and volumes, in these ids
+        parts.release_id_maps, // its first wait ends
+        parts.network,         // names init's network namespace, so after the clone; overlaps with the mounts inside
     ];
     let inside = [
         parts.wait_id_maps,                  // before anything is made: it would belong to nobody
+        parts.become_root,                   // before that, it may not even make a directory
         parts.join,                          // other containers' namespaces, before anything that shows them is mounted
         parts.join_cgroup, // v1: by writing "0" oneself; then the cgroup namespace, whose root is where we stand
         parts.session,     // before a terminal can become the controlling one

@@ -41,6 +41,8 @@ pub enum Step {
         ranges: Vec<IdRange>,
         writer: IdMapWriter,
     },
+    /// Init, which is nobody in its user namespace so far, becomes its root.
+    BecomeRoot,
     /// Enters one namespace of another process.
     JoinNamespace {
         namespace: Namespace,
@@ -215,6 +217,9 @@ impl Step {
             }
             Step::DenySetgroups => Shell::line("echo deny > /proc/$INIT_PID/setgroups"),
             Step::IdMap { file, ranges, writer } => Shell::line(id_map(*file, ranges, *writer)),
+            Step::BecomeRoot => {
+                Shell::no_tool("init becomes root of its user namespace (setgroups(2), setresgid(2), setresuid(2))")
+            }
             // the rest of the script is read by the bash inside
             Step::JoinNamespace { namespace, of } => {
                 Shell::line(format!("exec nsenter --{}={} bash -eus", namespace.name(), quote(of.path.as_str())))
@@ -256,6 +261,7 @@ impl Step {
             Step::DenySetgroups => "who may drop a group could open what is closed to it (CVE-2014-8989)",
             Step::IdMap { file: IdMapFile::UidMap, .. } => "root inside is an ordinary user of the host",
             Step::IdMap { file: IdMapFile::GidMap, .. } => "the same for groups",
+            Step::BecomeRoot => "the host's root is not among the ids that are mapped",
             Step::JoinNamespace { .. } | Step::Enter { .. } => "it sees what the other one sees",
             Step::NewSession => "no terminal of the host's controls it",
             Step::Console { .. } => "a terminal of its own",
@@ -284,6 +290,7 @@ impl Step {
             | Step::Clone { .. }
             | Step::DenySetgroups
             | Step::IdMap { .. }
+            | Step::BecomeRoot
             | Step::JoinNamespace { .. }
             | Step::Enter { .. }
             | Step::NewSession
@@ -311,6 +318,11 @@ pub enum Undo {
         state: HostPath,
         container: ContainerId,
     },
+    /// The ids of its user namespace; `link` says whose they are.
+    ReturnIds {
+        link: HostPath,
+        container: ContainerId,
+    },
 }
 
 impl Undo {
@@ -320,7 +332,7 @@ impl Undo {
             Undo::Net(undo) => undo.follows_init(),
             Undo::Mount(undo) => match *undo {},
             Undo::Security(undo) => match *undo {},
-            Undo::Cgroup(_) | Undo::ReturnLeases { .. } => false,
+            Undo::Cgroup(_) | Undo::ReturnLeases { .. } | Undo::ReturnIds { .. } => false,
         }
     }
 }

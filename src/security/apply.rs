@@ -4,15 +4,18 @@ use super::capabilities::Caps;
 use super::rlimits::{name, number};
 use super::step::{Step, Undo};
 use crate::error::{During as _, Errno, Error, Result};
+use crate::sys::process::Pid;
 use crate::sys::{credentials as sys, fs, rlimit, seccomp};
 use std::path::Path;
 
-pub fn apply(step: &Step) -> Result<()> {
+/// `init` is known where it is done to it by somebody else.
+pub fn apply(step: &Step, init: Option<Pid>) -> Result<()> {
     match step {
-        Step::Rlimit(limit) => rlimit::set(number(limit.resource), limit.soft, limit.hard)
-            .during(|| format!("limit {}", name(limit.resource))),
-        Step::OomScoreAdj { value } => write("/proc/self/oom_score_adj", &value.to_string()),
-        Step::Nice { value } => Ok(sys::set_nice(*value)?),
+        Step::ToInit(step) => {
+            let init = init.ok_or_else(|| Error::internal("a step that needs init before there is one"))?;
+            limit(step, init, &init.to_string())
+        }
+        Step::Rlimit(_) | Step::OomScoreAdj { .. } | Step::Nice { .. } => limit(step, Pid(0), "self"),
         Step::AppArmorOnExec { profile } => apparmor_on_exec(profile),
         Step::SelinuxOnExec { label } => write("/proc/self/attr/exec", label),
         Step::NewSessionKeyring => new_session_keyring(),
@@ -37,6 +40,17 @@ pub fn apply(step: &Step) -> Result<()> {
         Step::ClearParentDeathSignal => Ok(sys::clear_parent_death_signal()?),
         Step::ResetSignals => Ok(sys::reset_signals()?),
         Step::CloseOnExec { from } => Ok(sys::close_on_exec(*from)?),
+    }
+}
+
+/// The three that are done to a process from outside, too; 0 is this one.
+fn limit(step: &Step, of: Pid, name_in_proc: &str) -> Result<()> {
+    match step {
+        Step::Rlimit(limit) => rlimit::set(of, number(limit.resource), limit.soft, limit.hard)
+            .during(|| format!("limit {}", name(limit.resource))),
+        Step::OomScoreAdj { value } => write(&format!("/proc/{name_in_proc}/oom_score_adj"), &value.to_string()),
+        Step::Nice { value } => Ok(sys::set_nice(of, *value)?),
+        _ => Err(Error::internal("a step that is done to nobody but oneself")),
     }
 }
 
@@ -113,8 +127,8 @@ mod tests {
     }
 
     fn filtered(before: &[Step]) -> String {
-        before.iter().for_each(|step| apply(step).unwrap());
-        apply(&Step::Seccomp { filter: Filter::Default, flags: 4 }).unwrap();
+        before.iter().for_each(|step| apply(step, None).unwrap());
+        apply(&Step::Seccomp { filter: Filter::Default, flags: 4 }, None).unwrap();
         let numbers = Arch::NATIVE.numbers();
         let mut text = String::new();
         for (what, number, args) in [
@@ -169,7 +183,7 @@ mod tests {
         assert!(plan.warnings.is_empty(), "{:?}", plan.warnings);
         let held = std::fs::File::open("/dev/null").unwrap();
         let plain = nix::unistd::dup(&held).unwrap();
-        plan.inside_early.iter().chain(&plan.inside_late).for_each(|step| apply(step).unwrap());
+        plan.inside_early.iter().chain(&plan.inside_late).for_each(|step| apply(step, None).unwrap());
         let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
         let limits = std::fs::read_to_string("/proc/self/limits").unwrap();
         let flags = nix::fcntl::fcntl(&plain, nix::fcntl::F_GETFD).unwrap();

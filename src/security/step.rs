@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Step {
+    /// One of the three that can be done to init as well as by it, and that only root of the host may do.
+    ToInit(Box<Step>),
     Rlimit(Rlimit),
     /// /proc/self/oom_score_adj, while /proc is still the host's.
     OomScoreAdj {
@@ -75,6 +77,12 @@ pub enum Undo {}
 impl Step {
     pub fn shell(&self) -> Shell {
         match self {
+            Step::ToInit(step) => match step.shell() {
+                Shell::Line(line) => {
+                    Shell::line(line.replace("$$", "$INIT_PID").replace("/proc/self/", "/proc/$INIT_PID/"))
+                }
+                no_tool => no_tool,
+            },
             Step::Rlimit(limit) => Shell::line(format!(
                 "prlimit --pid $$ --{}={}:{}",
                 name(limit.resource),
@@ -135,6 +143,7 @@ impl Step {
 
     pub fn why(&self) -> &'static str {
         match self {
+            Step::ToInit(step) => step.why(),
             Step::Rlimit(_) => "limits of a process are inherited, so they are set before there is a program",
             Step::OomScoreAdj { .. } => "how early the kernel kills it when the host has no memory left",
             Step::Nice { .. } => "our caller's priority is none of the container's",

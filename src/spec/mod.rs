@@ -30,7 +30,7 @@ use crate::id::{ContainerId, HostPath};
 use device::DeviceNode;
 use oci_spec::image::ImageConfiguration;
 use oci_spec::runtime::{Linux, LinuxIdMapping, LinuxIdMappingBuilder, LinuxNamespace, LinuxNamespaceType, Root, Spec};
-use request::{NamespaceMode, NetworkNamespace};
+use request::{NamespaceMode, NetworkNamespace, UserNamespace};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -77,6 +77,8 @@ pub struct SpecFacts {
     pub lsm: Lsm,
     /// The caller; not root means a user namespace.
     pub caller: Caller,
+    /// The ids of the host that are the container's, where it has a user namespace and the caller is root.
+    pub ids: Option<IdRange>,
     /// Our static init on the host, for --init.
     pub init: Option<HostPath>,
 }
@@ -140,7 +142,16 @@ impl SpecFacts {
     /// Whether this group of the container's exists on the host side of its map.
     fn maps_group(&self, gid: u32) -> bool {
         let mapped: u64 = self.caller.subgids.iter().map(|range| u64::from(range.count)).sum();
-        !self.caller.rootless() || u64::from(gid) <= mapped
+        match self.ids {
+            _ if self.caller.rootless() => u64::from(gid) <= mapped,
+            Some(ids) => gid < ids.count,
+            None => true,
+        }
+    }
+
+    /// Whether the container has a user namespace of its own.
+    fn own_users(&self) -> bool {
+        self.caller.rootless() || self.ids.is_some()
     }
 }
 
@@ -193,9 +204,12 @@ fn linux(request: &RunRequest, facts: &SpecFacts) -> Result<Linux> {
         .set_rootfs_propagation(mounts::root_propagation(request).map(str::to_owned))
         .set_mount_label(security::selinux(request, facts).map(|(_, mount)| mount));
     if facts.caller.rootless() {
+        let ranges = |own: u32, subordinate: &[IdRange]| [&[IdRange { start: own, count: 1 }], subordinate].concat();
         linux
-            .set_uid_mappings(Some(id_map(facts.caller.uid, &facts.caller.subuids)?))
-            .set_gid_mappings(Some(id_map(facts.caller.gid, &facts.caller.subgids)?));
+            .set_uid_mappings(Some(id_map(&ranges(facts.caller.uid, &facts.caller.subuids))?))
+            .set_gid_mappings(Some(id_map(&ranges(facts.caller.gid, &facts.caller.subgids))?));
+    } else if let Some(ids) = facts.ids {
+        linux.set_uid_mappings(Some(id_map(&[ids])?)).set_gid_mappings(Some(id_map(&[ids])?));
     }
     Ok(linux)
 }
@@ -211,6 +225,7 @@ fn masked_paths(facts: &SpecFacts) -> Vec<String> {
 /// A namespace of each kind of our own, but those shared with the host or with another container. Mount and cgroup
 /// namespaces are always our own.
 fn namespaces(request: &RunRequest, facts: &SpecFacts) -> Result<Vec<LinuxNamespace>> {
+    check_user_namespace(request)?;
     let network = match request.network.namespace() {
         NetworkNamespace::Own => NamespaceMode::Private,
         NetworkNamespace::Host => NamespaceMode::Host,
@@ -229,10 +244,25 @@ fn namespaces(request: &RunRequest, facts: &SpecFacts) -> Result<Vec<LinuxNamesp
     ] {
         namespaces.extend(namespace(kind, mode, path)?);
     }
-    if facts.caller.rootless() {
+    if facts.own_users() {
         namespaces.extend(namespace(LinuxNamespaceType::User, &private, &None)?);
     }
     Ok(namespaces)
+}
+
+/// Root of a user namespace has no right to what belongs to another one, and the kernel mounts neither /sys nor
+/// /dev/mqueue for it.
+fn check_user_namespace(request: &RunRequest) -> Result<()> {
+    let shared = [
+        ("network", request.network.namespace() != NetworkNamespace::Own),
+        ("processes", request.namespaces.pid != NamespaceMode::Private),
+        ("System V IPC", request.namespaces.ipc != NamespaceMode::Private),
+    ];
+    match shared.iter().find(|(_, shared)| *shared && request.namespaces.user != UserNamespace::Host) {
+        None => Ok(()),
+        Some((what, _)) => Err(Error::user(format!("a container with ids of its own has also its own {what}"))
+            .hint("leave out --userns, or the flag that shares them")),
+    }
 }
 
 fn namespace(
@@ -256,7 +286,7 @@ fn namespace(
 }
 
 fn sysctls(request: &RunRequest, facts: &SpecFacts) -> Result<HashMap<String, String>> {
-    let defaults = sysctl::defaults(request, facts.caller.rootless());
+    let defaults = sysctl::defaults(request, facts.own_users());
     let mut settings: HashMap<String, String> =
         defaults.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
     for (key, value) in &request.sysctls {
@@ -266,11 +296,11 @@ fn sysctls(request: &RunRequest, facts: &SpecFacts) -> Result<HashMap<String, St
     Ok(settings)
 }
 
-/// The caller is root inside; their subordinate ids follow from 1 on.
-fn id_map(own: u32, ranges: &[IdRange]) -> Result<Vec<LinuxIdMapping>> {
+/// The first of these ids is root inside, and the others follow.
+fn id_map(ranges: &[IdRange]) -> Result<Vec<LinuxIdMapping>> {
     let mut next = 0_u32;
     let mut mappings = Vec::new();
-    for range in std::iter::once(&IdRange { start: own, count: 1 }).chain(ranges) {
+    for range in ranges {
         let mapping = LinuxIdMappingBuilder::default().container_id(next).host_id(range.start).size(range.count);
         mappings.push(built(mapping.build())?);
         next = next.saturating_add(range.count);

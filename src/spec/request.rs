@@ -175,12 +175,43 @@ pub struct Resources {
     pub oom_score_adj: Option<i32>,
 }
 
-/// `--pid`, `--ipc`, `--uts`; the network's mode is in [`NetworkWords`], the mount and cgroup namespaces are always our own.
+/// `--pid`, `--ipc`, `--uts`, `--userns`; the network's mode is in [`NetworkWords`], the mount and cgroup namespaces are always our own.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Namespaces {
     pub pid: NamespaceMode,
     pub ipc: NamespaceMode,
     pub uts: NamespaceMode,
+    #[serde(default)]
+    pub user: UserNamespace,
+}
+
+/// Who root inside is outside.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum UserNamespace {
+    /// Root.
+    #[default]
+    Host,
+    /// The first of so many ids of the host that are nobody's else.
+    Auto { size: u32 },
+}
+
+impl UserNamespace {
+    /// How many ids a container has where nobody says: as many as fit into 16 bits, `nobody` (65534) among them.
+    pub const SIZE: u32 = 65536;
+
+    /// `host`, `auto`, or `auto:size=N`.
+    pub fn parse(text: &str) -> crate::error::Result<UserNamespace> {
+        let size = match text {
+            "" | "host" => return Ok(UserNamespace::Host),
+            "auto" | "private" => Some(UserNamespace::SIZE),
+            _ => text.strip_prefix("auto:size=").and_then(|size| size.parse().ok()),
+        };
+        match size {
+            Some(size @ 1..=UserNamespace::SIZE) => Ok(UserNamespace::Auto { size }),
+            _ => Err(crate::error::Error::user(format!("invalid --userns {text:?}"))
+                .hint("it is host, auto, or auto:size=N with N from 1 to 65536")),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -319,6 +350,21 @@ mod tests {
             ("Host", None),
         ] {
             assert_eq!(NamespaceMode::parse("--pid", text).ok(), want, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn user_namespaces() {
+        let auto = |size| Some(UserNamespace::Auto { size });
+        for (text, want) in [
+            ("host", Some(UserNamespace::Host)),
+            ("auto", auto(65536)),
+            ("auto:size=1000", auto(1000)),
+            ("auto:size=0", None),
+            ("auto:size=65537", None),
+            ("keep-id", None),
+        ] {
+            assert_eq!(UserNamespace::parse(text).ok(), want, "{text:?}");
         }
     }
 

@@ -38,6 +38,7 @@ pub(crate) fn facts() -> SpecFacts {
         thermal_throttle: vec!["/sys/devices/system/cpu/cpu0/thermal_throttle".to_owned()],
         lsm: Lsm::None,
         caller: Caller::default(),
+        ids: None,
         init: None,
     }
 }

@@ -9,6 +9,7 @@ pub mod health;
 pub mod names;
 mod raw;
 pub mod roots;
+pub mod user_ids;
 mod version;
 pub mod volume;
 

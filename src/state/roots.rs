@@ -42,6 +42,11 @@ impl Roots {
         self.root.child("names")
     }
 
+    /// The ids of the host that containers have while they run.
+    pub fn user_ids(&self) -> HostPath {
+        self.state.child("ids")
+    }
+
     /// Makes what is missing. The roots themselves are closed to others, whatever stood there before.
     pub fn make(&self) -> Result<()> {
         for dir in [&self.root, &self.state] {

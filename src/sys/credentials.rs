@@ -1,6 +1,7 @@
 //! What a process is and hands on: user, groups, capabilities, keyring, umask, signals, descriptors. All of it is
 //! about the calling thread, which must be the only one.
 
+use super::process::Pid;
 use super::{named, named_raw};
 use crate::error::{Errno, SysError, SysResult};
 use caps::{CapSet, Capability, CapsHashSet};
@@ -87,6 +88,22 @@ pub fn set_uid(uid: u32) -> SysResult<()> {
     named(nix::unistd::setresuid(uid, uid, uid), || format!("setresuid({uid})"))
 }
 
+/// As `uid` and `gid` to file systems, and with all that we may, which setfsuid(2) takes a part of.
+pub fn as_file_owner<T>(uid: u32, gid: u32, deed: impl FnOnce() -> T) -> SysResult<T> {
+    let ours = caps::read(None, CapSet::Effective)
+        .map_err(|_| SysError { call: "capget(effective)".into(), errno: Errno::last() })?;
+    let be = |uid: u32, gid: u32| {
+        // SAFETY: both take a number, and give the last one whether they succeed or not.
+        unsafe { (libc::setfsgid(gid), libc::setfsuid(uid)) };
+        caps::set(None, CapSet::Effective, &ours)
+            .map_err(|_| SysError { call: "capset(effective)".into(), errno: Errno::last() })
+    };
+    be(uid, gid)?;
+    let done = deed();
+    be(nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw())?;
+    Ok(done)
+}
+
 pub fn set_umask(mask: u32) {
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(mask));
 }
@@ -97,9 +114,10 @@ pub fn nice() -> i32 {
     unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) }
 }
 
-pub fn set_nice(value: i32) -> SysResult<()> {
+/// Of a child that was not reaped yet; 0 is ourselves.
+pub fn set_nice(of: Pid, value: i32) -> SysResult<()> {
     // SAFETY: takes three numbers.
-    let done = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, value) };
+    let done = unsafe { libc::setpriority(libc::PRIO_PROCESS, of.0 as libc::id_t, value) };
     named(Errno::result(done), || format!("setpriority({value})")).map(drop)
 }
 

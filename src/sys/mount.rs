@@ -60,6 +60,14 @@ pub fn set_attributes(mount: &impl AsFd, set: u64, recursive: bool) -> SysResult
     mount_setattr(mount, &attr, recursive)
 }
 
+/// Shows what belongs to the ids inside of a user namespace as belonging to those that it maps them to, on a copy that
+/// is attached nowhere, and on all below it if `recursive`: MOUNT_ATTR_IDMAP. EINVAL where the file system cannot.
+pub fn map_ids(mount: &impl AsFd, user_namespace: &impl AsFd, recursive: bool) -> SysResult<()> {
+    let userns_fd = user_namespace.as_fd().as_raw_fd() as u64;
+    let attr = libc::mount_attr { attr_set: libc::MOUNT_ATTR_IDMAP, attr_clr: 0, propagation: 0, userns_fd };
+    mount_setattr(mount, &attr, recursive)
+}
+
 /// Changes how a mount, and all below it if `recursive`, propagates: MS_PRIVATE, MS_SLAVE, MS_SHARED.
 pub fn set_propagation(mount: &impl AsFd, propagation: u64, recursive: bool) -> SysResult<()> {
     let attr = libc::mount_attr { attr_set: 0, attr_clr: 0, propagation, userns_fd: 0 };

@@ -12,7 +12,7 @@ use minirun::net::publish::Publish;
 use minirun::plan::{self, Birth, Plan};
 use minirun::security::capabilities::Caps;
 use minirun::spec::mount::MountRequest;
-use minirun::spec::request::{NamespaceMode, RunRequest, Source};
+use minirun::spec::request::{NamespaceMode, RunRequest, Source, UserNamespace};
 use minirun::spec::{self, Caller, GeneratedFiles, IdRange, JoinedNamespaces, Lsm, SpecFacts};
 use minirun::{cgroup, explain, mount, net, security};
 use oci_spec::runtime::Spec;
@@ -93,6 +93,8 @@ const PLANS: &[(&str, &str, Host, Change)] = &[
         r.hostname = Some("box".into());
         r.command = words("sh");
     }),
+    ("userns-v2", "--userns auto -v /src:/in --ulimit nofile=64 busybox true", Host::V2, users),
+    ("userns-hybrid", "--userns auto -v /src:/in --ulimit nofile=64 busybox true", Host::Hybrid, users),
     ("rootless", "--network none busybox true", Host::Alice, |r| r.network.mode = Some("none".into())),
     ("rootless-one-id", "--network none -m 64m -v /src:/in busybox true", Host::Bob, |r| {
         r.network.mode = Some("none".into());
@@ -100,6 +102,12 @@ const PLANS: &[(&str, &str, Host, Change)] = &[
         r.mounts = vec![spec::volume::parse("/src:/in", "/").unwrap()];
     }),
 ];
+
+fn users(request: &mut RunRequest) {
+    request.namespaces.user = UserNamespace::parse("auto").unwrap();
+    request.mounts = vec![spec::volume::parse("/src:/in", "/").unwrap()];
+    request.ulimits = vec![spec::ulimit::parse("nofile=64").unwrap()];
+}
 
 fn limits(request: &mut RunRequest) {
     let limits = &mut request.resources;
@@ -189,6 +197,9 @@ fn planned(host: Host, change: Change) -> (Plan, Vec<String>) {
     let mut request = RunRequest { command: words("true"), ..RunRequest::new(Source::Image("busybox".into())) };
     change(&mut request);
     let mut facts = spec_facts(host);
+    if let UserNamespace::Auto { size: count } = request.namespaces.user {
+        facts.ids = Some(IdRange { start: 524_288, count });
+    }
     facts.volumes.insert("/data".into(), path("/var/lib/minirun/volumes/data/_data"));
     let mut spec = spec::build(&request, None, &facts).unwrap();
     let network = network(&request, host, &mut spec);
@@ -291,6 +302,7 @@ fn spec_facts(host: Host) -> SpecFacts {
         thermal_throttle: Vec::new(),
         lsm: Lsm::None,
         caller,
+        ids: None,
         init: None,
     }
 }

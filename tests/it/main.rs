@@ -43,4 +43,5 @@ mod support;
 mod sweep;
 mod tmux;
 mod usage;
+mod users;
 mod volumes;

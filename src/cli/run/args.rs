@@ -336,6 +336,9 @@ pub(super) struct Security {
     /// Host name: private or host
     #[arg(long, value_name = "MODE", hide_short_help = true)]
     pub(super) uts: Option<String>,
+    /// Who root inside is outside: host (root), or auto (nobody else)
+    #[arg(long, value_name = "MODE", hide_short_help = true)]
+    pub(super) userns: Option<String>,
 }
 
 #[derive(Debug, clap::Args)]

@@ -8,7 +8,7 @@ use crate::spec::blkio::{self, DeviceLimit, What};
 use crate::spec::health::{self, HealthWords};
 use crate::spec::mount::{self, MountRequest, label_pair};
 use crate::spec::request::{
-    Explain, NamespaceMode, Namespaces, NetworkWords, Pull, Resources, RunRequest, Source, Trace,
+    Explain, NamespaceMode, Namespaces, NetworkWords, Pull, Resources, RunRequest, Source, Trace, UserNamespace,
 };
 use crate::spec::restart::{self, Restart};
 use crate::spec::{device, security, signal, size, sysctl, tmpfs, ulimit, volume};
@@ -61,6 +61,7 @@ pub(in crate::cli) fn from_args(args: &Args) -> Result<RunRequest> {
             pid: mode("--pid", security.pid.as_deref())?,
             ipc: mode("--ipc", security.ipc.as_deref())?,
             uts: mode("--uts", security.uts.as_deref())?,
+            user: UserNamespace::parse(security.userns.as_deref().unwrap_or_default())?,
         },
         detach_keys: container.detach_keys.clone(),
         keep_signals: container.sig_proxy == Some(false),

@@ -34,7 +34,6 @@ const TABLE: &[(&str, Why, &str)] = &[
     ("--runtime", Why::Never, "minirun is the runtime: leave it out"),
     ("--storage-opt", Why::Later, "leave it out; --tmpfs DIR:size=… has a limit"),
     ("--use-api-socket", Why::Never, "there is no daemon and no socket"),
-    ("--userns", Why::Later, "leave it out: the user namespace is the host's"),
     ("--volume-driver", Why::Never, "volumes are local directories: mount it on the host and use -v"),
     // podman's, typed by habit
     ("--arch", Why::Never, "use --platform linux/ARCH"),
@@ -91,8 +90,8 @@ mod tests {
 
     #[test]
     fn an_answer_says_what_to_do_and_costs_125() {
-        let error = unsupported("--userns").unwrap();
-        assert_eq!((error.message.as_str(), error.exit_code()), ("--userns is not supported yet", 125));
+        let error = unsupported("--link-local-ip").unwrap();
+        assert_eq!((error.message.as_str(), error.exit_code()), ("--link-local-ip is not supported yet", 125));
         assert!(TABLE.iter().all(|(_, _, hint)| !hint.is_empty() && !hint.ends_with('.')));
         assert!(unsupported("--bogus").is_none());
     }

@@ -3,12 +3,14 @@
 
 mod changes;
 mod commit;
+mod ids;
 mod pack;
 mod place;
 mod walk;
 
 pub use changes::{Change, ChangeKind, changes};
 pub use commit::{Commit, commit, flat_entries, layer_entries};
+pub use ids::Ids;
 pub use pack::pack;
 pub use place::{Links, Owners, Placing, Special, place};
 pub use walk::Mounts;

@@ -1,6 +1,7 @@
 //! Writes a tree as a tar stream: owners as numbers, hard links as such, sockets left out. A file is read from the
 //! very inode that was looked at.
 
+use super::ids::Ids;
 use super::walk::{self, Found, Mounts};
 use crate::error::{Error, Result};
 use crate::image::assemble::{Content, Entry, EntryKind, Time, append};
@@ -13,11 +14,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Writes what `start` (a descriptor of O_PATH) names, and all below it, under `name`; the empty name is the root.
-pub fn pack(out: impl Write, start: &OwnedFd, name: &Path, mounts: Mounts) -> Result<()> {
+pub fn pack(out: impl Write, start: &OwnedFd, name: &Path, mounts: Mounts, ids: Ids) -> Result<()> {
     let mut tar = tar::Builder::new(out);
     let mut links = Links::default();
     walk::each(start, name, mounts, &mut |found| match entry(found, &mut links, content)? {
-        Some(entry) => append(&mut tar, &entry, None),
+        Some(mut entry) => {
+            (entry.uid, entry.gid) = (ids.inside(entry.uid), ids.inside(entry.gid));
+            append(&mut tar, &entry, None)
+        }
         None => Ok(()),
     })?;
     let failed = |e: std::io::Error| Error { errno: e.raw_os_error(), ..Error::host(format!("writing a tar: {e}")) };

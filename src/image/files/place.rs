@@ -2,6 +2,7 @@
 //! replaced, but a directory never by a file nor a file by a directory. Every member is made by one name below an open
 //! directory; nothing is written through a link at that name.
 
+use super::ids::Ids;
 use crate::error::{Errno, Error, Result};
 use crate::image::layer::{Attributes, Member, TarStream, kind, segments, split};
 use crate::sys::at;
@@ -23,6 +24,8 @@ pub struct Placing<'a> {
     pub dir: &'a Path,
     pub links: Links,
     pub owners: Owners,
+    /// The numbers of these.
+    pub ids: Ids,
     pub special: Special,
 }
 
@@ -54,6 +57,10 @@ pub enum Special {
 
 /// Writes all of it. Gives the names of what was left out.
 pub fn place(tar: impl Read, placing: &Placing<'_>) -> Result<Vec<String>> {
+    placing.ids.as_root(|| place_all(tar, placing))
+}
+
+fn place_all(tar: impl Read, placing: &Placing<'_>) -> Result<Vec<String>> {
     let mut archive = TarStream::new(tar);
     let mut writer = Writer { placing, parent: None, times: Vec::new(), left_out: Vec::new() };
     let broken = |e: std::io::Error| Error::user(format!("reading the tar: {e}")).hint("is it a whole, plain tar?");
@@ -127,6 +134,8 @@ impl Writer<'_> {
         if let Owners::All { uid, gid } = self.placing.owners {
             (attributes.uid, attributes.gid) = (uid, gid);
         }
+        let ids = self.placing.ids;
+        (attributes.uid, attributes.gid) = (ids.outside(attributes.uid), ids.outside(attributes.gid));
         if self.placing.special == Special::Dropped {
             attributes.mode &= 0o1777;
             attributes.xattrs.retain(|(name, _)| name.starts_with(b"user."));
@@ -273,7 +282,8 @@ mod tests {
     fn put(dir: &Path, links: Links, members: &[(&str, EntryType, &str)]) -> Result<Vec<String>> {
         let owners = Owners::All { uid: nix::unistd::getuid().as_raw(), gid: nix::unistd::getgid().as_raw() };
         let root = Root::open(dir).unwrap();
-        let placing = Placing { root: &root, dir: Path::new(""), links, owners, special: Special::Dropped };
+        let placing =
+            Placing { root: &root, dir: Path::new(""), links, owners, ids: Ids::SAME, special: Special::Dropped };
         place(archive(members).as_slice(), &placing)
     }
 

@@ -59,7 +59,12 @@ pub fn commit(roots: &Roots, request: &CommitRequest) -> Result<Digest> {
 fn entries(held: &Held<'_>, has_image: bool) -> Result<Vec<Entry>> {
     let upper = held.upper();
     match has_image {
-        false => files::flat_entries(&Arc::new(held.bare()?)),
+        false => files::flat_entries(&Arc::new(held.bare()?)).map(|mut entries| {
+            for entry in &mut entries {
+                (entry.uid, entry.gid) = (held.ids.inside(entry.uid), held.ids.inside(entry.gid));
+            }
+            entries
+        }),
         true if exists(upper.as_path()) => files::layer_entries(&Arc::new(Root::open(upper.as_path())?)),
         true => Ok(Vec::new()),
     }

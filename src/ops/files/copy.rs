@@ -4,7 +4,7 @@
 use super::paths::{self, There};
 use super::{Access, Held, hold, is_missing};
 use crate::error::{Errno, Error, Result, SysResult};
-use crate::image::files::{Links, Mounts, Owners, Placing, Special, pack, place};
+use crate::image::files::{Ids, Links, Mounts, Owners, Placing, Special, pack, place};
 use crate::ops::Progress;
 use crate::state::Roots;
 use crate::sys::fs::{self, Root};
@@ -77,11 +77,12 @@ struct Source {
     found: OwnedFd,
     kind: libc::mode_t,
     name: String,
+    ids: Ids,
 }
 
 impl Source {
     /// `instead` tells how a file of the kernel's is had, which has no length before it is read.
-    fn new(found: OwnedFd, path: &str, instead: &str) -> Result<Source> {
+    fn new(found: OwnedFd, path: &str, ids: Ids, instead: &str) -> Result<Source> {
         let kind = fs::stat_fd(&found)?.st_mode & libc::S_IFMT;
         if kind == libc::S_IFSOCK {
             return Err(Error::user(format!("{path} is a socket")).hint("only what is bound to it can use it"));
@@ -89,7 +90,7 @@ impl Source {
         if at::is_of_kernel(&found)? && kind != libc::S_IFLNK {
             return Err(Error::user(format!("cannot copy {path}: the kernel makes it up as it is read")).hint(instead));
         }
-        Ok(Source { found, kind, name: paths::base(path) })
+        Ok(Source { found, kind, name: paths::base(path), ids })
     }
 
     fn is_dir(&self) -> bool {
@@ -101,7 +102,7 @@ impl Source {
     }
 
     fn pack_as(&self, name: &str, out: impl Write) -> Result<()> {
-        pack(BufWriter::with_capacity(BUFFER, out), &self.found, Path::new(name), Mounts::Enter)
+        pack(BufWriter::with_capacity(BUFFER, out), &self.found, Path::new(name), Mounts::Enter, self.ids)
     }
 }
 
@@ -114,7 +115,7 @@ fn source_inside(held: &Held<'_>, path: &str, follow: Follow) -> Result<Source> 
         Follow::Yes => root.path_fd(Path::new(&path_there)),
     };
     let instead = format!("minirun exec {} cat {path} > FILE", held.config.name);
-    Source::new(found.map_err(|e| not_found(e, path, held))?, path, &instead)
+    Source::new(found.map_err(|e| not_found(e, path, held))?, path, held.ids, &instead)
 }
 
 fn not_found(e: crate::error::SysError, path: &str, held: &Held<'_>) -> Error {
@@ -142,7 +143,7 @@ fn to_host(source: &Source, to: &str, owners: CopyOwners, progress: &dyn Progres
         CopyOwners::Kept => (Owners::Kept, Special::NoDevices),
         CopyOwners::Receiver => (Owners::All { uid: host::uid(), gid: host::gid() }, Special::Dropped),
     };
-    let placing = Placing { root: &root, dir: Path::new(""), links: Links::Refused, owners, special };
+    let placing = Placing { root: &root, dir: Path::new(""), links: Links::Refused, owners, ids: Ids::SAME, special };
     transfer(source, &name, &placing, progress)
 }
 
@@ -163,14 +164,19 @@ fn into_container(
         }
         _ => e.into(),
     })?;
-    let source =
-        Source::new(found, from, &format!("minirun exec -i {} sh -c 'cat > FILE' < {from}", held.config.name))?;
+    let source = Source::new(
+        found,
+        from,
+        Ids::SAME,
+        &format!("minirun exec -i {} sh -c 'cat > FILE' < {from}", held.config.name),
+    )?;
     let (root, path) = held.reach(to, Access::Write)?;
     let shown = format!("{}:{to}", held.config.name);
     let (path, there) = resolve(&path, &shown, |path| root.name_fd(path))?;
     let (dir, name) = paths::target(source.is_dir(), &source.name, &path, there)?;
     root.dir_fd(Path::new(&dir)).map_err(|e| no_directory(e, &dir, held))?;
-    transfer(&source, &name, &placing_inside(&root, &dir, request.owners), progress).map_err(|e| read_only(e, held))
+    transfer(&source, &name, &placing_inside(held, &root, &dir, request.owners), progress)
+        .map_err(|e| read_only(e, held))
 }
 
 fn unpack_into(held: &Held<'_>, to: &str, owners: CopyOwners, progress: &dyn Progress) -> Result<()> {
@@ -182,17 +188,17 @@ fn unpack_into(held: &Held<'_>, to: &str, owners: CopyOwners, progress: &dyn Pro
             .hint("a tar stream is unpacked into one that exists"));
     }
     let input = BufReader::with_capacity(BUFFER, std::io::stdin().lock());
-    let left_out = place(input, &placing_inside(&root, &path, owners)).map_err(|e| read_only(e, held))?;
+    let left_out = place(input, &placing_inside(held, &root, &path, owners)).map_err(|e| read_only(e, held))?;
     left_out.iter().for_each(|what| progress.warn(&format!("left out: {what}")));
     Ok(())
 }
 
-fn placing_inside<'a>(root: &'a Root, dir: &'a str, owners: CopyOwners) -> Placing<'a> {
+fn placing_inside<'a>(held: &Held<'_>, root: &'a Root, dir: &'a str, owners: CopyOwners) -> Placing<'a> {
     let owners = match owners {
         CopyOwners::Kept => Owners::Kept,
         CopyOwners::Receiver => Owners::All { uid: 0, gid: 0 },
     };
-    Placing { root, dir: Path::new(dir), links: Links::Inside, owners, special: Special::Kept }
+    Placing { root, dir: Path::new(dir), links: Links::Inside, owners, ids: held.ids, special: Special::Kept }
 }
 
 fn no_directory(e: crate::error::SysError, dir: &str, held: &Held<'_>) -> Error {

@@ -9,6 +9,7 @@ pub mod tree;
 use super::container::{self as containers, Container};
 use crate::error::{Errno, Error, Result};
 use crate::id::{HostPath, clean};
+use crate::image::files::Ids;
 use crate::image::{Image, Store, short_link};
 use crate::mount::{apply, probe};
 use crate::spec::request::{RunRequest, Source};
@@ -27,6 +28,8 @@ struct Held<'a> {
     config: Config,
     request: RunRequest,
     init: Option<Identity>,
+    /// In which its files are owned, as they are reached.
+    ids: Ids,
     /// Keeps the pid of init its own.
     _pidfd: Option<OwnedFd>,
     /// Keeps a stopped one from being started.
@@ -59,7 +62,14 @@ fn hold<'a>(roots: &'a Roots, word: &str) -> Result<Held<'a>> {
     let init = life.and_then(|life| life.init).filter(|_| status == Status::Running);
     let pidfd = init.as_ref().map(Identity::open).transpose()?;
     let turn = turn.filter(|_| init.is_none());
-    Ok(Held { roots, config, request, init, _pidfd: pidfd, _turn: turn })
+    // on disk they have the owners that they have inside
+    let ids = if init.is_some() { ids_of(&config.spec.parse().map_err(broken)?) } else { Ids::SAME };
+    Ok(Held { roots, config, request, init, ids, _pidfd: pidfd, _turn: turn })
+}
+
+fn ids_of(spec: &Spec) -> Ids {
+    let maps = spec.linux().as_ref().and_then(|linux| linux.uid_mappings().as_deref()).unwrap_or_default();
+    maps.first().map_or(Ids::SAME, |map| Ids { first: map.host_id(), count: map.size() })
 }
 
 impl Held<'_> {

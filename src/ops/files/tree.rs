@@ -55,8 +55,9 @@ pub enum Output {
 pub fn export(roots: &Roots, word: &str, output: &Output) -> Result<()> {
     let held = hold(roots, word)?;
     let root = held.bare()?.name_fd(Path::new("."))?;
-    let write =
-        |out: &mut dyn Write| pack(BufWriter::with_capacity(128 << 10, out), &root, Path::new(""), Mounts::Leave);
+    let write = |out: &mut dyn Write| {
+        pack(BufWriter::with_capacity(128 << 10, out), &root, Path::new(""), Mounts::Leave, held.ids)
+    };
     match output {
         Output::Stdout => write(&mut Out),
         Output::File(path) => {

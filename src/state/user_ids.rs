@@ -1,0 +1,125 @@
+//! Which ids of the host belong to which container's user namespace while it runs: one symbolic link a range, made in
+//! one system call, so that two never have the same. Nothing on disk has these ids as an owner.
+
+use super::Roots;
+use crate::error::{Errno, Error, Result};
+use crate::id::{ContainerId, HostPath};
+use crate::sys::fs;
+use crate::sys::process::{Identity, Pid};
+use crate::sys::record::Lock;
+
+/// What systemd leaves to containers (systemd, UIDS-GIDS.md: "Container UID range"), by 65536.
+const FIRST: u32 = 524_288;
+const RANGES: u32 = (1_879_048_191 - FIRST) / EACH;
+const EACH: u32 = 65536;
+
+/// A range that a container has; `link` says so on disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Taken {
+    pub first: u32,
+    pub link: HostPath,
+}
+
+/// Takes a range for a container that is about to be.
+pub fn take(roots: &Roots, id: &ContainerId) -> Result<Taken> {
+    let dir = roots.user_ids();
+    fs::mkdir_all(dir.as_path(), 0o700)?;
+    let us = Identity::of_self()?;
+    let holder = format!("{id} {} {}", us.pid, us.start_time);
+    for taken in candidates(roots, id) {
+        match fs::symlink(&holder, taken.link.as_path()) {
+            Err(e) if e.errno == Errno::EEXIST => {}
+            done => return Ok(done.map(|()| taken)?),
+        }
+    }
+    Err(Error::host("all ids for user namespaces are taken").hint("minirun repair"))
+}
+
+/// What would be taken.
+pub fn look(roots: &Roots, id: &ContainerId) -> Result<Taken> {
+    let free = candidates(roots, id).find(|taken| fs::read_link(taken.link.as_path()).is_err());
+    free.ok_or_else(|| Error::host("all ids for user namespaces are taken").hint("minirun repair"))
+}
+
+/// Each range once, from one on that follows from the id, so that two seldom meet.
+fn candidates(roots: &Roots, id: &ContainerId) -> impl Iterator<Item = Taken> {
+    let start = u32::from_str_radix(&id.as_str()[..7], 16).unwrap_or(0) % RANGES;
+    let dir = roots.user_ids();
+    (0..RANGES).map(move |n| {
+        let first = FIRST + (start + n) % RANGES * EACH;
+        Taken { first, link: dir.child(&first.to_string()) }
+    })
+}
+
+/// Gives a range back, if it is this container's.
+pub fn release(link: &HostPath, id: &ContainerId) -> Result<()> {
+    match fs::read_link(link.as_path()) {
+        Ok(holder) if holder.starts_with(id.as_str()) => Ok(fs::unlink(link.as_path())?),
+        _ => Ok(()),
+    }
+}
+
+/// The same for all that this container has.
+pub fn release_all(roots: &Roots, id: &ContainerId) -> Result<()> {
+    let dir = roots.user_ids();
+    if !fs::exists(dir.as_path()) {
+        return Ok(());
+    }
+    fs::list(dir.as_path())?.iter().try_for_each(|name| release(&dir.child(name), id))
+}
+
+/// Gives back what nobody has: whoever took it was killed before there was a container. Gives how many there were.
+pub fn sweep(roots: &Roots) -> Result<usize> {
+    let dir = roots.user_ids();
+    if !fs::exists(dir.as_path()) {
+        return Ok(0);
+    }
+    // of two that find the same one, the slower would take it from the next
+    let _lock = Lock::directory(dir.as_path())?;
+    let mut swept = 0;
+    for name in fs::list(dir.as_path())? {
+        let link = dir.child(&name);
+        if !fs::read_link(link.as_path()).is_ok_and(|holder| is_held(roots, &holder)) {
+            fs::unlink(link.as_path())?;
+            swept += 1;
+        }
+    }
+    Ok(swept)
+}
+
+fn is_held(roots: &Roots, holder: &str) -> bool {
+    let mut words = holder.split(' ');
+    let lives = words.next().and_then(|id| ContainerId::parse(id).ok()).is_some_and(|id| {
+        fs::exists(roots.life(&id).as_path()) // whoever takes that back gives this back, too
+    });
+    let pid = words.next().and_then(|pid| pid.parse().ok()).and_then(|pid| Identity::of(Pid(pid)).ok());
+    lives || pid.is_some_and(|us| us.is_alive() && words.next() == Some(&us.start_time.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(start: &str) -> ContainerId {
+        ContainerId::parse(&format!("{start:0<64}")).unwrap()
+    }
+
+    #[test]
+    fn no_two_have_the_same_and_what_nobody_has_is_given_back() {
+        let home = tempfile::tempdir().unwrap();
+        let dir = |name: &str| HostPath::parse(home.path().join(name).to_str().unwrap()).unwrap();
+        let roots = Roots { root: dir("root"), state: dir("state"), config: dir("config"), logins: Vec::new() };
+        let (one, other) = (id("abcdef0a"), id("abcdef0b"));
+        let looked = look(&roots, &one).unwrap();
+        let (first, second) = (take(&roots, &one).unwrap(), take(&roots, &other).unwrap());
+        assert_eq!(looked, first);
+        assert_eq!(second.first.abs_diff(first.first), 65536);
+        release(&first.link, &other).unwrap();
+        assert_eq!(sweep(&roots).unwrap(), 0); // we live
+        release(&first.link, &one).unwrap();
+        assert!(!fs::exists(first.link.as_path()));
+        fs::symlink(&format!("{one} 1 0"), first.link.as_path()).unwrap();
+        assert_eq!(sweep(&roots).unwrap(), 1);
+        assert_eq!(take(&roots, &one).unwrap(), first);
+    }
+}
