@@ -35,15 +35,15 @@ pub(super) struct Rules<'a> {
 }
 
 pub(super) fn render(template: &Template, value: &Value, rules: Rules<'_>) -> Result<String> {
-    let mut run = Run { rules, text: String::new(), variables: vec![("$", value.clone())], steps: 0 };
+    let mut run = Run { rules, text: String::new(), variables: vec![("$", Cow::Borrowed(value))], steps: 0 };
     run.nodes(&template.nodes, value)?;
     Ok(run.text)
 }
 
-struct Run<'a, 't> {
+struct Run<'a, 't, 'v> {
     rules: Rules<'a>,
     text: String,
-    variables: Vec<(&'t str, Value)>,
+    variables: Vec<(&'t str, Cow<'v, Value>)>,
     steps: usize,
 }
 
@@ -55,7 +55,7 @@ enum Flow {
     Continue,
 }
 
-impl<'t> Run<'_, 't> {
+impl<'t> Run<'_, 't, '_> {
     fn nodes(&mut self, nodes: &'t [Node], dot: &Value) -> Result<Flow> {
         let declared = self.variables.len();
         let mut flow = Flow::On;
@@ -150,8 +150,8 @@ impl<'t> Run<'_, 't> {
         for (name, value) in pipe.names.iter().zip(values) {
             let known = self.variables.iter_mut().rev().find(|(known, _)| known == name).filter(|_| !pipe.declares);
             match known {
-                Some((_, old)) => *old = value.clone(),
-                None => self.variables.push((name, value.clone())),
+                Some((_, old)) => *old = Cow::Owned(value.clone()),
+                None => self.variables.push((name, Cow::Owned(value.clone()))),
             }
         }
     }

@@ -122,24 +122,35 @@ fn of_listing(text: &str, listing: &Listing) -> Result<Template> {
 
 fn lines(template: &str, listing: &Listing, rows: &[Row]) -> Result<String> {
     let template = of_listing(template, listing)?;
-    rows.iter().map(|row| line(&template, listing, row)).collect()
+    rows.iter().map(|row| line(&template, listing, needed(&template, row))).collect()
+}
+
+/// As much of a row as the template names: of a thousand rows, most of the rest would be looked at for nothing.
+fn needed(template: &Template, row: &Row) -> Row {
+    if template.whole {
+        return row.clone();
+    }
+    let named = template.fields.iter().filter_map(|name| row.get_key_value(name));
+    named.map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
 /// What a template says of one row, and a new line.
-fn line(template: &Template, listing: &Listing, row: &Row) -> Result<String> {
-    let value = Value::Object(shown(listing, row));
-    let rules = Rules { lookups: Some(row), ..Rules::default() };
-    Ok(eval::render(template, &value, rules)? + "\n")
+fn line(template: &Template, listing: &Listing, row: Row) -> Result<String> {
+    let (shown, lookups) = apart(listing, row);
+    let rules = Rules { lookups: Some(&lookups), ..Rules::default() };
+    Ok(eval::render(template, &Value::Object(shown), rules)? + "\n")
 }
 
-/// Without the lookups, by name, as docker's JSON has them.
-fn shown(listing: &Listing, row: &Row) -> Row {
+/// The fields, by name as docker's JSON has them, and the lookups.
+fn apart(listing: &Listing, row: Row) -> (Row, Row) {
     let is_lookup = |name: &str| listing.fields.iter().any(|(field, header)| *field == name && header.is_empty());
-    sorted(row).into_iter().filter(|(name, _)| !is_lookup(name)).map(|(k, v)| (k.clone(), v.clone())).collect()
+    let (lookups, mut shown): (Vec<_>, Vec<_>) = row.into_iter().partition(|(name, _)| is_lookup(name));
+    shown.sort_by(|(a, _), (b, _)| a.cmp(b));
+    (shown.into_iter().collect(), lookups.into_iter().collect())
 }
 
 fn json_lines(listing: &Listing, rows: &[Row]) -> String {
-    rows.iter().map(|row| format!("{}\n", Value::Object(shown(listing, row)))).collect()
+    rows.iter().map(|row| format!("{}\n", Value::Object(apart(listing, row.clone()).0))).collect()
 }
 
 /// Tabs in the template separate the columns.
@@ -152,7 +163,7 @@ fn cells(template: &str, listing: &Listing, rows: &[Row]) -> Result<(Vec<String>
     let template = of_listing(template, listing)?;
     let mut cells = Vec::new();
     for row in rows {
-        let text = line(&template, listing, &in_one_cell(row))?;
+        let text = line(&template, listing, in_one_cell(needed(&template, row)))?;
         cells.extend(text.lines().map(|line| line.split('\t').map(str::to_owned).collect::<Vec<_>>()));
     }
     let names: Row = listing.fields.iter().map(|(field, header)| ((*field).to_owned(), (*header).into())).collect();
@@ -176,13 +187,15 @@ pub(super) fn pretty(documents: &[Value]) -> Result<String> {
 }
 
 /// A row none of whose texts begins another cell or line.
-fn in_one_cell(row: &Row) -> Row {
-    let cell = |value: &Value| match value {
-        Value::String(text) => ui::printable(text).replace('\t', " ").into(),
-        Value::Object(lookup) => in_one_cell(lookup).into(),
-        other => other.clone(),
-    };
-    row.iter().map(|(name, value)| (name.clone(), cell(value))).collect()
+fn in_one_cell(mut row: Row) -> Row {
+    for value in row.values_mut() {
+        *value = match value.take() {
+            Value::String(text) => ui::printable(&text).replace('\t', " ").into(),
+            Value::Object(lookup) => in_one_cell(lookup).into(),
+            other => other,
+        };
+    }
+    row
 }
 
 /// A mistake of a template.

@@ -16,6 +16,8 @@ pub(super) struct Template {
     pub nodes: Vec<Node>,
     /// The fields of the value itself that are named anywhere.
     pub fields: BTreeSet<String>,
+    /// Whether it is meant as a whole, too: `{{json .}}`.
+    pub whole: bool,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -66,10 +68,10 @@ pub(super) enum Base {
 
 pub(super) fn parse(text: &str, escapes: Escapes) -> Result<Template> {
     let pieces = pieces(text, escapes)?.into_iter();
-    let mut parser =
-        Parser { pieces, depth: 0, loops: 0, moved: 0, variables: vec!["$".to_owned()], fields: BTreeSet::new() };
+    let (variables, fields) = (vec!["$".to_owned()], BTreeSet::new());
+    let mut parser = Parser { pieces, depth: 0, loops: 0, moved: 0, variables, fields, whole: false };
     match parser.nodes()? {
-        (nodes, Stop::EndOfText) => Ok(Template { nodes, fields: parser.fields }),
+        (nodes, Stop::EndOfText) => Ok(Template { nodes, fields: parser.fields, whole: parser.whole }),
         (_, Stop::End) => Err(wrong("unexpected {{end}}")),
         (_, Stop::Else(_)) => Err(wrong("unexpected {{else}}")),
     }
@@ -85,6 +87,7 @@ struct Parser {
     /// Those that are declared here.
     variables: Vec<String>,
     fields: BTreeSet<String>,
+    whole: bool,
 }
 
 /// Why a list of nodes has ended.
@@ -262,6 +265,7 @@ impl Parser {
             Base::Pipe(_) => false,
         };
         self.fields.extend(fields.first().filter(|_| of_value).cloned());
+        self.whole |= of_value && fields.is_empty();
         Ok(Operand::Of(base, fields))
     }
 }

@@ -103,10 +103,10 @@ pub fn list(roots: &Roots, wanted: &Wanted) -> Result<Vec<ContainerRow>> {
     let rows = all(roots)?;
     let found = Found::look(roots, &filters, &rows)?;
     let any_state = wanted.all || wanted.last.is_some() || filters.iter().any(|filter| filter.key == "status");
-    let kept = rows.iter().enumerate().filter(|(at, row)| {
+    let kept = rows.into_iter().enumerate().filter(|(at, row)| {
         (any_state || row.running) && filter::passes(&filters, |filter| matches(filter, *at, row, &found))
     });
-    let mut kept: Vec<_> = kept.map(|(_, row)| row.clone()).take(wanted.last.unwrap_or(usize::MAX)).collect();
+    let mut kept: Vec<_> = kept.map(|(_, row)| row).take(wanted.last.unwrap_or(usize::MAX)).collect();
     if wanted.sizes {
         let images: BTreeMap<Digest, u64> = images::all(roots)?.into_iter().map(|row| (row.digest, row.size)).collect();
         for row in &mut kept {
