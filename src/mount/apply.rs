@@ -1,7 +1,6 @@
 //! Does the mounts. The root is held by a descriptor; every target is resolved inside it, attached by descriptor.
 
-mod lend;
-
+use super::lend;
 use super::options::Attribute;
 use super::step::{Bind, DeviceKind, EMPTY_OPTIONS, Step, lowerdir, overlay_escape};
 use crate::error::{Errno, Error, Result, SysError, SysResult};
@@ -78,7 +77,7 @@ fn next(lent: &mut VecDeque<OwnedFd>) -> Result<OwnedFd> {
 }
 
 /// A new file system, attached nowhere.
-fn new(fstype: &str, parameters: &[Parameter<'_>], attributes: &[Attribute]) -> Result<OwnedFd> {
+pub(super) fn new(fstype: &str, parameters: &[Parameter<'_>], attributes: &[Attribute]) -> Result<OwnedFd> {
     let mut parameters = parameters.to_vec();
     if attributes.contains(&Attribute::Ro) {
         // as mount(8) and runc: the file system itself, too, and not only this mount of it
@@ -144,7 +143,7 @@ fn attach(made: &OwnedFd, root: &Root, target: &ContainerPath) -> Result<()> {
     Ok(mount::attach(made, &place)?)
 }
 
-fn parameters<'a>(source: &'a str, data: &'a [String]) -> Vec<Parameter<'a>> {
+pub(super) fn parameters<'a>(source: &'a str, data: &'a [String]) -> Vec<Parameter<'a>> {
     let mut all = vec![Parameter::Text("source", source)];
     for word in data {
         match word.split_once('=') {
@@ -160,7 +159,7 @@ fn parameters<'a>(source: &'a str, data: &'a [String]) -> Vec<Parameter<'a>> {
 }
 
 /// A part of the host, attached nowhere, its owners mapped by a user namespace where one is given.
-fn bound(bind: &Bind, ids: Option<&OwnedFd>) -> Result<OwnedFd> {
+pub(super) fn bound(bind: &Bind, ids: Option<&OwnedFd>) -> Result<OwnedFd> {
     let tree = match &bind.inside {
         None => mount::open_tree(bind.source.as_path(), bind.recursive)?,
         Some(tree) => {

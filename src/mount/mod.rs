@@ -2,6 +2,7 @@
 //! It never resolves a path of the image outside the image's root (openat2, RESOLVE_IN_ROOT).
 
 pub mod apply;
+mod lend;
 pub mod options;
 pub mod plan;
 pub mod probe;

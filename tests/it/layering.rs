@@ -39,6 +39,7 @@ const FLOOR: &[&str] = &["error", "id", "shell"];
 /// The half of a domain that touches the system. The other half, all its other files, is pure.
 const DEEDS: &[&str] = &[
     "mount::apply",
+    "mount::lend",
     "mount::probe",
     "cgroup::apply",
     "cgroup::probe",

@@ -1,10 +1,10 @@
 //! Mounts that are made for an init in a user namespace of its own: opened by who may, and shown in that one's ids.
 //! On disk everything belongs to whom it belonged, so that no layer and no volume is copied or changed owner for it.
 
-use super::{bound, new, overlay, parameters};
+use super::apply::{bound, new, overlay, parameters};
+use super::step::Step;
 use crate::error::{Errno, Error, Result};
 use crate::id::HostPath;
-use crate::mount::step::Step;
 use crate::sys::credentials::as_file_owner;
 use crate::sys::mount::{self, Parameter};
 use crate::sys::process::Pid;
