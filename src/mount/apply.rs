@@ -120,7 +120,7 @@ fn explained(e: SysError, parameters: &[Parameter<'_>]) -> Error {
 }
 
 /// fsconfig(2) takes strings of at most 256 bytes with their end; `lowerdir+` (Linux 6.5) takes layers one by one.
-const STRING_MAX: usize = 255;
+pub(super) const STRING_MAX: usize = 255;
 
 fn held(root: &Option<Root>) -> Result<&Root> {
     root.as_ref().ok_or_else(|| Error::internal("a mount step runs before the root is made"))

@@ -1,7 +1,8 @@
 //! Mounts that are made for an init in a user namespace of its own: opened by who may, and shown in that one's ids.
 //! On disk everything belongs to whom it belonged, so that no layer and no volume is copied or changed owner for it.
 
-use super::apply::{bound, new, overlay, parameters};
+use super::apply::{STRING_MAX, bound, new, parameters};
+use super::options::Attribute;
 use super::step::Step;
 use crate::error::{Errno, Error, Result};
 use crate::id::HostPath;
@@ -9,22 +10,23 @@ use crate::sys::credentials::as_file_owner;
 use crate::sys::mount::{self, Parameter};
 use crate::sys::process::Pid;
 use crate::sys::{at, fs};
-use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
-/// What the step makes, attached nowhere. `owner` is the namespace's root on the host.
-pub(super) fn made(step: &Step, owner: u32, init: Option<Pid>) -> Result<OwnedFd> {
+/// What the step makes, attached nowhere. `owner` is the namespace's root on the host, where its ids are to be shown.
+pub(super) fn made(step: &Step, owner: Option<u32>, init: Option<Pid>) -> Result<OwnedFd> {
     let init = init.ok_or_else(|| Error::internal("a step that needs init before there is one"))?;
+    let owner = match (owner, step) {
+        (Some(owner), _) => owner,
+        (None, Step::Bind(bind)) => return bound(bind, None),
+        (None, _) => return Err(Error::internal("only a part of the host can be lent as it is")),
+    };
     let ids = fs::open_read(Path::new(&format!("/proc/{init}/ns/user")))?;
     match step {
         Step::Overlay { lower, upper, work, target: _, volatile } => {
-            let lower = Mapped::all(lower, &ids)?;
-            // both in one mount (overlayfs.rst, "Upper and lower")
-            let (dir, name) = parent(upper)?;
-            let dir = Mapped::new(&dir, &ids)?;
-            let (upper, work) = (dir.path()?.child(name), dir.path()?.child(parent(work)?.1));
-            // the overlay writes as who has made it
-            as_file_owner(owner, owner, || overlay(&paths(&lower)?, Some((&upper, &work)), *volatile))?
+            let volatile = volatile.then_some(Parameter::Flag("volatile"));
+            let more = [Parameter::Text("source", "overlay")].into_iter().chain(volatile).collect();
+            overlay(lower, Some((upper, work)), more, &[], owner, &ids)
         }
         Step::BindRoot { source, .. } => {
             let tree = mount::open_tree(source.as_path(), true)?;
@@ -32,16 +34,12 @@ pub(super) fn made(step: &Step, owner: u32, init: Option<Pid>) -> Result<OwnedFd
             Ok(tree)
         }
         Step::Bind(bind) => bound(bind, Some(&ids)),
-        Step::Mount { fstype, source, data, attributes, .. } => {
+        Step::Mount { fstype: _, source, data, attributes, .. } => {
             let (lower, data): (Vec<_>, Vec<_>) = data.iter().partition(|word| word.starts_with("lowerdir="));
-            let highest_first = lower.iter().flat_map(|word| layers(&word["lowerdir=".len()..]));
-            let lower = highest_first.map(|dir| HostPath::parse(&dir)).collect::<Result<Vec<_>>>()?;
-            let lower = Mapped::all(&lower, &ids)?;
-            let places = paths(&lower)?;
+            let lower = lower.iter().flat_map(|word| layers(&word["lowerdir=".len()..])).rev();
+            let lower = lower.map(|dir| HostPath::parse(&dir)).collect::<Result<Vec<_>>>()?;
             let data: Vec<String> = data.into_iter().cloned().collect();
-            let mut all = parameters(source, &data);
-            all.extend(places.iter().map(|dir| Parameter::Text("lowerdir+", dir.as_str())));
-            new(fstype, &all, attributes)
+            overlay(&lower, None, parameters(source, &data), attributes, owner, &ids)
         }
         _ => Err(Error::internal("a step whose mount cannot be lent")),
     }
@@ -54,27 +52,45 @@ pub(super) fn given(file: &HostPath, owner: u32) -> Result<OwnedFd> {
     Ok(tree)
 }
 
-/// A copy of a directory's mount in other ids; it has a path as long as this is held.
-struct Mapped(OwnedFd);
-
-impl Mapped {
-    fn new(dir: &HostPath, ids: &OwnedFd) -> Result<Mapped> {
-        let tree = mount::open_tree(dir.as_path(), false)?;
-        map(&tree, ids, false, dir)?;
-        Ok(Mapped(tree))
-    }
-
-    fn all(dirs: &[HostPath], ids: &OwnedFd) -> Result<Vec<Mapped>> {
-        dirs.iter().map(|dir| Mapped::new(dir, ids)).collect()
-    }
-
-    fn path(&self) -> Result<HostPath> {
-        HostPath::parse(&format!("/proc/self/fd/{}", self.0.as_raw_fd()))
-    }
-}
-
-fn paths(mapped: &[Mapped]) -> Result<Vec<HostPath>> {
-    mapped.iter().map(Mapped::path).collect()
+/// Layers (lowest first) as one tree. An overlay is made of mounts with a name: before Linux 6.15 it takes none that is
+/// attached nowhere (fs/namespace.c, clone_private_mount).
+fn overlay(
+    lower: &[HostPath],
+    changes: Option<(&HostPath, &HostPath)>,
+    more: Vec<Parameter<'_>>,
+    attributes: &[Attribute],
+    owner: u32,
+    ids: &OwnedFd,
+) -> Result<OwnedFd> {
+    mount::in_a_copy(|place| {
+        let mut all = more;
+        let name = |dir: &HostPath, name: &str| {
+            let tree = mount::open_tree(dir.as_path(), false)?;
+            map(&tree, ids, false, dir)?;
+            Ok::<_, Error>(mount::attach(&tree, &place.mkdir_all(Path::new(name), 0o700)?)?)
+        };
+        let names: Vec<String> = (0..lower.len()).map(|n| n.to_string()).collect();
+        lower.iter().zip(&names).try_for_each(|(dir, short)| name(dir, short))?;
+        let highest_first: Vec<&str> = names.iter().rev().map(String::as_str).collect();
+        let joined = highest_first.join(":");
+        match joined.len() <= STRING_MAX {
+            true => all.push(Parameter::Text("lowerdir", &joined)),
+            false => all.extend(highest_first.into_iter().map(|dir| Parameter::Text("lowerdir+", dir))),
+        }
+        let changed = match changes {
+            Some((upper, work)) => {
+                let ((dir, upper), (_, work)) = (parent(upper)?, parent(work)?);
+                Some((dir, format!("changes/{upper}"), format!("changes/{work}")))
+            }
+            None => None,
+        };
+        if let Some((dir, upper, work)) = &changed {
+            name(dir, "changes")?; // both in one mount (overlayfs.rst, "Upper and lower")
+            all.extend([Parameter::Text("upperdir", upper), Parameter::Text("workdir", work)]);
+        }
+        // it writes as who has made it, and in these ids that must be somebody
+        as_file_owner(owner, owner, || new("overlay", &all, attributes))?
+    })
 }
 
 pub(super) fn map(tree: &OwnedFd, ids: &OwnedFd, recursive: bool, source: &HostPath) -> Result<()> {

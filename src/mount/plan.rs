@@ -78,7 +78,7 @@ pub fn plan(spec: &Spec, root: &RootSource, at: &HostPath, view: &CgroupView, fa
 
 /// The same mounts for an init of a user namespace whose root is `owner` on the host: what is to be opened for it, and
 /// what it does itself, in the order of both. What lies below `own` is the container's alone. What is below /dev it may
-/// open itself, and shows its owners as they are.
+/// open itself; there, outside and inside, owners are shown as they are.
 pub fn lend(steps: Vec<Step>, owner: u32, own: &HostPath) -> (Vec<Step>, Vec<Step>) {
     let mut lent = Vec::new();
     let mut itself = Vec::new();
@@ -95,7 +95,10 @@ pub fn lend(steps: Vec<Step>, owner: u32, own: &HostPath) -> (Vec<Step>, Vec<Ste
             Step::Bind(Bind { source, .. }) if source.as_path().starts_with(own.as_path()) => {
                 lent.push(Step::Give { file: source.clone(), owner });
             }
-            _ => lent.push(Step::Lend { made: Box::new(step), owner }),
+            Step::Bind(Bind { target, .. }) if target.as_str().starts_with("/dev/") => {
+                lent.push(Step::Lend { made: Box::new(step), owner: None });
+            }
+            _ => lent.push(Step::Lend { made: Box::new(step), owner: Some(owner) }),
         }
         itself.push(attach);
     }

@@ -27,10 +27,10 @@ pub enum Step {
         target: HostPath,
     },
     /// What one of these makes is made for init, and shown to it in the ids of its user namespace: there it has no right
-    /// to the place. `owner` is its root's id on the host.
+    /// to the place. `owner` is its root's id on the host; without one, the owners are shown as they are.
     Lend {
         made: Box<Step>,
-        owner: u32,
+        owner: Option<u32>,
     },
     /// The same for a file that is the container's alone: it becomes its root's own.
     Give {
@@ -146,10 +146,9 @@ impl Step {
                 ));
             }
             Step::Lend { made, owner } => {
-                return Shell::NoTool(format!(
-                    "init is handed `{}`, owners shown from {owner} on (mount_setattr(2), MOUNT_ATTR_IDMAP)",
-                    made.shell()
-                ));
+                let shown = owner.map_or_else(String::new, |owner| format!(", owners shown from {owner} on"));
+                let call = if owner.is_some() { "mount_setattr(2), MOUNT_ATTR_IDMAP" } else { "open_tree(2)" };
+                return Shell::NoTool(format!("init is handed `{}`{shown} ({call})", made.shell()));
             }
             Step::Give { file, owner } => {
                 return Shell::NoTool(format!(

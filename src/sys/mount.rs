@@ -2,7 +2,7 @@
 
 use super::fs::{self, Root};
 use super::{named, named_raw, process};
-use crate::error::SysResult;
+use crate::error::{SysError, SysResult};
 use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd as _, FromRawFd as _, OwnedFd};
 use std::path::Path;
@@ -43,15 +43,35 @@ pub fn open_tree_at(dir: Option<&impl AsFd>, path: &Path, recursive: bool) -> Sy
 /// The same for a path in another mount namespace, links followed inside that one's root: open_tree(2) copies only
 /// mounts of the namespace in which it is called. Back here, the root is what it was, and the working directory is the root.
 pub fn open_tree_elsewhere(namespace: &impl AsFd, path: &Path, recursive: bool) -> SysResult<OwnedFd> {
+    elsewhere(|| {
+        process::setns(namespace, libc::CLONE_NEWNS)?;
+        let at = Root::open(Path::new("/"))?.path_fd(path)?;
+        open_tree_at(Some(&at), Path::new(""), recursive)
+    })
+}
+
+/// Does something in a new mount namespace, a copy of this one that neither hears of others' mounts nor tells of its own,
+/// with an empty file system as the working directory: there mounts may be attached, and have short names. Both are gone
+/// afterwards; the root and the working directory are as after [`open_tree_elsewhere`].
+pub fn in_a_copy<T, E: From<SysError>>(deed: impl FnOnce(&Root) -> Result<T, E>) -> Result<T, E> {
+    elsewhere(|| {
+        process::unshare(libc::CLONE_NEWNS)?;
+        propagate(Path::new("/"), libc::MS_PRIVATE | libc::MS_REC)?;
+        let empty = detached("tmpfs", &[Parameter::Text("source", "tmpfs")], 0)?;
+        attach(&empty, &Root::open(Path::new("/"))?)?;
+        named(nix::unistd::fchdir(&empty), || "fchdir(tmpfs)".into())?;
+        deed(&Root::from_fd(empty))
+    })
+}
+
+/// Comes back from another mount namespace, whatever came of the deed there.
+fn elsewhere<T, E: From<SysError>>(deed: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
     let (here, root) = (fs::open_read(Path::new("/proc/self/ns/mnt"))?, Root::open(Path::new("/"))?);
-    process::setns(namespace, libc::CLONE_NEWNS)?;
-    let tree = Root::open(Path::new("/"))
-        .and_then(|there| there.path_fd(path))
-        .and_then(|at| open_tree_at(Some(&at), Path::new(""), recursive));
+    let done = deed();
     process::setns(&here, libc::CLONE_NEWNS)?;
     named(nix::unistd::fchdir(&root), || "fchdir(\"/\")".into())?;
     named(nix::unistd::chroot("."), || "chroot(\".\")".into())?;
-    tree
+    done
 }
 
 /// Sets MOUNT_ATTR_* flags on a mount, and on all below it if `recursive`: mount_setattr(2), Linux 5.12.
@@ -126,7 +146,7 @@ fn configure(context: &OwnedFd, command: libc::c_uint, key: &str, value: Option<
 }
 
 /// Adds what the kernel says of a failed fsconfig: a read from the context gives its messages, `e overlay: …`.
-fn explained(mut e: crate::error::SysError, context: &OwnedFd) -> crate::error::SysError {
+fn explained(mut e: SysError, context: &OwnedFd) -> SysError {
     let mut buffer = [0_u8; 512];
     while let Ok(length) = nix::unistd::read(context, &mut buffer) {
         let text = String::from_utf8_lossy(&buffer[..length]);
