@@ -7,7 +7,7 @@ use crate::support::sandbox::Sandbox;
 use crate::support::snapshot::Snapshot;
 
 /// Kills the monitor of a container, and gives its pid.
-fn kill_monitor(sandbox: &Sandbox, name: &str) -> String {
+pub fn kill_monitor(sandbox: &Sandbox, name: &str) -> String {
     let monitor = inspect(sandbox, name)["Host"]["MonitorPid"].to_string();
     sandbox.sh(&format!("kill -9 {monitor}; while kill -0 {monitor} 2>/dev/null; do sleep 0.01; done")).expect_code(0);
     monitor

@@ -1,10 +1,12 @@
 //! `--userns auto`: root inside is nobody outside, and what it makes is on disk as if it had been root.
 
+use crate::adopted::kill_monitor;
 use crate::detached::{does, inspect, refused, row, up, up_alone};
 use crate::support::command::{eventually, seconds};
 use crate::support::requires::requires;
 use crate::support::sandbox::Sandbox;
 use crate::support::snapshot::Snapshot;
+use crate::support::terminal::Terminal;
 
 const OWN: [&str; 2] = ["--userns", "auto"];
 
@@ -84,6 +86,32 @@ fn it_has_all_that_a_container_has() {
     let fetch = "curl -sS --retry 20 --retry-connrefused --retry-delay 0 -m 10 http://127.0.0.1:8080/hostname";
     let id = inspect(&sandbox, "web")["Id"].as_str().unwrap()[..12].to_owned();
     assert_eq!(sandbox.in_network(fetch).text(), id);
+}
+
+#[test]
+fn whoever_looks_after_it_and_into_it_does_so_as_ever() {
+    requires![root];
+    let sandbox = Sandbox::with_images(&["busybox"]);
+    let check = ["--health-cmd", "test $(id -u) = 0", "--health-interval", "100ms"];
+    up_alone(&sandbox, &[&["--name", "web"], &OWN[..], &check].concat(), &["sh", "-c", "echo up; sleep 1000"]);
+    eventually("it is healthy", seconds(20), || row(&sandbox, "web").is_some_and(|row| row.contains("(healthy)")));
+    let pid = inspect(&sandbox, "web")["State"]["Pid"].clone();
+    kill_monitor(&sandbox, "web");
+    assert!(row(&sandbox, "web").unwrap().contains("Up"));
+    assert_eq!(inspect(&sandbox, "web")["State"]["Pid"], pid);
+    assert_eq!(does(&sandbox, &["logs", "web"]).stdout, "up\n");
+    let looked =
+        does(&sandbox, &["debug", "web", "sh", "-c", "id -u; cat /proc/1/root/etc/hostname; pidof sleep"]).stdout;
+    assert!(looked.starts_with("0\n") && looked.lines().count() == 3, "{looked}");
+    let mut terminal = Terminal::start(&sandbox.minirun_command(&["exec", "-it", "web", "sh"]));
+    terminal.write("tty; stty size; exit 3\n");
+    terminal.expect("/dev/pts/");
+    terminal.expect("37 101");
+    assert_eq!(terminal.code(), 3);
+    does(&sandbox, &["pause", "web"]);
+    does(&sandbox, &["unpause", "web"]);
+    does(&sandbox, &["stop", "-t", "0", "web"]);
+    does(&sandbox, &["rm", "web"]);
 }
 
 #[test]
