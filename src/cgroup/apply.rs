@@ -5,7 +5,7 @@ use super::plan::Place;
 use super::step::{Step, Undo, enabling};
 use crate::error::{Errno, Error, Result, SysResult};
 use crate::id::HostPath;
-use crate::sys::process::Pid;
+use crate::sys::process::{Pid, known};
 use crate::sys::{cgroup as sys, fs};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -25,10 +25,7 @@ pub fn apply(step: &Step, init: Option<Pid>) -> Result<()> {
         Step::AttachDeviceFilter { dir, program } => sys::attach_device_filter(dir.as_path(), program)
             .map_err(|e| Error::from(e).hint("the device filter needs CAP_BPF or CAP_SYS_ADMIN and CONFIG_CGROUP_BPF")),
         Step::Join { file } => Ok(fs::write_existing(file.as_path(), "0")?),
-        Step::MoveInit { file } => {
-            let init = init.ok_or_else(|| Error::internal("a step that needs init before there is one"))?;
-            Ok(fs::write_existing(file.as_path(), &init.to_string())?)
-        }
+        Step::MoveInit { file } => Ok(fs::write_existing(file.as_path(), &known(init)?.to_string())?),
         Step::UnshareCgroupNamespace => Ok(sys::unshare_namespace()?),
     }
 }

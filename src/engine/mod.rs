@@ -17,7 +17,7 @@ use crate::plan::{Phase, Plan};
 use crate::state::{Raw, user_ids, volume};
 use crate::sys::fs::{self, Root};
 use crate::sys::netlink::Socket;
-use crate::sys::process::{self, Pid};
+use crate::sys::process::{self, Pid, known};
 use crate::sys::{credentials, idmap};
 use crate::{cgroup, image, mount, net, security};
 use serde::{Deserialize, Serialize};
@@ -146,10 +146,6 @@ fn become_root() -> Result<()> {
     credentials::set_groups(&[])?;
     credentials::set_gid(0)?;
     Ok(credentials::set_uid(0)?)
-}
-
-fn known(init: Option<Pid>) -> Result<Pid> {
-    init.ok_or_else(|| Error::internal("a step that needs init before there is one"))
 }
 
 fn id_map(init: Pid, file: IdMapFile, ranges: &[IdRange], writer: IdMapWriter) -> Result<()> {

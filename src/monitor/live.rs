@@ -15,7 +15,7 @@ use crate::id::ContainerId;
 use crate::plan::Plan;
 use crate::plan::step::{Step, Undo};
 use crate::state::container::{self, Gone};
-use crate::state::{Config, Ended, Life, Roots, events, names, volume};
+use crate::state::{Config, Ended, Life, Roots, events, names, user_ids, volume};
 use crate::sys::netlink::Socket;
 use crate::sys::process::{self, Exit, Identity};
 use crate::sys::record::Lock;
@@ -74,6 +74,7 @@ struct End {
 
 /// Away from the caller's session, directory, umask, signals and streams.
 fn detach() -> Result<()> {
+    process::be_closed()?; // before anything of it can be seen from a container
     process::block_signals()?;
     process::set_name(c"minirun-monitor")?;
     process::setsid()?;
@@ -105,12 +106,21 @@ fn run(roots: &Roots, birth: Birth, trace: bool, clients: &mut Clients, locks: V
     }
 }
 
+/// Until the life was there, its ids were its command's, who may have been killed and taken for gone.
+fn keep_ids(life: &Life<Undo>) -> Result<()> {
+    life.undo.iter().try_for_each(|undo| match undo {
+        Undo::ReturnIds { link, container } => user_ids::keep(link, container),
+        _ => Ok(()),
+    })
+}
+
 /// Intent before deed: from here on whoever finds these records can remove everything that comes. The lock says that
 /// this container has a monitor.
 fn begin(roots: &Roots, config: &Config, life: &Life<Undo>, record: Record) -> Result<Lock> {
     match record {
         Record::New => {
             container::begin(roots, config, life)?;
+            keep_ids(life)?;
             names::claim(roots, &config.name, &config.id)?;
             events::container(roots, config, "create", &[]);
             lock(roots, &config.id)
@@ -120,6 +130,7 @@ fn begin(roots: &Roots, config: &Config, life: &Life<Undo>, record: Record) -> R
             let lock = Lock::directory_within(roots.container(&config.id).as_path(), REAPING)?;
             container::write_config(roots, config)?;
             container::revive(roots, life)?;
+            keep_ids(life)?;
             Ok(lock)
         }
     }

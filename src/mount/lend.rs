@@ -8,20 +8,19 @@ use crate::error::{Errno, Error, Result};
 use crate::id::HostPath;
 use crate::sys::credentials::as_file_owner;
 use crate::sys::mount::{self, Parameter};
-use crate::sys::process::Pid;
+use crate::sys::process::{Pid, known};
 use crate::sys::{at, fs};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
 /// What the step makes, attached nowhere. `owner` is the namespace's root on the host, where its ids are to be shown.
 pub(super) fn made(step: &Step, owner: Option<u32>, init: Option<Pid>) -> Result<OwnedFd> {
-    let init = init.ok_or_else(|| Error::internal("a step that needs init before there is one"))?;
     let owner = match (owner, step) {
         (Some(owner), _) => owner,
         (None, Step::Bind(bind)) => return bound(bind, None),
         (None, _) => return Err(Error::internal("only a part of the host can be lent as it is")),
     };
-    let ids = fs::open_read(Path::new(&format!("/proc/{init}/ns/user")))?;
+    let ids = fs::open_read(Path::new(&format!("/proc/{}/ns/user", known(init)?)))?;
     match step {
         Step::Overlay { lower, upper, work, target: _, volatile } => {
             let volatile = volatile.then_some(Parameter::Flag("volatile"));
@@ -89,7 +88,11 @@ fn overlay(
             all.extend([Parameter::Text("upperdir", upper), Parameter::Text("workdir", work)]);
         }
         // it writes as who has made it, and in these ids that must be somebody
-        as_file_owner(owner, owner, || new("overlay", &all, attributes))?
+        let made = as_file_owner(owner, owner, || new("overlay", &all, attributes))?;
+        made.map_err(|e| match e.is_errno(Errno::EINVAL) && e.hint.is_none() {
+            true => e.hint("an overlay in other ids needs Linux 5.19 or newer"),
+            false => e,
+        })
     })
 }
 
@@ -98,6 +101,7 @@ pub(super) fn map(tree: &OwnedFd, ids: &OwnedFd, recursive: bool, source: &HostP
         let errno = e.errno;
         let error = Error::from(e).during(format!("{source} in the ids of a user namespace"));
         match errno {
+            Errno::ENOSYS => error.hint("--userns needs Linux 5.19 or newer"),
             Errno::EINVAL => error.hint(
                 "its file system must know idmapped mounts (ext4, xfs and btrfs do, tmpfs since Linux 6.3, most network file \
                  systems do not), and so must what is mounted below it; or run it without --userns",

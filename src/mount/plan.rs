@@ -53,6 +53,9 @@ pub enum CgroupView {
     },
 }
 
+/// Where our program is bound that is a container's init: in /dev, which is new, so that no image needs a place for it.
+pub const INIT_PATH: &str = "/dev/init";
+
 /// All mount steps, from the cut with the host up to the pivot, which is left to the order of birth. `at` is the root's place on the host.
 pub fn plan(spec: &Spec, root: &RootSource, at: &HostPath, view: &CgroupView, facts: &Facts) -> Result<Vec<Step>> {
     let mounts = spec.mounts().as_deref().unwrap_or_default();
@@ -77,15 +80,15 @@ pub fn plan(spec: &Spec, root: &RootSource, at: &HostPath, view: &CgroupView, fa
 }
 
 /// The same mounts for an init of a user namespace whose root is `owner` on the host: what is to be opened for it, and
-/// what it does itself, in the order of both. What lies below `own` is the container's alone. What is below /dev it may
-/// open itself; there, outside and inside, owners are shown as they are.
+/// what it does itself, in the order of both. What lies below `own` is the container's alone. The devices it opens itself;
+/// their owners are shown as they are, and so is ours, of our program.
 pub fn lend(steps: Vec<Step>, owner: u32, own: &HostPath) -> (Vec<Step>, Vec<Step>) {
     let mut lent = Vec::new();
     let mut itself = Vec::new();
     for step in steps {
         let attach = match &step {
             Step::Overlay { .. } | Step::BindRoot { .. } => Step::AttachRoot,
-            Step::Bind(Bind { source, .. }) if source.as_path().starts_with("/dev") => step.clone(),
+            Step::Bind(Bind { source, target, recursive: false, .. }) if is_device(source, target) => step.clone(),
             Step::Bind(Bind { target, .. }) => Step::Attach { target: target.clone() },
             Step::Mount { fstype, target, .. } if fstype == "overlay" => Step::Attach { target: target.clone() },
             other => other.clone(),
@@ -95,7 +98,7 @@ pub fn lend(steps: Vec<Step>, owner: u32, own: &HostPath) -> (Vec<Step>, Vec<Ste
             Step::Bind(Bind { source, .. }) if source.as_path().starts_with(own.as_path()) => {
                 lent.push(Step::Give { file: source.clone(), owner });
             }
-            Step::Bind(Bind { target, .. }) if target.as_str().starts_with("/dev/") => {
+            Step::Bind(Bind { target, .. }) if target.as_str() == INIT_PATH => {
                 lent.push(Step::Lend { made: Box::new(step), owner: None });
             }
             _ => lent.push(Step::Lend { made: Box::new(step), owner: Some(owner) }),
@@ -103,6 +106,11 @@ pub fn lend(steps: Vec<Step>, owner: u32, own: &HostPath) -> (Vec<Step>, Vec<Ste
         itself.push(attach);
     }
     (lent, itself)
+}
+
+/// A node of the host's under its own name, as [`host_device`] binds it.
+fn is_device(source: &HostPath, target: &ContainerPath) -> bool {
+    source.as_str().starts_with("/dev/") && source.as_str() == target.as_str()
 }
 
 /// Private, unless a bind wants to hear of the host's mounts (slave) or the specification asks for another one.

@@ -73,6 +73,13 @@ pub fn debug(roots: &Roots, asked: &DebugRequest, progress: &dyn Progress) -> Re
         )),
     }
     let spec: Spec = config.spec.parse().map_err(broken)?;
+    // its root is nobody, and the one with the tools would be root: it gets no more than every container has
+    let own_users = theirs.namespaces.user != UserNamespace::Host;
+    if own_users {
+        let name = &config.name;
+        progress
+            .warn(&format!("root here is root of the host, and {name}'s is not: trust no program below /proc/1/root"));
+    }
     let hostname = spec.hostname().as_ref().map(|name| format!("HOSTNAME={name}"));
     let container = format!("container:{}", found.id);
     let mode = NamespaceMode::Container(found.id.to_string());
@@ -89,7 +96,7 @@ pub fn debug(roots: &Roots, asked: &DebugRequest, progress: &dyn Progress) -> Re
         labels: vec![("minirun.debug".to_owned(), config.name.to_string())],
         cap_add,
         cap_drop: theirs.cap_drop,
-        privileged: theirs.privileged || asked.privileged,
+        privileged: (theirs.privileged && !own_users) || asked.privileged,
         security_opts: theirs.security_opts,
         network: NetworkWords { mode: Some(container), ..NetworkWords::default() },
         namespaces: Namespaces { pid: mode.clone(), ipc: mode.clone(), uts: mode, user: UserNamespace::Host },

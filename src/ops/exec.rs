@@ -3,7 +3,7 @@
 use super::attach::{self, Front, Ran};
 use super::detach_keys::DetachKeys;
 use super::run::{self, size_of_terminal};
-use super::{Progress, cgroups, container};
+use super::{Progress, cgroups, container, record};
 use crate::error::{Error, Result};
 use crate::facts;
 use crate::monitor::protocol::{Attach, Task};
@@ -36,12 +36,13 @@ pub fn exec(roots: &Roots, request: &ExecRequest, progress: &dyn Progress) -> Re
     let spec: Spec = config.spec.parse().map_err(broken)?;
     let security = config.security.parse().map_err(broken)?;
     let process = exec::process(&spec, &config.name, request, passwd.as_deref(), group.as_deref())?;
+    record::check_user(&spec, process.user())?;
     let facts = facts::for_exec(facts::cgroup_of(&spec))?;
     let console = request.tty.then(size_of_terminal);
     let planned = plan::build_exec(&spec, &process, &init, &security, console, &facts)?;
     let keys = DetachKeys::parse(request.detach_keys.as_deref().unwrap_or_default())?;
     let front = Front { tty: request.tty, input: request.interactive, keys, ..Front::default() };
-    let (tty, interactive, uid) = (request.tty, request.interactive, process.user().uid());
+    let (tty, interactive, uid) = (request.tty, request.interactive, record::on_host(&spec, process.user().uid()));
     let task = Task::Exec { plan: planned.plan, tty, interactive, uid };
     let attach = if request.detach { Attach::default() } else { front.attach() };
     let monitor =

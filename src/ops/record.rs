@@ -11,7 +11,7 @@ use crate::spec::restart::Restart;
 use crate::state::container::{self, RestartPolicy};
 use crate::state::health::Check;
 use crate::state::{Config, LogLimits, Raw};
-use oci_spec::runtime::Spec;
+use oci_spec::runtime::{LinuxIdMapping, Spec, User};
 
 /// The container's record.
 pub(super) fn config(name: Name, design: &Design) -> Result<Config> {
@@ -81,6 +81,30 @@ fn stop_signal(request: &RunRequest, image: Option<&oci_spec::image::ImageConfig
     request.stop_signal.map(i32::from).or(of_image).unwrap_or(libc::SIGTERM)
 }
 
+/// Who its program is on the host.
 pub(super) fn uid(spec: &Spec) -> u32 {
-    spec.process().as_ref().map_or(0, |process| process.user().uid())
+    spec.process().as_ref().map_or(0, |process| on_host(spec, process.user().uid()))
+}
+
+/// In a user namespace only so many users are anybody.
+pub(super) fn check_user(spec: &Spec, user: &User) -> Result<()> {
+    let maps = spec.linux().as_ref().and_then(|linux| linux.uid_mappings().as_deref()).unwrap_or_default();
+    let count: u64 = maps.iter().map(|map| u64::from(map.size())).sum();
+    match [user.uid(), user.gid()].into_iter().find(|id| !maps.is_empty() && u64::from(*id) >= count) {
+        None => Ok(()),
+        Some(id) => {
+            Err(Error::user(format!("{id} is none of the {count} ids that the container has"))
+                .hint("choose another user"))
+        }
+    }
+}
+
+/// Who a user of the container's is on the host.
+pub(super) fn on_host(spec: &Spec, uid: u32) -> u32 {
+    let maps = spec.linux().as_ref().and_then(|linux| linux.uid_mappings().as_deref()).unwrap_or_default();
+    let of = |map: &LinuxIdMapping| {
+        let offset = uid.checked_sub(map.container_id()).filter(|offset| *offset < map.size())?;
+        Some(map.host_id() + offset)
+    };
+    maps.iter().find_map(of).unwrap_or(uid)
 }

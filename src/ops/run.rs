@@ -203,7 +203,7 @@ fn launch(
         let config = record::config(name_for(roots, request)?, &design)?;
         hand_over(roots, request, config, design, Record::New, Restarts::default(), attach)
     });
-    // from the launch on all of it is the monitor's; before, only addresses were taken
+    // from the launch on all of it is the monitor's; before, only addresses and ids were taken
     launched.inspect_err(|_| network::give_back(roots, id, progress))
 }
 

@@ -142,7 +142,7 @@ pub fn build(spec: &Spec, birth: &Birth, facts: &Facts) -> Result<Planned> {
     let owner = foreign_root(&id_maps, facts.uid);
     let (mut to_init, mut lent) = (Vec::new(), Vec::new());
     if let Some(owner) = owner {
-        to_init = for_init(&mut security.inside_early, &mut cgroup.inside);
+        to_init = for_init(&mut security.inside_early, &mut cgroup.inside, &facts.security.rlimits);
         (lent, mounts) = mount::plan::lend(mounts, owner, &birth.state_dir);
     }
     let waits = |step: Step| if id_maps.is_empty() { Vec::new() } else { vec![step] };
@@ -306,18 +306,32 @@ fn foreign_root(id_maps: &[Step], caller: u32) -> Option<u32> {
     (caller == 0 && root != caller).then_some(root)
 }
 
-/// Takes what init would do itself and may not out of both lists: it is done to it.
-fn for_init(security: &mut Vec<security::step::Step>, cgroup: &mut Vec<cgroup::step::Step>) -> Vec<Step> {
+/// What root of the host does to init, for init itself may not: out of both lists, but for limits. Those are raised from
+/// outside, and lowered by init when it has all its descriptors.
+fn for_init(
+    security: &mut Vec<security::step::Step>,
+    cgroup: &mut Vec<cgroup::step::Step>,
+    ours: &[security::rlimits::Rlimit],
+) -> Vec<Step> {
     use {cgroup::step::Step as Cgroup, security::step::Step as Security};
-    let limits = |step: &mut Security| {
-        matches!(step, Security::Rlimit(_) | Security::OomScoreAdj { .. } | Security::Nice { .. })
-    };
-    let limits = security.extract_if(.., limits).map(|step| Step::Security(Security::ToInit(Box::new(step))));
+    let to_init = |step| Step::Security(Security::ToInit(Box::new(step)));
+    let raised = security.iter().filter_map(|step| match step {
+        Security::Rlimit(wish) => match ours.iter().find(|limit| limit.resource == wish.resource) {
+            Some(ours) if ours.hard >= wish.hard => None,
+            Some(ours) => Some(to_init(Security::Rlimit(security::rlimits::Rlimit { soft: ours.soft, ..*wish }))),
+            None => Some(to_init(step.clone())),
+        },
+        _ => None,
+    });
+    let mut all: Vec<Step> = raised.collect();
+    let scores = |step: &mut Security| matches!(step, Security::OomScoreAdj { .. } | Security::Nice { .. });
+    all.extend(security.extract_if(.., scores).map(to_init));
     let joins = cgroup.extract_if(.., |step| matches!(step, Cgroup::Join { .. })).map(|step| match step {
         Cgroup::Join { file } => Step::Cgroup(Cgroup::MoveInit { file }),
         other => Step::Cgroup(other),
     });
-    limits.chain(joins).collect()
+    all.extend(joins);
+    all
 }
 
 fn kind(of: LinuxNamespaceType) -> Result<Option<Namespace>> {

@@ -27,7 +27,7 @@ pub(super) fn birth(parts: Parts) -> Plan {
         parts.join,                          // other containers' namespaces, before anything that shows them is mounted
         parts.join_cgroup, // v1: by writing "0" oneself; then the cgroup namespace, whose root is where we stand
         parts.session,     // before a terminal can become the controlling one
-        parts.early,       // rlimits and oom score through the host's /proc, which is gone after the pivot
+        parts.early,       // rlimits, oom score and labels through the host's /proc, which is gone after the pivot
         parts.mounts,      // private propagation, root, volumes (sources are host paths), proc, sys, dev, masks
         parts.names,       // hostname, sysctls: the namespaces exist, /proc of the host is still there
         parts.console,     // in the container's devpts, by descriptor

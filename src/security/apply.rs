@@ -4,7 +4,7 @@ use super::capabilities::Caps;
 use super::rlimits::{name, number};
 use super::step::{Step, Undo};
 use crate::error::{During as _, Errno, Error, Result};
-use crate::sys::process::Pid;
+use crate::sys::process::{Pid, known};
 use crate::sys::{credentials as sys, fs, rlimit, seccomp};
 use std::path::Path;
 
@@ -12,7 +12,7 @@ use std::path::Path;
 pub fn apply(step: &Step, init: Option<Pid>) -> Result<()> {
     match step {
         Step::ToInit(step) => {
-            let init = init.ok_or_else(|| Error::internal("a step that needs init before there is one"))?;
+            let init = known(init)?;
             limit(step, init, &init.to_string())
         }
         Step::Rlimit(_) | Step::OomScoreAdj { .. } | Step::Nice { .. } => limit(step, Pid(0), "self"),

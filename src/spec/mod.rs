@@ -28,6 +28,7 @@ pub use security::SeccompChoice;
 use crate::error::{Error, Result};
 use crate::id::{ContainerId, HostPath};
 use device::DeviceNode;
+use mount::{MountRequest, Propagation};
 use oci_spec::image::ImageConfiguration;
 use oci_spec::runtime::{Linux, LinuxIdMapping, LinuxIdMappingBuilder, LinuxNamespace, LinuxNamespaceType, Root, Spec};
 use request::{NamespaceMode, NetworkNamespace, UserNamespace};
@@ -257,11 +258,29 @@ fn check_user_namespace(request: &RunRequest) -> Result<()> {
         ("network", request.network.namespace() != NetworkNamespace::Own),
         ("processes", request.namespaces.pid != NamespaceMode::Private),
         ("System V IPC", request.namespaces.ipc != NamespaceMode::Private),
+        ("host name", matches!(request.namespaces.uts, NamespaceMode::Container(_))),
     ];
-    match shared.iter().find(|(_, shared)| *shared && request.namespaces.user != UserNamespace::Host) {
-        None => Ok(()),
-        Some((what, _)) => Err(Error::user(format!("a container with ids of its own has also its own {what}"))
-            .hint("leave out --userns, or the flag that shares them")),
+    if request.namespaces.user == UserNamespace::Host {
+        return Ok(());
+    }
+    if let Some((what, _)) = shared.iter().find(|(_, shared)| *shared) {
+        return Err(Error::user(format!("a container with ids of its own has also its own {what}"))
+            .hint("leave out --userns, or the flag that shares them"));
+    }
+    // no node can be made in a user namespace: the host's own is bound
+    if let Some(device) = request.devices.iter().find(|device| device.host.as_str() != device.container.as_str()) {
+        return Err(Error::user(format!("with --userns the device {} keeps its name", device.host))
+            .hint(format!("--device {}", device.host)));
+    }
+    // what its root mounts there would be mounted on the host
+    let reaches_out = |mount: &MountRequest| {
+        let MountRequest::Bind(bind) = mount else { return false };
+        matches!(bind.propagation, Propagation::Shared | Propagation::Rshared)
+    };
+    match request.mounts.iter().any(reaches_out) {
+        false => Ok(()),
+        true => Err(Error::user("with --userns nothing that is mounted inside may appear on the host")
+            .hint("use rslave or rprivate in place of rshared")),
     }
 }
 

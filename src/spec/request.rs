@@ -11,8 +11,8 @@ use super::ulimit::Ulimit;
 use crate::id::{HostPath, Name};
 use serde::{Deserialize, Serialize};
 
-/// Where our init is bound inside when `--init` is given: in /dev, which is ours, so the image's root needs no place for it.
-pub const INIT_PATH: &str = "/dev/init";
+/// Where our init is bound inside when `--init` is given.
+pub const INIT_PATH: &str = crate::mount::plan::INIT_PATH;
 
 /// One `minirun run`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

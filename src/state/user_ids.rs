@@ -7,6 +7,7 @@ use crate::id::{ContainerId, HostPath};
 use crate::sys::fs;
 use crate::sys::process::{Identity, Pid};
 use crate::sys::record::Lock;
+use std::path::Path;
 
 /// What systemd leaves to containers (systemd, UIDS-GIDS.md: "Container UID range"), by 65536.
 const FIRST: u32 = 524_288;
@@ -18,6 +19,23 @@ const EACH: u32 = 65536;
 pub struct Taken {
     pub first: u32,
     pub link: HostPath,
+}
+
+/// Ids that somebody of the host's has: of subuid(5) and subgid(5), passwd(5) and group(5).
+fn of_others() -> Vec<(u32, u32)> {
+    let read = |path: &str| fs::read_text(Path::new(path)).unwrap_or_default();
+    let number = |text: Option<&str>| text.and_then(|text| text.trim().parse::<u32>().ok());
+    let mut taken = Vec::new();
+    for line in [read("/etc/subuid"), read("/etc/subgid")].iter().flat_map(|text| text.lines()) {
+        let mut words = line.split(':').skip(1);
+        if let (Some(first), Some(count)) = (number(words.next()), number(words.next())) {
+            taken.push((first, first.saturating_add(count)));
+        }
+    }
+    for line in [read("/etc/passwd"), read("/etc/group")].iter().flat_map(|text| text.lines()) {
+        taken.extend(number(line.split(':').nth(2)).map(|id| (id, id.saturating_add(1))));
+    }
+    taken
 }
 
 /// Takes a range for a container that is about to be.
@@ -44,11 +62,24 @@ pub fn look(roots: &Roots, id: &ContainerId) -> Result<Taken> {
 /// Each range once, from one on that follows from the id, so that two seldom meet.
 fn candidates(roots: &Roots, id: &ContainerId) -> impl Iterator<Item = Taken> {
     let start = u32::from_str_radix(&id.as_str()[..7], 16).unwrap_or(0) % RANGES;
-    let dir = roots.user_ids();
-    (0..RANGES).map(move |n| {
-        let first = FIRST + (start + n) % RANGES * EACH;
-        Taken { first, link: dir.child(&first.to_string()) }
-    })
+    let (dir, others) = (roots.user_ids(), of_others());
+    let ranges = (0..RANGES).map(move |n| FIRST + (start + n) % RANGES * EACH);
+    let free = ranges.filter(move |first| !overlaps(&others, *first));
+    free.map(move |first| Taken { first, link: dir.child(&first.to_string()) })
+}
+
+fn overlaps(others: &[(u32, u32)], first: u32) -> bool {
+    others.iter().any(|(from, to)| *from < first + EACH && first < *to)
+}
+
+/// Makes sure of a range, now that the container's life says whose it is: between, it may have been taken for nobody's.
+pub fn keep(link: &HostPath, id: &ContainerId) -> Result<()> {
+    let dir = link.as_path().parent().unwrap_or(Path::new("/"));
+    let _lock = Lock::directory(dir)?;
+    match fs::read_link(link.as_path()) {
+        Ok(holder) if holder.starts_with(id.as_str()) => Ok(()),
+        _ => Err(Error::host("the ids of its user namespace were given back before it was there").hint("try again")),
+    }
 }
 
 /// Gives a range back, if it is this container's.
@@ -105,6 +136,13 @@ mod tests {
     }
 
     #[test]
+    fn what_others_have_is_left_to_them() {
+        let others = [(524_288, 589_824), (1000, 1001)];
+        assert_eq!([524_288, 589_824].map(|first| overlaps(&others, first)), [true, false]);
+        assert!(overlaps(&[(600_000, 600_001)], 589_824) && !overlaps(&[(655_360, 655_361)], 589_824));
+    }
+
+    #[test]
     fn no_two_have_the_same_and_what_nobody_has_is_given_back() {
         let home = tempfile::tempdir().unwrap();
         let dir = |name: &str| HostPath::parse(home.path().join(name).to_str().unwrap()).unwrap();
@@ -115,9 +153,10 @@ mod tests {
         assert_eq!(looked, first);
         assert_eq!(second.first.abs_diff(first.first), 65536);
         release(&first.link, &other).unwrap();
+        keep(&first.link, &one).unwrap();
         assert_eq!(sweep(&roots).unwrap(), 0); // we live
         release(&first.link, &one).unwrap();
-        assert!(!fs::exists(first.link.as_path()));
+        assert!(keep(&first.link, &one).is_err());
         fs::symlink(&format!("{one} 1 0"), first.link.as_path()).unwrap();
         assert_eq!(sweep(&roots).unwrap(), 1);
         assert_eq!(take(&roots, &one).unwrap(), first);

@@ -88,7 +88,7 @@ pub fn set_uid(uid: u32) -> SysResult<()> {
     named(nix::unistd::setresuid(uid, uid, uid), || format!("setresuid({uid})"))
 }
 
-/// As `uid` and `gid` to file systems, and with all that we may, which setfsuid(2) takes a part of.
+/// As `uid` and `gid` to file systems in this thread, and with all that we may, which setfsuid(2) takes a part of.
 pub fn as_file_owner<T>(uid: u32, gid: u32, deed: impl FnOnce() -> T) -> SysResult<T> {
     let ours = caps::read(None, CapSet::Effective)
         .map_err(|_| SysError { call: "capget(effective)".into(), errno: Errno::last() })?;
@@ -98,10 +98,9 @@ pub fn as_file_owner<T>(uid: u32, gid: u32, deed: impl FnOnce() -> T) -> SysResu
         caps::set(None, CapSet::Effective, &ours)
             .map_err(|_| SysError { call: "capset(effective)".into(), errno: Errno::last() })
     };
-    be(uid, gid)?;
-    let done = deed();
+    let there = be(uid, gid).map(|()| deed());
     be(nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw())?;
-    Ok(done)
+    there
 }
 
 pub fn set_umask(mask: u32) {

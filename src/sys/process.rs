@@ -1,7 +1,7 @@
 //! Processes: clone3, pidfds, waiting, exec, namespaces. Identity is never a bare pid.
 
 use super::{fs, named, named_raw};
-use crate::error::{Errno, SysError, SysResult};
+use crate::error::{Errno, Error, Result as AnyResult, SysError, SysResult};
 use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
 use std::convert::Infallible;
@@ -18,6 +18,11 @@ impl std::fmt::Display for Pid {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.0.fmt(f)
     }
+}
+
+/// For a step that is done to init by another process.
+pub fn known(init: Option<Pid>) -> AnyResult<Pid> {
+    init.ok_or_else(|| Error::internal("a step that needs init before there is one"))
 }
 
 /// Which side of a clone this is.
@@ -67,6 +72,12 @@ pub fn fork() -> SysResult<Forked> {
         nix::unistd::ForkResult::Parent { child } => Ok(Forked::Parent(Pid(child.as_raw()))),
         nix::unistd::ForkResult::Child => Ok(Forked::Child),
     }
+}
+
+/// Nobody may look into this process or take it over, whatever they may do to others (PR_SET_DUMPABLE, prctl(2)): neither
+/// it, nor a copy of it that has entered a container, until exec (CVE-2016-9962).
+pub fn be_closed() -> SysResult<()> {
+    named(nix::sys::prctl::set_dumpable(false), || "prctl(PR_SET_DUMPABLE, 0)".into())
 }
 
 /// Orphans of our children's become ours (PR_SET_CHILD_SUBREAPER, prctl(2)).

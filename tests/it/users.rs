@@ -41,7 +41,9 @@ fn root_inside_is_nobody_outside() {
     let host = sandbox.sh("readlink /proc/self/ns/user").text();
     assert_ne!(does(&sandbox, &["exec", "web", "readlink", "/proc/self/ns/user"]).stdout.trim(), host);
     assert_eq!(does(&sandbox, &["exec", "web", "id", "-u"]).stdout, "0\n");
-    assert_eq!(does(&sandbox, &["exec", "-u", "65534", "web", "id", "-u"]).stdout, "65534\n");
+    let nobody = ["exec", "-u", "65534", "web", "sh", "-c", "id -u >/dev/stdout"];
+    assert_eq!(does(&sandbox, &nobody).stdout, "65534\n");
+    refused(&sandbox, &["exec", "-u", "70000", "web", "id"], 125, "none of the 65536 ids");
     does(&sandbox, &["exec", "-d", "web", "sleep", "777"]);
     eventually("it sleeps", seconds(10), || !sandbox.in_pids("sleep 777").is_empty());
     let line = does(&sandbox, &["top", "web"]).stdout;
@@ -73,11 +75,11 @@ fn it_has_all_that_a_container_has() {
             "--init",
         ],
         "id -u; hostname; ulimit -n; ulimit -Hn; cat /proc/self/oom_score_adj; ls -ln /bin/busybox | cut -c 1-30; \
-         ls /sys/class/net; ls /dev/pts /dev/mqueue | head -3; echo x >/dev/null; echo 1 >/etc/new; chown 7:8 /etc/new; \
+         ls /sys/class/net; ls /dev/pts /dev/mqueue | head -3; echo x >/dev/null; echo out >/dev/stdout; echo 1 >/etc/new; chown 7:8 /etc/new; \
          stat -c %u:%g /etc/new; cat /etc/hosts | grep -c box; echo '# mine' >>/etc/hosts; df /dev/shm | tail -1 | cut -c 1-3; \
          mount -t tmpfs x /mnt 2>&1; head -1 /proc/1/comm",
     );
-    for want in ["0\nbox\n100\n200\n5\n", "eth0\nlo\n", "7:8\n", "permission denied"] {
+    for want in ["0\nbox\n100\n200\n5\n", "eth0\nlo\n", "7:8\n", "out\n", "permission denied"] {
         assert!(said.contains(want), "{want:?} in {said}");
     }
     // low ports, the group of terminals, the network from outside
@@ -174,6 +176,9 @@ fn what_cannot_be_is_refused_and_leaves_nothing() {
         (&["--ipc", "host"], "its own System V IPC"),
         (&["-v", "/proc:/host"], "idmapped mounts"),
         (&["--user", "70000"], "70000"),
+        (&["--uts", "container:web"], "no container web"),
+        (&["-v", "/tmp:/x:rshared"], "rslave"),
+        (&["--device", "/dev/null:/etc/passwd"], "keeps its name"),
     ] {
         let args = [&["run", "--rm"], &OWN[..], flags, &["busybox", "true"]].concat();
         refused(&sandbox, &args, 125, why);

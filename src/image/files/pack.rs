@@ -19,7 +19,7 @@ pub fn pack(out: impl Write, start: &OwnedFd, name: &Path, mounts: Mounts, ids: 
     let mut links = Links::default();
     walk::each(start, name, mounts, &mut |found| match entry(found, &mut links, content)? {
         Some(mut entry) => {
-            (entry.uid, entry.gid) = (ids.inside(entry.uid), ids.inside(entry.gid));
+            ids.number_inside(&mut entry);
             append(&mut tar, &entry, None)
         }
         None => Ok(()),

@@ -140,6 +140,9 @@ impl Writer<'_> {
             attributes.mode &= 0o1777;
             attributes.xattrs.retain(|(name, _)| name.starts_with(b"user."));
         }
+        for (name, value) in &mut attributes.xattrs {
+            *value = ids.value_outside(name, std::mem::take(value));
+        }
         attributes
     }
 

@@ -60,9 +60,7 @@ fn entries(held: &Held<'_>, has_image: bool) -> Result<Vec<Entry>> {
     let upper = held.upper();
     match has_image {
         false => files::flat_entries(&Arc::new(held.bare()?)).map(|mut entries| {
-            for entry in &mut entries {
-                (entry.uid, entry.gid) = (held.ids.inside(entry.uid), held.ids.inside(entry.gid));
-            }
+            entries.iter_mut().for_each(|entry| held.ids.number_inside(entry));
             entries
         }),
         true if exists(upper.as_path()) => files::layer_entries(&Arc::new(Root::open(upper.as_path())?)),
