@@ -28,7 +28,6 @@ pub enum Compression {
     None,
     #[default]
     Gzip,
-    Zstd,
 }
 
 impl Compression {
@@ -36,14 +35,12 @@ impl Compression {
         match self {
             Compression::None => MediaType::ImageLayer,
             Compression::Gzip => MediaType::ImageLayerGzip,
-            Compression::Zstd => MediaType::ImageLayerZstd,
         }
     }
 }
 
-/// gzip's and zstd's own defaults: a step up costs twice the time for two or three per cent.
+/// gzip's own default: a step up costs twice the time for two or three per cent.
 const GZIP_LEVEL: u32 = 6;
-const ZSTD_LEVEL: i32 = 3;
 
 /// The header's field "operating system": unknown (RFC 1952), for it says nothing about the content.
 const GZIP_OS_UNKNOWN: u8 = 255;
@@ -56,8 +53,7 @@ type Sink = Hashed<BufWriter<NamedTempFile>>;
 
 enum Compressor {
     Plain(Sink),
-    Gzip(GzEncoder<Sink>),
-    Zstd(zstd::Encoder<'static, Sink>),
+    Gzip(Box<GzEncoder<Sink>>),
 }
 
 impl Stream {
@@ -67,11 +63,9 @@ impl Stream {
             Compression::None => Compressor::Plain(sink),
             Compression::Gzip => {
                 let level = flate2::Compression::new(GZIP_LEVEL);
-                Compressor::Gzip(GzBuilder::new().mtime(0).operating_system(GZIP_OS_UNKNOWN).write(sink, level))
+                let gzip = GzBuilder::new().mtime(0).operating_system(GZIP_OS_UNKNOWN).write(sink, level);
+                Compressor::Gzip(Box::new(gzip))
             }
-            Compression::Zstd => Compressor::Zstd(
-                zstd::Encoder::new(sink, ZSTD_LEVEL).map_err(|e| failed("starting zstd compression", &e))?,
-            ),
         };
         Ok(Stream(Hashed::new(Blocks { compressor, block: Vec::with_capacity(BLOCK) })))
     }
@@ -84,12 +78,10 @@ impl Stream {
         let compression = match &compressor {
             Compressor::Plain(_) => Compression::None,
             Compressor::Gzip(_) => Compression::Gzip,
-            Compressor::Zstd(_) => Compression::Zstd,
         };
         let sink = match compressor {
             Compressor::Plain(sink) => Ok(sink),
             Compressor::Gzip(gzip) => gzip.finish(),
-            Compressor::Zstd(zstd) => zstd.finish(),
         };
         let blob = store(sink.map_err(|e| failed("compressing a layer", &e))?)?;
         Ok(Layer { blob, diff_id: Digest::from_sha256(tar.finalize().into()), compression })
@@ -142,7 +134,6 @@ impl Write for Compressor {
         match self {
             Compressor::Plain(sink) => sink.write(bytes),
             Compressor::Gzip(gzip) => gzip.write(bytes),
-            Compressor::Zstd(zstd) => zstd.write(bytes),
         }
     }
     fn flush(&mut self) -> io::Result<()> {

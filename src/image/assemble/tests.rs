@@ -164,7 +164,7 @@ fn content_comes_from_memory_from_a_slice_or_from_below_a_directory() {
 #[test]
 fn every_compression_gives_the_same_diff_id() {
     let (_keep, dir) = layout();
-    let layers = [Compression::None, Compression::Gzip, Compression::Zstd].map(|compression| {
+    let layers = [Compression::None, Compression::Gzip].map(|compression| {
         let layer = add_layer(&dir, vec![file("a", &"text ".repeat(10_000))], None, compression).unwrap();
         assert_eq!(Digest::of(&blob(&dir, &layer.blob.digest)), layer.blob.digest);
         assert_eq!(blob(&dir, &layer.blob.digest).len() as u64, layer.blob.size);
