@@ -12,6 +12,8 @@ pub enum Kind {
     Usage,
     /// The request cannot be met as it was made: a wrong name, a port in use, a missing file.
     User,
+    /// There is nothing of that name.
+    NotFound,
     /// Another container has the name.
     NameTaken,
     /// The host refuses or lacks something.
@@ -85,7 +87,9 @@ impl Error {
         match self.kind {
             Kind::CommandNotFound => 127,
             Kind::CommandNotExecutable => 126,
-            Kind::Usage | Kind::User | Kind::NameTaken | Kind::Host | Kind::Image | Kind::Internal => 125,
+            Kind::Usage | Kind::User | Kind::NotFound | Kind::NameTaken | Kind::Host | Kind::Image | Kind::Internal => {
+                125
+            }
         }
     }
 }

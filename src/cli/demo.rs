@@ -38,7 +38,7 @@ fn kernel(images: &[String], roots: &Roots) -> Result<u8> {
         vec![row.place, row.release, row.boot_id, distribution]
     };
     let lines: Vec<Vec<String>> = rows.into_iter().map(line).collect();
-    ui::table(&["SEEN FROM", "KERNEL", "BOOT ID", "USERLAND"], &lines)?;
+    ui::table(&["SEEN FROM", "KERNEL", "BOOT ID", "USERLAND"], &lines, ui::Width::Fits)?;
     ui::print(if same {
         "\nOne kernel, booted once. What differs is the files.\n"
     } else {

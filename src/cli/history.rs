@@ -42,7 +42,7 @@ const LISTING: Listing = Listing {
 pub(super) fn main(args: &Args, roots: &Roots) -> Result<u8> {
     let rows = image::history(roots, &args.image)?;
     let rows: Vec<Row> = rows.iter().map(|row| fields(row, args.no_trunc)).collect();
-    format::print_rows(args.format.as_deref(), args.quiet, &LISTING, &rows)?;
+    format::print_rows_as(args.format.as_deref(), args.quiet, &LISTING, &rows, ui::Width::of(args.no_trunc))?;
     Ok(0)
 }
 

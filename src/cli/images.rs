@@ -57,7 +57,7 @@ pub(super) fn main(args: &Args, roots: &Roots) -> Result<u8> {
     let rows = images::list(roots, args.name.as_deref(), &args.filter)?;
     let rows: Vec<Row> = rows.iter().map(|row| fields(row, args.no_trunc)).collect();
     let listing = if args.digests { &WITH_DIGESTS } else { &LISTING };
-    format::print_rows(args.format.as_deref(), args.quiet, listing, &rows)?;
+    format::print_rows_as(args.format.as_deref(), args.quiet, listing, &rows, ui::Width::of(args.no_trunc))?;
     Ok(0)
 }
 

@@ -286,6 +286,17 @@ fn each<'a>(names: &'a [String], mut act: impl FnMut(&'a str) -> Result<()>) -> 
     code
 }
 
+/// With `--force`, what is not there is as it was wanted: that is said, and is no failure.
+fn or_absent<T: Default>(force: bool, done: Result<T>) -> Result<T> {
+    match done {
+        Err(error) if force && error.kind == Kind::NotFound => {
+            ui::error(&error);
+            Ok(T::default())
+        }
+        done => done,
+    }
+}
+
 /// The same in two steps, the first of which is done to many before the second waits for each.
 fn each_at_once<'a, T>(
     names: &'a [String],

@@ -71,7 +71,13 @@ pub(super) fn main(args: &Args, roots: &Roots) -> Result<u8> {
     let sizes = args.size || args.format.as_ref().is_some_and(|format| format.contains(".Size"));
     let rows = containers::list(roots, &Wanted { all: args.all, last, sizes, filters: args.filter.clone() })?;
     let rows: Vec<Row> = rows.iter().map(|row| fields(row, args.no_trunc)).collect();
-    format::print_rows(args.format.as_deref(), args.quiet, if args.size { &WITH_SIZE } else { &LISTING }, &rows)?;
+    format::print_rows_as(
+        args.format.as_deref(),
+        args.quiet,
+        if args.size { &WITH_SIZE } else { &LISTING },
+        &rows,
+        ui::Width::of(args.no_trunc),
+    )?;
     Ok(0)
 }
 

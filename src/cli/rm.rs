@@ -1,6 +1,6 @@
 //! `minirun rm`.
 
-use super::{each_at_once, ui};
+use super::{each_at_once, or_absent, ui};
 use crate::error::Result;
 use crate::ops::container::{self, Anonymous, Force};
 use crate::state::Roots;
@@ -27,11 +27,11 @@ pub(super) fn main(args: &Args, roots: &Roots) -> Result<u8> {
         &args.containers,
         |name| if force == Force::Yes { container::kill(roots, name) } else { None },
         |name, killed| {
-            match killed {
-                Some(id) => container::remove_by_id(roots, &id, force, volumes)?,
-                None => container::remove(roots, name, force, volumes)?,
-            }
-            ui::line(name)
+            let removed = match killed {
+                Some(id) => container::remove_by_id(roots, &id, force, volumes),
+                None => container::remove(roots, name, force, volumes),
+            };
+            or_absent(args.force, removed.and_then(|()| ui::line(name)))
         },
     ))
 }

@@ -1,6 +1,6 @@
 //! `minirun rmi`.
 
-use super::{each, ui};
+use super::{each, or_absent, ui};
 use crate::error::Result;
 use crate::ops::container::Force;
 use crate::ops::image::{self, Removed};
@@ -20,7 +20,7 @@ pub(super) struct Args {
 pub(super) fn main(args: &Args, roots: &Roots) -> Result<u8> {
     let force = if args.force { Force::Yes } else { Force::No };
     Ok(each(&args.images, |name| {
-        for removed in image::remove(roots, name, force)? {
+        for removed in or_absent(args.force, image::remove(roots, name, force))? {
             match removed {
                 Removed::Untagged(name) => ui::line(&format!("Untagged: {name}"))?,
                 Removed::Deleted(digest) => ui::line(&format!("Deleted: {digest}"))?,

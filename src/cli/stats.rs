@@ -58,7 +58,7 @@ pub(super) fn main(args: &Args, roots: &Roots) -> Result<u8> {
         if !args.no_stream {
             ui::clear()?;
         }
-        format::print_rows(args.format.as_deref(), false, &LISTING, &rows)?;
+        format::print_rows_as(args.format.as_deref(), false, &LISTING, &rows, ui::Width::of(args.no_trunc))?;
         if args.no_stream {
             return Ok(0);
         }

@@ -21,7 +21,7 @@ pub(super) fn main(args: &Args, roots: &Roots) -> Result<u8> {
         return ui::print(&stats::host_ps(roots, &args.container, &args.options)?).map(|()| 0);
     }
     let rows: Vec<Vec<String>> = stats::top(roots, &args.container)?.iter().map(line).collect();
-    ui::table(&["UID", "PID", "PPID", "C", "STIME", "TTY", "TIME", "CMD"], &rows).map(|()| 0)
+    ui::table(&["UID", "PID", "PPID", "C", "STIME", "TTY", "TIME", "CMD"], &rows, ui::Width::Fits).map(|()| 0)
 }
 
 fn line(row: &ProcessRow) -> Vec<String> {

@@ -127,8 +127,24 @@ pub fn confirm(question: &str) -> Result<bool> {
 }
 
 /// Columns with three blanks between, cut to the terminal's width where stdout is one.
-pub fn table(header: &[&str], rows: &[Vec<String>]) -> Result<()> {
-    print(&layout(header, rows, ops::columns()))
+pub fn table(header: &[&str], rows: &[Vec<String>], width: Width) -> Result<()> {
+    print(&layout(header, rows, if width == Width::Fits { ops::columns() } else { None }))
+}
+
+/// How wide a table may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Width {
+    /// As wide as the terminal.
+    Fits,
+    /// As wide as what is in it.
+    Whole,
+}
+
+impl Width {
+    /// What `--no-trunc` says of it.
+    pub fn of(no_trunc: bool) -> Width {
+        if no_trunc { Width::Whole } else { Width::Fits }
+    }
 }
 
 fn layout(header: &[&str], rows: &[Vec<String>], columns: Option<usize>) -> String {

@@ -141,6 +141,9 @@ fn explain(error: &clap::Error, path: &[&clap::Command]) -> Error {
             if let Some(error) = (command == Some("run")).then(|| run::unsupported(flag)).flatten() {
                 return error;
             }
+            if !flag.starts_with('-') {
+                return usage(format!("one word too many: {flag}")).hint(see);
+            }
             let hint = match context(error, ContextKind::SuggestedArg) {
                 Some(near) => format!("did you mean {near}?"),
                 None => format!("{see} lists the flags"),
@@ -255,6 +258,7 @@ mod tests {
     fn mistakes_get_one_line_and_a_hint() {
         for (line, message, hint) in [
             ("m run --bogus x", "unknown flag --bogus", "minirun run --help lists the flags"),
+            ("m ps foo", "one word too many: foo", "minirun ps --help"),
             ("m run --interactiv x", "unknown flag --interactiv", "did you mean --interactive?"),
             ("m run --umask=22 x", "--umask is not supported yet", "set it in the command: sh -c 'umask 077; …'"),
             ("m rm", "missing CONTAINER", "minirun rm --help"),

@@ -4,7 +4,7 @@
 
 use super::index::{Entry, Index};
 use super::reference::Reference;
-use crate::error::{During as _, Error, Result};
+use crate::error::{During as _, Error, Kind, Result};
 use crate::id::{Digest, HostPath};
 use crate::sys::record::{Durability, Lock};
 use crate::sys::{fs, record};
@@ -236,7 +236,7 @@ fn is_named(entry: &Entry, names: &[Reference], wanted: &Reference) -> bool {
 }
 
 pub(super) fn missing(text: &str) -> Error {
-    Error::user(format!("no image {text} here")).hint("`minirun images` lists what is here")
+    Error::new(Kind::NotFound, format!("no image {text} here")).hint("`minirun images` lists what is here")
 }
 
 /// The descriptor's digest in our type, which takes sha256 alone.

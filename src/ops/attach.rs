@@ -232,8 +232,11 @@ impl Session<'_> {
             waiting.push(stdin.as_fd());
         }
         let ready = event::readable(&waiting)?;
-        if ready[0] {
-            self.signal(signals)?;
+        if ready[0]
+            && let Some(signal) = self.signal(signals)?
+        {
+            progress.warn("left by a signal; the program goes on, `minirun ps` shows its container");
+            return Ok(Some(Ok(ended(Some(Exit::Signal(signal)), Vec::new()))));
         }
         if ready.get(2) == Some(&true) {
             match self.read_input() {
@@ -280,7 +283,8 @@ impl Session<'_> {
         Ok(())
     }
 
-    fn signal(&mut self, signals: &Signals) -> Result<()> {
+    /// At a terminal a signal is ours, for those of the program are typed; gives the one that ends us.
+    fn signal(&mut self, signals: &Signals) -> Result<Option<i32>> {
         while let Some(signal) = signals.next()? {
             let request = match (signal, self.front.tty) {
                 (libc::SIGWINCH, false) => continue,
@@ -288,11 +292,15 @@ impl Session<'_> {
                     Ok(size) => Request::Resize(size),
                     Err(_) => continue,
                 },
-                _ => Request::Signal(signal),
+                (_, true) if matches!(signal, libc::SIGTERM | libc::SIGHUP | libc::SIGINT | libc::SIGQUIT) => {
+                    return Ok(Some(signal));
+                }
+                (_, true) => continue,
+                (_, false) => Request::Signal(signal),
             };
             let _ = socket::send_json(&self.monitor.control, &request); // gone: its last word is on the way
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Passes on what was typed or piped.
@@ -343,7 +351,8 @@ impl Session<'_> {
         match written {
             Ok(()) => Ok(None),
             Err(e) if e.errno == Errno::EPIPE => {
-                progress.warn("nobody reads the output any more; the container goes on, `minirun ps` shows it");
+                progress
+                    .warn("nobody reads the output any more; the program goes on, `minirun ps` shows its container");
                 Ok(Some(Ok(ended(Some(Exit::Signal(libc::SIGPIPE)), Vec::new()))))
             }
             Err(e) => Err(Error::from(e).during("writing the container's output")),

@@ -1,7 +1,7 @@
 //! Containers that exist: finding, removing and repairing them.
 
 use super::{Silent, adopt, attach, cgroups, life, network};
-use crate::error::{Errno, Error, Result};
+use crate::error::{Errno, Error, Kind, Result};
 use crate::id::{ContainerId, HostPath, Name};
 use crate::monitor::protocol::Attach;
 use crate::net::publish::Published;
@@ -157,6 +157,7 @@ pub(super) fn ended_soon(monitor: &Identity) -> Result<bool> {
 }
 
 pub(super) fn look_up(roots: &Roots, word: &str) -> Result<Container> {
+    let word = word.strip_prefix('/').unwrap_or(word); // as `inspect` names it, and docker does
     if let Some(id) = Name::parse(word).ok().and_then(|name| names::holder(roots, &name).transpose()).transpose()? {
         return Ok(container::load(roots, &id));
     }
@@ -167,7 +168,9 @@ pub(super) fn look_up(roots: &Roots, word: &str) -> Result<Container> {
         (Some(_), Some(_)) => {
             Err(Error::user(format!("more than one container's id begins with {word}")).hint("give more digits"))
         }
-        (None, _) => Err(Error::user(format!("no container {word}")).hint("`minirun ps -a` lists them all")),
+        (None, _) => {
+            Err(Error::new(Kind::NotFound, format!("no container {word}")).hint("`minirun ps -a` lists them all"))
+        }
     }
 }
 

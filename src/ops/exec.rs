@@ -35,7 +35,14 @@ pub fn exec(roots: &Roots, request: &ExecRequest, progress: &dyn Progress) -> Re
     let broken = |e| Error::host(format!("the record of container {} is broken: {e}", config.name));
     let spec: Spec = config.spec.parse().map_err(broken)?;
     let security = config.security.parse().map_err(broken)?;
-    let process = exec::process(&spec, &config.name, request, passwd.as_deref(), group.as_deref())?;
+    let process = exec::process(
+        &spec,
+        &config.name,
+        request,
+        passwd.as_deref(),
+        group.as_deref(),
+        &host::bounding_capabilities(),
+    )?;
     record::check_user(&spec, process.user())?;
     let facts = facts::for_exec(facts::cgroup_of(&spec))?;
     let console = request.tty.then(size_of_terminal);

@@ -38,7 +38,15 @@ pub(super) fn find(roots: &Roots, request: &RunRequest, progress: &dyn Progress)
     };
     let store = Store::open(&roots.root)?;
     let image = match (request.pull, store.find(name)) {
-        (Pull::Always, _) => pull_into(roots, name, request.platform.as_deref(), progress)?,
+        (Pull::Always, here) => {
+            let pulled = pull_into(roots, name, request.platform.as_deref(), progress);
+            match here {
+                Ok(_) => pulled.map_err(|e| {
+                    e.during("pulling it anew").hint("without --pull always the one that is here is taken")
+                })?,
+                Err(_) => pulled?,
+            }
+        }
         (_, Ok(image)) => image,
         (_, Err(_)) if is_hello(name) => load_hello(&store, roots)?,
         (Pull::Missing, Err(_)) => pull_into(roots, name, request.platform.as_deref(), progress)?,

@@ -5,6 +5,8 @@ use super::container::{self, Container, inner_port};
 use super::{cgroups, image, network};
 use crate::cgroup;
 use crate::error::{Error, Result};
+use crate::id::Digest;
+use crate::image::Store;
 use crate::monitor::{log, notes};
 use crate::net::network::{Loan, Network};
 use crate::net::plan::DEFAULT_NETWORK;
@@ -54,7 +56,7 @@ fn whole(roots: &Roots, found: &Container) -> Value {
         "Path": args.first(),
         "Args": args.get(1..),
         "State": state(roots, found),
-        "Image": config.and_then(|config| config.image_id.as_ref()),
+        "Image": config.and_then(|config| config.image_id.as_ref()).map(|image| image_id(roots, image)),
         "RestartCount": restart_count(found),
         "Name": config.map(|config| format!("/{}", config.name)),
         "LogPath": roots.container(&found.id).child(log::NAME),
@@ -285,6 +287,11 @@ fn ports(loans: &[(Network, Loan)]) -> Map<String, Value> {
         }
     }
     map
+}
+
+/// As `images` and `inspect` of the image say it, where it is still here.
+fn image_id(roots: &Roots, manifest: &Digest) -> Digest {
+    Store::look(&roots.root).find(manifest.as_str()).map_or_else(|_| manifest.clone(), |image| image.id)
 }
 
 /// Where the host has a container that runs: everything that other tools need to look at it.

@@ -103,15 +103,20 @@ pub fn kill(roots: &Roots, word: &str, signal: i32) -> Result<()> {
     if ends {
         announce_end(roots, &found, false)?;
     }
-    match init.open().and_then(|pidfd| self::signal(roots, &found, &pidfd, signal)) {
+    let sent = init.open().and_then(|pidfd| self::signal(roots, &found, &pidfd, signal).map(|()| pidfd));
+    let pidfd = match sent {
         Err(e) if e.errno == Errno::ESRCH => return Err(container::not_running(word, "ending")), // meanwhile
         sent => sent?,
+    };
+    if signal == libc::SIGKILL {
+        cgroups::thaw(&found)?; // it waits for that on cgroup v1
+        event::readable_within(pidfd.as_fd(), Some(DYING))?;
     }
-    match signal {
-        libc::SIGKILL => cgroups::thaw(&found), // it waits for that on cgroup v1
-        _ => Ok(()),
-    }
+    Ok(())
 }
+
+/// How long `kill` waits for what dies at once, unless the kernel holds it: whoever removes it next finds it ended.
+const DYING: Duration = Duration::from_secs(10);
 
 /// Tells the monitor of a container that its end is wanted, where that makes a difference.
 pub(super) fn announce_end(roots: &Roots, found: &Container, stays: bool) -> Result<()> {

@@ -201,6 +201,9 @@ fn follow(
             return Ok(());
         }
         let monitor = now.life.and_then(|life| life.monitor.open().ok());
+        if now.monitored && monitor.is_none() {
+            continue; // it has ended since, and has written its last
+        }
         let both = std::iter::once(watch.as_fd()).chain(monitor.as_ref().map(|fd| fd.as_fd()));
         let waiting: Vec<_> = both.map(|fd| event::Interest { fd, read: true, write: false }).collect();
         let patience = request.until.map(|until| until.duration_since(self::now()).unsigned_abs());

@@ -111,6 +111,7 @@ struct Parts {
     join_cgroup: Vec<Step>,
     session: Vec<Step>,
     early: Vec<Step>,
+    limits: Vec<Step>,
     mounts: Vec<Step>,
     names: Vec<Step>,
     console: Vec<Step>,
@@ -145,6 +146,8 @@ pub fn build(spec: &Spec, birth: &Birth, facts: &Facts) -> Result<Planned> {
         to_init = for_init(&mut security.inside_early, &mut cgroup.inside, &facts.security.rlimits);
         (lent, mounts) = mount::plan::lend(mounts, owner, &birth.state_dir);
     }
+    let is_limit = |step: &mut security::step::Step| matches!(step, security::step::Step::Rlimit(_));
+    let limits = security.inside_early.extract_if(.., is_limit).collect();
     let waits = |step: Step| if id_maps.is_empty() { Vec::new() } else { vec![step] };
     let parts = Parts {
         to_init,
@@ -162,6 +165,7 @@ pub fn build(spec: &Spec, birth: &Birth, facts: &Facts) -> Result<Planned> {
         join,
         join_cgroup: wrap(cgroup.inside, Step::Cgroup),
         session: vec![Step::NewSession],
+        limits: wrap(limits, Step::Security),
         early: wrap(security.inside_early, Step::Security),
         mounts: wrap(mounts, Step::Mount),
         names: names(spec),

@@ -27,10 +27,11 @@ pub(super) fn birth(parts: Parts) -> Plan {
         parts.join,                          // other containers' namespaces, before anything that shows them is mounted
         parts.join_cgroup, // v1: by writing "0" oneself; then the cgroup namespace, whose root is where we stand
         parts.session,     // before a terminal can become the controlling one
-        parts.early,       // rlimits, oom score and labels through the host's /proc, which is gone after the pivot
+        parts.early,       // oom score and labels through the host's /proc, which is gone after the pivot
         parts.mounts,      // private propagation, root, volumes (sources are host paths), proc, sys, dev, masks
         parts.names,       // hostname, sysctls: the namespaces exist, /proc of the host is still there
         parts.console,     // in the container's devpts, by descriptor
+        parts.limits,      // when all is opened that has to be; prlimit(1) is the host's
         vec![Step::Mount(MountStep::Pivot)], // after it no host tool exists: nothing below needs one
         parts.workdir,     // as root, for a directory may be closed to the user; checked against the root
         parts.identity,    // no_new_privs set: identity, then seccomp; unset: seccomp first, it needs SYS_ADMIN

@@ -1,9 +1,10 @@
 //! One more process in a container that runs: the first one's, but for what was asked for. Pure.
 
-use super::{env, user};
+use super::{env, security, user};
 use crate::error::{Error, Result};
 use crate::id::Name;
 use oci_spec::runtime::{Capabilities, Process, Spec};
+use std::collections::BTreeSet;
 
 /// One `minirun exec`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -22,13 +23,15 @@ pub struct ExecRequest {
     pub detach_keys: Option<String>,
 }
 
-/// The process to start. `passwd` and `group` are the container's own, as they are now.
+/// The process to start. `passwd` and `group` are the container's own, as they are now; `available` are the capabilities
+/// that there are to give.
 pub fn process(
     spec: &Spec,
     name: &Name,
     request: &ExecRequest,
     passwd: Option<&str>,
     group: Option<&str>,
+    available: &BTreeSet<String>,
 ) -> Result<Process> {
     let first = spec.process().as_ref();
     let mut process = first.cloned().ok_or_else(|| Error::internal(format!("container {name} has no process")))?;
@@ -55,6 +58,9 @@ pub fn process(
     }
     let root = process.user().uid() == 0;
     if let Some(mut capabilities) = process.capabilities().clone() {
+        if request.privileged {
+            capabilities.set_bounding(Some(security::oci_set(available)?));
+        }
         let held = if root { capabilities.bounding().clone() } else { Some(Capabilities::new()) };
         capabilities.set_effective(held.clone()).set_permitted(held);
         process.set_capabilities(Some(capabilities));
@@ -81,7 +87,14 @@ mod tests {
             ..ExecRequest::default()
         };
         let passwd = "nobody:x:65534:65534::/nowhere:/bin/false\n";
-        let process = process(&spec, &name, &request, Some(passwd), None).unwrap();
+        let all = ["CAP_CHOWN", "CAP_SYS_ADMIN"].map(str::to_owned).into();
+        let process = |request: &ExecRequest| process(&spec, &name, request, Some(passwd), None, &all).unwrap();
+        let command = vec!["id".to_owned()];
+        let privileged = process(&ExecRequest { command, privileged: true, ..ExecRequest::default() });
+        let capabilities = privileged.capabilities().clone().unwrap();
+        assert_eq!(capabilities.bounding(), capabilities.effective());
+        assert_eq!(capabilities.effective().as_ref().unwrap().len(), 2);
+        let process = process(&request);
         assert_eq!(process.env().as_deref().unwrap(), ["PATH=/bin", "A=2", "HOME=/nowhere"]);
         assert_eq!((process.user().uid(), process.cwd().to_str()), (65534, Some("/srv")));
         let capabilities = process.capabilities().clone().unwrap();

@@ -89,7 +89,7 @@ pub(super) fn unmasked(request: &RunRequest) -> bool {
 /// does it; inheritable and ambient are always empty (CVE-2022-24769).
 pub(super) fn capabilities(request: &RunRequest, facts: &SpecFacts, uid: u32) -> Result<LinuxCapabilities> {
     let names = chosen(request, &facts.capabilities)?;
-    let set: Capabilities = names.iter().map(|name| known(name)).collect::<Result<_>>()?;
+    let set = oci_set(&names)?;
     let of_root = if uid == 0 { set.clone() } else { Capabilities::new() };
     let mut capabilities = LinuxCapabilities::default();
     capabilities
@@ -99,6 +99,10 @@ pub(super) fn capabilities(request: &RunRequest, facts: &SpecFacts, uid: u32) ->
         .set_inheritable(Some(Capabilities::new()))
         .set_ambient(Some(Capabilities::new()));
     Ok(capabilities)
+}
+
+pub(super) fn oci_set(names: &BTreeSet<String>) -> Result<Capabilities> {
+    names.iter().map(|name| known(name)).collect()
 }
 
 /// docker's rules (moby, oci/caps, TweakCapabilities): `--cap-add ALL` is everything but the dropped,

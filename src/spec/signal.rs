@@ -50,6 +50,12 @@ pub fn names() -> [&'static str; 34] {
     NAMES.map(|(name, _)| name)
 }
 
+/// `SIGTERM`; the number of one without a name.
+pub fn name(signal: u8) -> String {
+    let known = NAMES.iter().find(|(_, number)| *number == signal);
+    known.map_or_else(|| signal.to_string(), |(name, _)| format!("SIG{name}"))
+}
+
 /// `TERM`, `SIGTERM`, `sigterm`, `15`, `RTMIN+3`, `SIGRTMAX-1`.
 pub fn parse(text: &str) -> Result<u8> {
     let upper = text.to_ascii_uppercase();

@@ -347,8 +347,9 @@ fn many_are_asked_to_end_before_the_first_is_waited_for() {
     assert_eq!(does(&sandbox, &["stop", "-t", "60", "first", "second"]).stdout, "first\nsecond\n");
     assert!(row(&sandbox, "first").unwrap().contains("Exited (9)"));
     assert!(row(&sandbox, "second").unwrap().contains("Exited (8)"));
-    let said = sandbox.minirun(&["rm", "-f", "first", "nobody", "second"]).expect_code(1);
+    let said = does(&sandbox, &["rm", "-f", "first", "nobody", "second"]);
     assert_eq!(said.stdout, "first\nsecond\n", "{said}");
+    assert!(said.stderr.starts_with("error: no container nobody\n"), "{said}");
 }
 
 #[test]
@@ -362,7 +363,7 @@ fn what_goes_with_its_end_may_be_gone_before_rm_looks() {
     strace.arg(crate::support::sandbox::minirun_binary()).args(["rm", "-f", "web"]);
     crate::support::command::output(&mut strace).expect_code(0);
     assert_eq!(row(&sandbox, "web"), None);
-    sandbox.minirun(&["rm", "-f", "web"]).expect_code(1); // the control: it was never there
+    sandbox.minirun(&["rm", "web"]).expect_code(1); // the control: it was never there
 }
 
 #[test]
@@ -378,4 +379,55 @@ fn a_reset_ends_what_runs() {
     does(&sandbox, &["create", "--name", "created", "busybox", "true"]);
     does(&sandbox, &["system", "reset", "--yes"]);
     before.assert_only(&sandbox, |line| line.starts_with("- minirun "));
+}
+
+#[test]
+fn what_was_killed_can_be_removed_at_once() {
+    requires![root];
+    let sandbox = Sandbox::with_images(&["busybox"]);
+    for paused in [false, true, false, true, false, true] {
+        up_alone(&sandbox, &["--name", "web"], &["sleep", "1000"]);
+        if paused {
+            does(&sandbox, &["pause", "web"]);
+        }
+        does(&sandbox, &["kill", "web"]);
+        does(&sandbox, &["rm", "/web"]); // by the name that inspect prints, too
+    }
+}
+
+#[test]
+fn exec_may_be_given_all_capabilities() {
+    requires![root];
+    let sandbox = Sandbox::with_images(&["busybox"]);
+    up_alone(&sandbox, &["--name", "web"], &["sleep", "1000"]);
+    let effective = |flags: &[&str]| {
+        let exec = [&["exec"], flags, &["web", "sed", "-n", "s/^CapEff:\t//p", "/proc/self/status"]].concat();
+        u64::from_str_radix(does(&sandbox, &exec).stdout.trim(), 16).unwrap()
+    };
+    let host = does(
+        &sandbox,
+        &[
+            "run",
+            "--rm",
+            "--privileged",
+            "--network",
+            "none",
+            "busybox",
+            "sed",
+            "-n",
+            "s/^CapEff:\t//p",
+            "/proc/self/status",
+        ],
+    );
+    assert_eq!(effective(&["--privileged"]), u64::from_str_radix(host.stdout.trim(), 16).unwrap());
+    assert_ne!(effective(&[]), effective(&["--privileged"]));
+}
+
+#[test]
+fn it_says_which_image_it_is_made_from() {
+    requires![root];
+    let sandbox = Sandbox::with_images(&["busybox"]);
+    up_alone(&sandbox, &["--name", "web"], &["sleep", "1000"]);
+    let of_image = does(&sandbox, &["image", "inspect", "-f", "{{.Id}}", "busybox"]).stdout;
+    assert_eq!(does(&sandbox, &["inspect", "-f", "{{.Image}}", "web"]).stdout, of_image);
 }

@@ -74,6 +74,13 @@ fn following_a_log_ends_with_the_container() {
         assert_eq!(follow.output().text(), "first\nthen\nlast");
     }
     assert_eq!(does(&sandbox, &["logs", "-f", "web"]).stdout, "first\nthen\nlast"); // it has ended already
+    // whoever looks between its end and its monitor's
+    for _ in 0..20 {
+        up_alone(&sandbox, &["--name", "short"], &["sh", "-c", "echo up; exec sleep 1000"]);
+        let follow = sandbox.start(&["logs", "-f", "short"]).until("it is heard", seconds(20), |text| text == "up\n");
+        does(&sandbox, &["rm", "-f", "short"]);
+        follow.output().expect_code(0);
+    }
 }
 
 /// Numbered lines, a kilobyte each as they stand in the log.

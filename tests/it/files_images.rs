@@ -70,7 +70,11 @@ fn a_commit_runs_as_the_container_was() {
     requires![root];
     let sandbox = Sandbox::with_images(&["busybox"]);
     let script = format!("{SCRIPT}\necho ready; {FIND} >/new/list; sleep 1000");
-    up_alone(&sandbox, &["--name", "web", "-e", "A=1", "-w", "/tmp"], &["sh", "-c", &script]);
+    up_alone(
+        &sandbox,
+        &["--name", "web", "-e", "A=1", "-w", "/tmp", "--expose", "99", "--stop-signal", "INT"],
+        &["sh", "-c", &script],
+    );
     crate::detached::eventually_logs(&sandbox, "web", "ready");
     let list = || does(&sandbox, &["exec", "web", "sh", "-c", &format!("rm -f /new/list; {FIND}")]).text();
     let before = list();
@@ -94,7 +98,10 @@ fn a_commit_runs_as_the_container_was() {
     let image = inspect(&sandbox, "site:2");
     assert_eq!((&image["Id"], &image["Config"]["Labels"]["x"]), (&id.as_str().into(), &"y".into()));
     assert_eq!(image["RootFS"]["Layers"].as_array().unwrap().len(), 2);
-    assert!(image["Config"]["ExposedPorts"]["80/tcp"].is_object());
+    assert!(
+        image["Config"]["ExposedPorts"]["80/tcp"].is_object() && image["Config"]["ExposedPorts"]["99/tcp"].is_object()
+    );
+    assert_eq!(image["Config"]["StopSignal"], "SIGINT");
     let history = does(&sandbox, &["history", "site:2"]).stdout;
     let lines: Vec<&str> = history.lines().collect();
     assert!(

@@ -1,5 +1,6 @@
 //! `minirun run` as a person sees it: words, exit codes, terminal, signals.
 
+use crate::detached::{does, row};
 use crate::support::command::{eventually, seconds};
 use crate::support::requires::requires;
 use crate::support::sandbox::Sandbox;
@@ -259,4 +260,49 @@ fn nothing_is_left_of_a_run_without_network() {
         sandbox.minirun(&["run", "--rm", "--network", "none", "busybox", "sh", "-c", script]);
         before.assert_same(&sandbox);
     }
+}
+
+#[test]
+fn a_signal_at_a_terminal_ends_the_command_and_not_the_program() {
+    requires![root];
+    let sandbox = Sandbox::with_images(&["busybox"]);
+    for signal in ["TERM", "HUP", "INT"] {
+        let run =
+            ["run", "-it", "--name", signal, "--network", "none", "busybox", "sh", "-c", "echo up; exec sleep 1000"];
+        let mut terminal = Terminal::start(&sandbox.minirun_command(&run));
+        terminal.expect("up");
+        let pid = sandbox.sh(&format!("pgrep -o -f 'minirun run -it --name {signal}'")).text();
+        sandbox.sh(&format!("kill -{signal} {pid}")).expect_code(0);
+        terminal.expect("the program goes on");
+        assert_eq!(
+            terminal.code(),
+            128 + if signal == "TERM" {
+                15
+            } else if signal == "HUP" {
+                1
+            } else {
+                2
+            }
+        );
+        assert!(row(&sandbox, signal).is_some_and(|row| row.contains("Up")), "{signal}");
+    }
+}
+
+#[test]
+fn a_small_limit_is_the_programs_and_not_ours() {
+    requires![root];
+    let sandbox = Sandbox::with_images(&["busybox"]);
+    let run = [
+        "run",
+        "--rm",
+        "--network",
+        "none",
+        "--ulimit",
+        "nofile=10:12",
+        "busybox",
+        "sh",
+        "-c",
+        "ulimit -n; ulimit -Hn",
+    ];
+    assert_eq!(does(&sandbox, &run).stdout, "10\n12\n");
 }

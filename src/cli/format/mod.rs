@@ -22,7 +22,7 @@ mod parser;
 mod tests;
 mod text;
 
-use super::ui;
+use super::ui::{self, Width};
 use crate::error::{Error, Result};
 use eval::Rules;
 use lexer::Escapes;
@@ -57,11 +57,24 @@ pub(super) fn row<const N: usize>(fields: [(&str, Value); N]) -> Row {
 /// line, `table TEMPLATE` a table with a header, and anything else a template for each row. A field that the listing does
 /// not have is an error, with or without rows.
 pub(super) fn print_rows(format: Option<&str>, quiet: bool, listing: &Listing, rows: &[Row]) -> Result<()> {
+    print_rows_as(format, quiet, listing, rows, Width::Fits)
+}
+
+/// The same; with `--no-trunc` a table is as wide as what is in it.
+pub(super) fn print_rows_as(
+    format: Option<&str>,
+    quiet: bool,
+    listing: &Listing,
+    rows: &[Row],
+    width: Width,
+) -> Result<()> {
     let output = match format {
         _ if quiet => lines(listing.quiet, listing, rows)?,
         Some("json") => json_lines(listing, rows),
-        Some(format) if format.starts_with("table") && format != "table" => return table(&format[5..], listing, rows),
-        None | Some("" | "table") => return table(listing.table, listing, rows),
+        Some(format) if format.starts_with("table") && format != "table" => {
+            return table(&format[5..], listing, rows, width);
+        }
+        None | Some("" | "table") => return table(listing.table, listing, rows, width),
         Some(template) => lines(template, listing, rows)?,
     };
     ui::print(&output)
@@ -154,9 +167,9 @@ fn json_lines(listing: &Listing, rows: &[Row]) -> String {
 }
 
 /// Tabs in the template separate the columns.
-fn table(template: &str, listing: &Listing, rows: &[Row]) -> Result<()> {
+fn table(template: &str, listing: &Listing, rows: &[Row], width: Width) -> Result<()> {
     let (header, cells) = cells(template, listing, rows)?;
-    ui::table(&header.iter().map(String::as_str).collect::<Vec<_>>(), &cells)
+    ui::table(&header.iter().map(String::as_str).collect::<Vec<_>>(), &cells, width)
 }
 
 fn cells(template: &str, listing: &Listing, rows: &[Row]) -> Result<(Vec<String>, Vec<Vec<String>>)> {

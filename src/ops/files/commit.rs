@@ -8,6 +8,7 @@ use crate::image::change;
 use crate::image::files::{self, Commit};
 use crate::image::{Image, Reference, Store};
 use crate::ops::{cgroups, container as containers};
+use crate::spec::signal;
 use crate::state::{Roots, events};
 use crate::sys::fs::{Root, exists};
 use oci_spec::image::{Arch, Config, History, HistoryBuilder, ImageConfiguration, ImageConfigurationBuilder, Os};
@@ -120,7 +121,13 @@ fn as_run(held: &Held<'_>, config: &mut Config) {
     if let Some(user) = &run.user {
         config.set_user(Some(user.clone()));
     }
+    let mut ports = config.exposed_ports().clone().unwrap_or_default();
+    let with_protocol = |port: &String| if port.contains('/') { port.clone() } else { format!("{port}/tcp") };
+    ports.extend(run.network.expose.iter().map(with_protocol));
+    ports.sort();
+    ports.dedup();
+    config.set_exposed_ports(Some(ports).filter(|ports| !ports.is_empty()));
     if let Some(signal) = run.stop_signal {
-        config.set_stop_signal(Some(signal.to_string()));
+        config.set_stop_signal(Some(signal::name(signal)));
     }
 }
