@@ -182,8 +182,8 @@ fn node(path: &Path) -> Option<DeviceNode> {
     })
 }
 
-/// This program, which is a container's init, too.
-fn program() -> Result<HostPath> {
+/// This program, which is a container's init, too. (A monitor does not see it: it was re-executed from elsewhere.)
+pub fn program() -> Result<HostPath> {
     HostPath::parse(&fs::read_link(Path::new("/proc/self/exe"))?)
 }
 

@@ -21,10 +21,9 @@ pub(super) fn words() -> Vec<std::ffi::OsString> {
     std::env::args_os().collect()
 }
 
-/// The program that this is, by its path: for who shall call it again. (A monitor could not ask: it was re-executed.)
-pub(super) fn program() -> Result<HostPath> {
-    let path = std::env::current_exe().map_err(|e| Error::host(format!("/proc/self/exe: {}", reason(&e))))?;
-    HostPath::parse(&path.to_string_lossy())
+/// An empty value says no more than none, as with docker: `--name "$NAME"`. But a limit, which would be lost in silence.
+pub(super) fn given(value: Option<&String>) -> Option<String> {
+    value.filter(|value| !value.is_empty()).cloned()
 }
 
 /// The directory that relative paths start from. A deleted one matters only to who uses a relative path.

@@ -1,6 +1,6 @@
 //! `minirun generate`.
 
-use super::{caller, each, ui};
+use super::{each, ui};
 use crate::error::Result;
 use crate::ops::generate;
 use crate::state::Roots;
@@ -37,13 +37,12 @@ enum Verb {
 
 pub(super) fn main(args: &Args, roots: &Roots) -> Result<u8> {
     let Verb::Systemd { boot, time, containers, name: _ } = &args.command;
-    let program = caller::program()?;
     if *boot {
-        return ui::print(&generate::for_boot(roots, &program).text).map(|()| 0);
+        return ui::print(&generate::for_boot(roots)?.text).map(|()| 0);
     }
     let mut first = true;
     Ok(each(containers, |name| {
-        let unit = generate::for_container(roots, &program, name, *time)?;
+        let unit = generate::for_container(roots, name, *time)?;
         let gap = if std::mem::take(&mut first) { "" } else { "\n" };
         ui::print(&format!("{gap}{}", unit.text))
     }))

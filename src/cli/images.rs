@@ -62,7 +62,7 @@ pub(super) fn main(args: &Args, roots: &Roots) -> Result<u8> {
 }
 
 /// An image under docker's names.
-fn fields(of: &ImageRow, whole: bool) -> Row {
+pub(super) fn fields(of: &ImageRow, whole: bool) -> Row {
     row([
         ("Repository", of.repository.as_str().into()),
         ("Tag", of.tag.as_str().into()),

@@ -24,6 +24,9 @@ pub(super) struct Args {
     /// With the time of each line
     #[arg(short, long)]
     timestamps: bool,
+    /// There are no details that drivers add
+    #[arg(long, hide = true)]
+    details: bool,
     /// A name, an id or the unique beginning of one
     container: String,
 }

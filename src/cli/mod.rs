@@ -9,6 +9,7 @@ mod cp;
 mod create;
 mod debug;
 mod demo;
+mod df;
 mod diff;
 mod events;
 mod exec;

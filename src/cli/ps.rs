@@ -38,7 +38,7 @@ pub(super) struct Args {
     size: bool,
 }
 
-const LISTING: Listing = Listing {
+pub(super) const LISTING: Listing = Listing {
     fields: &[
         ("ID", "CONTAINER ID"),
         ("Image", "IMAGE"),
@@ -82,7 +82,7 @@ pub(super) fn main(args: &Args, roots: &Roots) -> Result<u8> {
 }
 
 /// A container under docker's names.
-fn fields(of: &ContainerRow, whole: bool) -> Row {
+pub(super) fn fields(of: &ContainerRow, whole: bool) -> Row {
     let mounts: Vec<String> =
         of.mounts.iter().map(|mount| cut(mount.as_str(), if whole { usize::MAX } else { 15 })).collect();
     row([

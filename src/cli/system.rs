@@ -1,8 +1,7 @@
 //! `minirun system`.
 
-use super::format::{self, Listing, row};
-use super::ui;
-use crate::error::{Error, Result};
+use super::{df, ui};
+use crate::error::{Error, Kind, Result};
 use crate::ops;
 use crate::ops::image::Removed;
 use crate::ops::prune;
@@ -31,6 +30,9 @@ enum System {
         /// json, or a Go template: '{{.Type}} {{.Size}}'
         #[arg(long, value_name = "FORMAT")]
         format: Option<String>,
+        /// Each image, container and volume by itself
+        #[arg(short, long, conflicts_with = "format")]
+        verbose: bool,
     },
     /// Remove the containers that do not run, and the images without a name that none was made from
     Prune {
@@ -43,6 +45,9 @@ enum System {
         /// Do not ask
         #[arg(short, long)]
         force: bool,
+        /// Only some: until=24h (made before that), label= or label!=
+        #[arg(long, value_name = "KEY=VALUE")]
+        filter: Vec<String>,
         /// `container prune` and `image prune`
         #[arg(long, hide = true)]
         only: Option<Only>,
@@ -59,11 +64,18 @@ pub(super) fn main(args: &Args, roots: &Roots) -> Result<u8> {
     match &args.command {
         System::Reset { yes: false } => list(roots),
         System::Reset { yes: true } => reset(roots),
-        System::Df { format } => df(roots, format.as_deref()),
-        System::Prune { all, volumes, force, only } => match *force || confirmed(*all, *volumes, *only)? {
-            true => prune(roots, *all, *volumes, *only),
-            false => Ok(0),
-        },
+        System::Df { verbose: true, .. } => df::each(roots),
+        System::Df { verbose: false, format } => df::sums(roots, format.as_deref()),
+        System::Prune { all, volumes, force, filter, only } => {
+            if *volumes && filter.iter().any(|word| word.starts_with("until=")) {
+                return Err(Error::new(Kind::Usage, "volumes are not removed by their age")
+                    .hint("leave out --volumes or --filter until="));
+            }
+            match *force || confirmed(*all, *volumes, *only)? {
+                true => prune(roots, *all, *volumes, filter, *only),
+                false => Ok(0),
+            }
+        }
     }
 }
 
@@ -91,34 +103,6 @@ fn reset(roots: &Roots) -> Result<u8> {
     Ok(u8::from(!failed.is_empty()))
 }
 
-const DISK: Listing = Listing {
-    fields: &[
-        ("Type", "TYPE"),
-        ("TotalCount", "TOTAL"),
-        ("Active", "ACTIVE"),
-        ("Size", "SIZE"),
-        ("Reclaimable", "RECLAIMABLE"),
-    ],
-    table: r"{{.Type}}\t{{.TotalCount}}\t{{.Active}}\t{{.Size}}\t{{.Reclaimable}}",
-    quiet: "{{.Type}}",
-};
-
-fn df(roots: &Roots, format: Option<&str>) -> Result<u8> {
-    let fields = |taken: &prune::Taken| {
-        let share = (taken.reclaimable * 100).checked_div(taken.size);
-        let share = share.map(|share| format!(" ({share}%)")).unwrap_or_default();
-        row([
-            ("Type", taken.kind.into()),
-            ("TotalCount", taken.total.to_string().into()),
-            ("Active", taken.active.to_string().into()),
-            ("Size", ui::decimal(taken.size).into()),
-            ("Reclaimable", format!("{}{share}", ui::decimal(taken.reclaimable)).into()),
-        ])
-    };
-    let rows: Vec<_> = prune::df(roots)?.iter().map(fields).collect();
-    format::print_rows(format, false, &DISK, &rows).map(|()| 0)
-}
-
 /// Whether the person in front of it wants that; where there is none, it is not done.
 fn confirmed(all: bool, volumes: bool, only: Option<Only>) -> Result<bool> {
     if !ui::stdin_is_terminal() {
@@ -138,7 +122,7 @@ fn confirmed(all: bool, volumes: bool, only: Option<Only>) -> Result<bool> {
     ui::confirm("Are you sure you want to continue?")
 }
 
-fn prune(roots: &Roots, all: bool, volumes: bool, only: Option<Only>) -> Result<u8> {
+fn prune(roots: &Roots, all: bool, volumes: bool, filter: &[String], only: Option<Only>) -> Result<u8> {
     let mut reclaimed = 0;
     let mut show = |heading: &str, lines: Vec<String>, bytes: u64| {
         reclaimed += bytes;
@@ -147,12 +131,12 @@ fn prune(roots: &Roots, all: bool, volumes: bool, only: Option<Only>) -> Result<
     };
     // containers first: with them go the uses of images and volumes
     if only != Some(Only::Images) {
-        let pruned = prune::containers(roots)?;
+        let pruned = prune::containers(roots, filter)?;
         let ids = pruned.removed.iter().map(ToString::to_string).collect();
         show("Deleted Containers", ids, pruned.reclaimed)?;
     }
     if only != Some(Only::Containers) {
-        let pruned = prune::images(roots, all)?;
+        let pruned = prune::images(roots, all, filter)?;
         let line = |removed: &Removed| match removed {
             Removed::Untagged(name) => format!("untagged: {name}"),
             Removed::Deleted(digest) => format!("deleted: {digest}"),
@@ -160,7 +144,7 @@ fn prune(roots: &Roots, all: bool, volumes: bool, only: Option<Only>) -> Result<
         show("Deleted Images", pruned.removed.iter().map(line).collect(), pruned.reclaimed)?;
     }
     if volumes {
-        let pruned = volume::prune(roots, false, &[])?;
+        let pruned = volume::prune(roots, false, filter)?;
         show("Deleted Volumes", pruned.volumes.iter().map(ToString::to_string).collect(), pruned.reclaimed)?;
     }
     ui::line(&format!("Total reclaimed space: {}", ui::decimal(reclaimed)))?;

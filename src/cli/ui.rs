@@ -61,14 +61,15 @@ pub fn line(text: &str) -> Result<()> {
 
 /// `error: …` and, where there is one, `hint: …`.
 pub fn error(error: &Error) {
-    labelled(ERROR, "error", &error.message);
+    let mut text = labelled(ERROR, "error", &error.message);
     if let Some(hint) = &error.hint {
-        labelled(HINT, "hint", hint);
+        text.push_str(&labelled(HINT, "hint", hint));
     }
+    stderr(&text); // at once, so that no other command's words come between
 }
 
 pub fn warning(message: &str) {
-    labelled(WARNING, "warning", message);
+    stderr(&labelled(WARNING, "warning", message));
 }
 
 /// A line that is neither result nor trouble.
@@ -81,8 +82,8 @@ pub fn left() {
     stderr("\nleft, and it goes on\n");
 }
 
-fn labelled(style: Style, label: &str, message: &str) {
-    stderr(&format!("{style}{label}:{style:#} {}\n", printable(message)));
+fn labelled(style: Style, label: &str, message: &str) -> String {
+    format!("{style}{label}:{style:#} {}\n", printable(message))
 }
 
 /// Where stderr itself is gone there is nobody left to tell.

@@ -3,7 +3,7 @@
 use super::format::{self, Listing, Row, row};
 use super::{each, ui};
 use crate::error::{Error, Result};
-use crate::ops::volume::{self, Filter, Force};
+use crate::ops::volume::{self, Force};
 use crate::spec::mount::label_pair;
 use crate::state::Roots;
 use clap::Subcommand;
@@ -106,10 +106,6 @@ pub(super) fn main(args: &Args, roots: &Roots) -> Result<u8> {
     }
 }
 
-fn filters(words: &[String]) -> Result<Vec<Filter>> {
-    words.iter().map(|word| Filter::parse(word)).collect()
-}
-
 const LISTING: Listing = Listing {
     fields: &[
         ("Name", "VOLUME NAME"),
@@ -124,7 +120,7 @@ const LISTING: Listing = Listing {
 };
 
 fn list(roots: &Roots, quiet: bool, filter: &[String], format: Option<&str>) -> Result<u8> {
-    let names = volume::list(roots, &filters(filter)?)?;
+    let names = volume::list(roots, filter)?;
     // a listing of names looks into no record
     let whole = format.is_some_and(|format| !format.is_empty());
     let rows: Vec<Row> = names.iter().map(|name| fields(roots, name.as_str(), whole)).collect();
@@ -166,19 +162,19 @@ fn inspect(roots: &Roots, names: &[String], format: Option<&str>) -> Result<u8> 
 }
 
 fn prune(roots: &Roots, all: bool, force: bool, filter: &[String]) -> Result<u8> {
-    let filters = filters(filter)?;
     if !force {
         if !ui::stdin_is_terminal() {
             return Err(Error::user("nobody is there to ask whether volumes shall be removed")
                 .hint("minirun volume prune --force does not ask"));
         }
-        let which = if all || filters.contains(&Filter::All(true)) { "all" } else { "anonymous" };
+        let which =
+            if all || filter.iter().any(|word| word == "all=true" || word == "all=1") { "all" } else { "anonymous" };
         ui::warning(&format!("this will remove {which} local volumes not used by at least one container"));
         if !ui::confirm("Are you sure you want to continue?")? {
             return Ok(0);
         }
     }
-    let pruned = volume::prune(roots, all, &filters)?;
+    let pruned = volume::prune(roots, all, filter)?;
     if !pruned.volumes.is_empty() {
         let names: String = pruned.volumes.iter().map(|name| format!("{name}\n")).collect();
         ui::print(&format!("Deleted Volumes:\n{names}\n"))?;

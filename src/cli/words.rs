@@ -16,6 +16,10 @@ pub(super) fn in_clap_grammar(words: &[String], command: &Command) -> Vec<String
     done.extend(flags);
     let rest = short_form(rest);
     let Some((subcommand, rest)) = rest.split_first() else { return done };
+    if subcommand == "-v" {
+        done.push("--version".to_owned()); // docker's
+        return done;
+    }
     done.push(subcommand.clone());
     match command.find_subcommand(subcommand).filter(|_| ENDS_FLAGS.contains(&subcommand.as_str())) {
         Some(known) => {
@@ -60,6 +64,11 @@ pub(super) fn flags_before_word<'a>(words: &'a [String], command: &Command) -> (
     let mut flags = Vec::new();
     let mut at = 0;
     while let Some(word) = words.get(at).filter(|word| is_flag(word) && *word != "--") {
+        if let Some(name) = short_hostname(word, words.get(at + 1), command) {
+            flags.extend(["--hostname".to_owned(), name.to_owned()]);
+            at += if word == "-h" { 2 } else { 1 };
+            continue;
+        }
         let Some(flag) = last_flag(word, command) else { break };
         flags.extend(one_flag(word, flag.arg));
         at += 1;
@@ -69,6 +78,12 @@ pub(super) fn flags_before_word<'a>(words: &'a [String], command: &Command) -> (
         }
     }
     (flags, words.get(at..).unwrap_or_default())
+}
+
+/// docker's `-h NAME` names the host; where no word follows, `-h` is help as everywhere.
+fn short_hostname<'a>(word: &'a str, next: Option<&'a String>, command: &Command) -> Option<&'a str> {
+    let attached = word.strip_prefix("-h").filter(|_| command.get_arguments().any(|arg| arg.get_id() == "hostname"))?;
+    if attached.is_empty() { next.map(String::as_str) } else { Some(attached) }
 }
 
 /// Where a flag's value is.
@@ -160,6 +175,10 @@ mod tests {
                 "m run -p 80:80 --name web --memory=64m -- nginx -g x",
             ),
             ("m run --net host x", "m run --net host -- x"),
+            ("m run -h web x -h", "m run --hostname web -- x -h"),
+            ("m create -it -hweb x", "m create -it --hostname web -- x"),
+            ("m run -h", "m run -h"),
+            ("m exec -h x", "m exec -h x"),
             ("m container create --rm x sh -c y", "m create --rm -- x sh -c y"),
             ("m run --explain x", "m run --explain -- x"),
             ("m run --explain=json x", "m run --explain=json -- x"),
@@ -168,6 +187,7 @@ mod tests {
             ("m run x --help", "m run -- x --help"),
             ("m --help", "m --help"),
             ("m -V", "m -V"),
+            ("m -v", "m --version"),
             ("m run --rm --bogus x", "m run --rm --bogus x"),
             ("m run --entrypoint", "m run --entrypoint"),
             ("m run --name -- x", "m run --name -- -- x"),

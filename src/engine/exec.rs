@@ -39,7 +39,9 @@ pub(super) fn console(slots: &mut Slots, size: Size) -> Result<()> {
 pub(super) fn working_directory(path: &str) -> Result<()> {
     let no = |e: SysError| {
         let kind = if e.errno == Errno::EACCES { Kind::CommandNotExecutable } else { Kind::User };
-        Error::from(e).during(format!("working directory {path}")).kind(kind)
+        let missing = e.errno == Errno::ENOENT;
+        let error = Error::from(e).during(format!("working directory {path}")).kind(kind);
+        if missing { error.hint("-w names a directory of the container's") } else { error }
     };
     process::chdir(Path::new(path)).map_err(no)?;
     let now = process::getcwd().map_err(no)?;

@@ -19,14 +19,14 @@ const SHORT: &str = "l";
 
 impl Store {
     /// The directories of the image's layers, lowest first, in the form that overlayfs reads; unpacks what is
-    /// missing. Fewer than the layers where one hides all below it.
+    /// missing. Fewer than the layers where one hides all below it, or is there twice.
     pub fn layer_dirs(&self, image: &Image) -> Result<Vec<HostPath>> {
         let mut dirs: Vec<HostPath> = Vec::new();
         for (layer, names) in image.layers.iter().zip(names(image)) {
             let dir = self
                 .layer_dir(layer, &names, &dirs)
                 .during(|| format!("image {}: layer {}", image.label(), layer.digest.short()))?;
-            dirs.push(dir);
+            put_on_top(&mut dirs, dir);
         }
         // overlayfs does not look whether a layer's root is opaque (fs/overlayfs/super.c, ovl_get_root)
         for i in (1..dirs.len()).rev() {
@@ -42,8 +42,11 @@ impl Store {
     pub fn expected_dirs(&self, image: &Image) -> (Vec<HostPath>, bool) {
         let found: Vec<_> = names(image).into_iter().map(|names| (self.unpacked(&names), names)).collect();
         let all = found.iter().all(|(dir, _)| dir.is_some());
-        let dirs = found.into_iter().map(|(dir, names)| dir.unwrap_or_else(|| self.layers().child(&names.alone)));
-        (dirs.collect(), all)
+        let mut dirs = Vec::new();
+        for (dir, names) in found {
+            put_on_top(&mut dirs, dir.unwrap_or_else(|| self.layers().child(&names.alone)));
+        }
+        (dirs, all)
     }
 
     fn layer_dir(&self, layer: &LayerRef, names: &Names, below: &[HostPath]) -> Result<HostPath> {
@@ -130,6 +133,13 @@ impl Store {
         }
         Ok(removed)
     }
+}
+
+/// overlayfs takes no directory twice (ELOOP), and an image may have a layer twice, such as an empty one. All that the
+/// lower one holds, the upper one holds too, and covers: it is not missed.
+fn put_on_top(dirs: &mut Vec<HostPath>, dir: HostPath) {
+    dirs.retain(|below| *below != dir);
+    dirs.push(dir);
 }
 
 /// The two names that a layer's directory can have.

@@ -147,6 +147,11 @@ pub struct Published {
 }
 
 impl Published {
+    /// The container's own: `80/tcp`.
+    pub fn inside(&self) -> String {
+        format!("{}/{}", self.to.port(), self.protocol)
+    }
+
     /// Where other programs would listen for the same packets.
     pub fn listen(&self) -> SocketAddr {
         let any: IpAddr = if self.to.is_ipv4() { [0; 4].into() } else { std::net::Ipv6Addr::UNSPECIFIED.into() };

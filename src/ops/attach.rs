@@ -64,6 +64,8 @@ pub struct Front {
     pub keys: DetachKeys,
     /// Our signals stay ours.
     pub keep_signals: bool,
+    /// It ends when we do.
+    pub attended: bool,
 }
 
 impl Front {
@@ -235,7 +237,10 @@ impl Session<'_> {
         if ready[0]
             && let Some(signal) = self.signal(signals)?
         {
-            progress.warn("left by a signal; the program goes on, `minirun ps` shows its container");
+            progress.warn(match self.front.attended {
+                true => "ended by a signal, and the program with it",
+                false => "left by a signal; the program goes on, `minirun ps` shows its container",
+            });
             return Ok(Some(Ok(ended(Some(Exit::Signal(signal)), Vec::new()))));
         }
         if ready.get(2) == Some(&true) {

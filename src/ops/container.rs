@@ -1,19 +1,15 @@
-//! Containers that exist: finding, removing and repairing them.
+//! Containers that exist: finding and removing them.
 
-use super::{Silent, adopt, attach, cgroups, life, network};
-use crate::error::{Errno, Error, Kind, Result};
+use super::{adopt, attach, cgroups, life, remains, start};
+use crate::error::{Error, Kind, Result};
 use crate::id::{ContainerId, HostPath, Name};
 use crate::monitor::protocol::Attach;
-use crate::net::publish::Published;
 use crate::plan::step::Undo;
 use crate::spec::JoinedNamespaces;
 use crate::spec::request::{NamespaceMode, NetworkNamespace, RunRequest};
-use crate::state::{Config, Roots, Status, container, events, names, volume};
+use crate::state::{Roots, Status, container, events, names};
 use crate::sys::event;
 use crate::sys::process::{self, Identity};
-use crate::sys::record::Lock;
-use crate::{cgroup, engine, facts};
-use oci_spec::runtime::Spec;
 use std::collections::BTreeMap;
 use std::os::fd::AsFd as _;
 use std::time::{Duration, Instant};
@@ -22,11 +18,6 @@ pub(super) type Container = container::Container<Undo>;
 
 /// The exit code of a container whose end nobody saw.
 pub(super) const UNKNOWN_EXIT: u8 = events::UNKNOWN_EXIT;
-
-/// `80/tcp`
-pub(super) fn inner_port(port: &Published) -> String {
-    format!("{}/{}", port.to.port(), port.protocol)
-}
 
 /// How a container is, in a few words.
 pub(super) fn describe(status: &Status) -> String {
@@ -99,15 +90,20 @@ fn created(container: &Container) -> &str {
 }
 
 /// The container that a word means: an exact name first, then an id or a prefix that only one has. One that runs
-/// without a monitor gets one, and what a killed process left of it is taken back.
+/// without a monitor gets one, one that nobody waits any more to start again is started, and what a killed process left
+/// of it is taken back.
 pub(super) fn find(roots: &Roots, word: &str) -> Result<Container> {
     let found = look_up(roots, word)?;
     if found.is_orphan() {
         adopt::adopt(roots, &found.id)?;
         return Ok(container::load(roots, &found.id));
     }
+    if found.has_lost_its_restart() {
+        start::start_in_place(roots, &found)?;
+        return Ok(container::load(roots, &found.id));
+    }
     let gone = || Error::user(format!("no container {word}")).hint("`minirun ps -a` lists them all");
-    if repair_one(roots, &found)? {
+    if remains::repair_one(roots, &found)? {
         let found: Container = container::load(roots, &found.id);
         return if found.config.is_some() { Ok(found) } else { Err(gone()) };
     }
@@ -174,11 +170,20 @@ pub(super) fn look_up(roots: &Roots, word: &str) -> Result<Container> {
     }
 }
 
+/// The container that a word means, which is to end: one that is to be started again is not, and was stopped.
+pub(super) fn find_to_end(roots: &Roots, word: &str) -> Result<Container> {
+    let found = look_up(roots, word)?;
+    match found.ended.as_ref().is_some_and(|ended| ended.again_by.is_some()) {
+        true => give_up_restart(roots, &found),
+        false => find(roots, word),
+    }
+}
+
 /// Ends the waiting of a container that is to be started again: it has ended, and was stopped.
 pub(super) fn give_up_restart(roots: &Roots, found: &Container) -> Result<Container> {
     let _turn = container::turn(roots, &found.id)?;
     let found: Container = container::load(roots, &found.id);
-    if let (Status::Restarting(_), Some(ended)) = (&found.status, &found.ended) {
+    if let (None, Some(ended)) = (&found.life, &found.ended) {
         if let Some(Ok(pidfd)) = ended.again_by.as_ref().map(Identity::open) {
             process::send_signal(&pidfd, libc::SIGKILL).or_else(ignore_gone)?;
             event::readable_within(pidfd.as_fd(), None)?;
@@ -190,7 +195,7 @@ pub(super) fn give_up_restart(roots: &Roots, found: &Container) -> Result<Contai
 }
 
 /// How long a monitor may take to clean up after its container before its command does that itself.
-const MONITOR_PATIENCE: Duration = Duration::from_secs(6);
+pub(super) const MONITOR_PATIENCE: Duration = Duration::from_secs(6);
 
 /// Whether what is in use is removed all the same: a running container is killed first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -227,7 +232,7 @@ fn remove_found(roots: &Roots, mut container: Container, force: Force, volumes: 
     let lives = container.life.as_ref().and_then(|life| life.init.as_ref()).is_some_and(Identity::is_alive);
     let busy = match container.status {
         Status::Running | Status::Starting | Status::Ending => true,
-        Status::Dead | Status::Broken(_) => lives || has_monitor(roots, &container),
+        Status::Dead | Status::Broken(_) => lives || remains::has_monitor(roots, &container),
         Status::Restarting(_) => true,
         Status::Created | Status::Exited(_) => false,
     };
@@ -245,7 +250,7 @@ fn remove_found(roots: &Roots, mut container: Container, force: Force, volumes: 
     let container = container::load(roots, &container.id);
     match container.status.is_alive() {
         true => remove_found(roots, container, force, volumes), // started meanwhile
-        false => clear(roots, &container, volumes),
+        false => remains::clear(roots, &container, volumes),
     }
 }
 
@@ -288,128 +293,4 @@ fn await_end(monitor: &Identity, patience: Duration) -> Result<()> {
 
 pub(super) fn ignore_gone(e: crate::error::SysError) -> Result<(), crate::error::SysError> {
     if e.errno == crate::error::Errno::ESRCH { Ok(()) } else { Err(e) }
-}
-
-/// Undoes what a container holds and forgets it; its records stay where something could not be undone.
-fn clear(roots: &Roots, container: &Container, volumes: Anonymous) -> Result<()> {
-    undo(roots, container)?;
-    if let Some(config) = container.config.as_ref().filter(|config| config.remove || volumes == Anonymous::Remove) {
-        volume::remove_own(roots, &container.id, &config.volumes)?;
-    }
-    let gone = container::forget(roots, &container.id)?;
-    events::destroyed(roots, &container.id, container.config.as_ref());
-    for (name, id) in names::all(roots)? {
-        if id == container.id {
-            names::release(roots, &name, &id)?;
-        }
-    }
-    gone.remove()
-}
-
-fn undo(roots: &Roots, container: &Container) -> Result<()> {
-    let Some(life) = &container.life else { return undo_unknown(roots, container) };
-    undo_all(&container.id, &life.undo)
-}
-
-fn undo_all(id: &ContainerId, undos: &[Undo]) -> Result<()> {
-    match engine::undo(undos).errors.into_iter().next() {
-        Some(error) => Err(error.during(format!("cleaning up container {}", id.short()))),
-        None => Ok(()),
-    }
-}
-
-/// Undoes what a container holds whose life was lost: its id leads to its cgroups, and with its processes go its
-/// namespaces. A monitor that lives does the rest.
-fn undo_unknown(roots: &Roots, container: &Container) -> Result<()> {
-    if !matches!(container.status, Status::Dead | Status::Broken(_)) {
-        return Ok(()); // it has none, and so holds nothing
-    }
-    let spec = container.config.as_ref().and_then(|config| config.spec.parse::<Spec>().ok());
-    let path = match &spec {
-        Some(spec) => facts::cgroup_of(spec).to_owned(),
-        None => facts::cgroup_path(roots, &container.id, None),
-    };
-    let groups = cgroup::plan::plan(None, &path, &cgroup::probe::probe(&path)?)?.prepare;
-    let undos: Vec<Undo> = groups.iter().filter_map(cgroup::step::Step::undo).map(Undo::Cgroup).collect();
-    undo_all(&container.id, &undos)?;
-    match Lock::directory_within(roots.container(&container.id).as_path(), MONITOR_PATIENCE) {
-        Err(e) if e.errno == Errno::EWOULDBLOCK => {
-            return Err(Error::host(format!("the monitor of container {} does not end", container.id.short()))
-                .hint(attach::HELD));
-        }
-        Err(e) if e.errno != Errno::ENOENT => return Err(e.into()),
-        _it_has_ended => {}
-    }
-    network::give_back(roots, &container.id, &Silent);
-    Ok(())
-}
-
-/// Whether a monitor looks after a container, whatever its records say.
-fn has_monitor(roots: &Roots, container: &Container) -> bool {
-    matches!(Lock::try_directory(roots.container(&container.id).as_path()), Ok(None))
-}
-
-/// Repairs a container if it is one that a killed process left.
-pub(super) fn repair_one(roots: &Roots, container: &Container) -> Result<bool> {
-    let monitor_is_dead = container.life.as_ref().is_none_or(|life| !life.monitor.is_alive());
-    match &container.status {
-        Status::Dead if container.life.is_none() && has_monitor(roots, container) => Ok(false), // it lives
-        Status::Dead => {
-            undo(roots, container)?;
-            died_unseen(roots, container);
-            let kept = container.life.as_ref().is_none_or(|life| life.kept);
-            match &container.config {
-                Some(config) if (container.started.is_some() || kept) && !config.remove => match container.started {
-                    Some(_) => container::end_unseen(roots, &container.id, &super::now())?,
-                    None => container::forget_life(roots, &container.id)?,
-                },
-                _ => clear(roots, container, Anonymous::Remove)?, // it never was, and they held nothing
-            }
-            Ok(true)
-        }
-        // its end is written down or lies in another boot, and its monitor died before it had cleaned up
-        Status::Exited(_) if container.life.is_some() && monitor_is_dead => {
-            undo(roots, container)?;
-            died_unseen(roots, container);
-            match (&container.config, &container.ended) {
-                (Some(config), _) if config.remove => clear(roots, container, Anonymous::Remove)?,
-                (_, None) => container::end_unseen(roots, &container.id, &super::now())?,
-                (_, Some(_)) => container::forget_life(roots, &container.id)?,
-            }
-            Ok(true)
-        }
-        // one that goes with its end, which was in another boot
-        Status::Exited(None) if container.config.as_ref().is_some_and(|config| config.remove) => {
-            clear(roots, container, Anonymous::Remove).map(|()| true)
-        }
-        _ => Ok(false),
-    }
-}
-
-/// Tells of an end that nobody saw, where there was one.
-fn died_unseen(roots: &Roots, container: &Container) {
-    let (Some(config), Some(life), None) = (&container.config, &container.life, &container.ended) else { return };
-    if life.init.is_some() && life.init.as_ref() == container.started.as_ref().map(|started| &started.init) {
-        events::died(roots, config, None);
-    }
-}
-
-/// Forgets a container that could not be made.
-pub(super) fn forget_unborn(roots: &Roots, config: &Config) -> Result<()> {
-    volume::remove_own(roots, &config.id, &config.volumes)?;
-    let gone = container::forget(roots, &config.id)?;
-    if names::release(roots, &config.name, &config.id)? {
-        events::destroyed(roots, &config.id, Some(config));
-    }
-    gone.remove()
-}
-
-/// Makes sure that a name can be taken, as far as a killed process has it.
-pub(super) fn free_name(roots: &Roots, name: &Name) -> Result<()> {
-    let Some(id) = names::holder(roots, name)? else { return Ok(()) };
-    let holder = container::load(roots, &id);
-    match (&holder.status, &holder.config, &holder.life) {
-        (Status::Dead, None, None) => names::release(roots, name, &id).map(drop),
-        _ => repair_one(roots, &holder).map(drop),
-    }
 }

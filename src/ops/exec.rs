@@ -11,6 +11,7 @@ use crate::monitor::spawn::Handed;
 use crate::mount::probe;
 use crate::plan;
 use crate::spec::exec::{self, ExecRequest};
+use crate::spec::user;
 use crate::state::{Roots, events};
 use crate::sys::fs::Root;
 use crate::sys::host;
@@ -43,7 +44,10 @@ pub fn exec(roots: &Roots, request: &ExecRequest, progress: &dyn Progress) -> Re
         group.as_deref(),
         &host::bounding_capabilities(),
     )?;
-    record::check_user(&spec, process.user())?;
+    match record::uid_maps(&spec) {
+        [] => {}
+        maps => user::check_ids(process.user(), maps.iter().map(|map| u64::from(map.size())).sum())?,
+    }
     let facts = facts::for_exec(facts::cgroup_of(&spec))?;
     let console = request.tty.then(size_of_terminal);
     let planned = plan::build_exec(&spec, &process, &init, &security, console, &facts)?;

@@ -3,6 +3,7 @@
 
 use super::container;
 use crate::error::Result;
+use crate::facts;
 use crate::id::HostPath;
 use crate::state::Roots;
 use crate::state::roots::{DEFAULT_ROOT, DEFAULT_STATE};
@@ -22,21 +23,21 @@ pub struct Unit {
 
 /// A unit for one container, which must exist. `seconds` is how long stopping may take before it is killed; else as the
 /// container has it.
-pub fn for_container(roots: &Roots, program: &HostPath, word: &str, seconds: Option<i64>) -> Result<Unit> {
+pub fn for_container(roots: &Roots, word: &str, seconds: Option<i64>) -> Result<Unit> {
     let found = container::look_up(roots, word)?;
     let config = found.config.as_ref();
     let name = config.map_or_else(|| found.id.to_string(), |config| config.name.to_string());
     let seconds = seconds.or(config.and_then(|config| config.stop_timeout));
     Ok(Unit {
         file: format!("container-{name}.service"),
-        text: container_unit(&minirun(roots, program), &mounts(roots), &name, seconds),
+        text: container_unit(&minirun(roots, &facts::program()?), &mounts(roots), &name, seconds),
     })
 }
 
 /// One unit for all containers that a reboot shall not end.
-pub fn for_boot(roots: &Roots, program: &HostPath) -> Unit {
-    let text = BOOT.replace("MINIRUN", &minirun(roots, program)).replace("MOUNTS", &mounts(roots));
-    Unit { file: "minirun.service".to_owned(), text }
+pub fn for_boot(roots: &Roots) -> Result<Unit> {
+    let text = boot_unit(&minirun(roots, &facts::program()?), &mounts(roots));
+    Ok(Unit { file: "minirun.service".to_owned(), text })
 }
 
 /// Why the container's unit is as it is:
@@ -78,6 +79,10 @@ TimeoutStopSec={limit}
 WantedBy=multi-user.target
 "
     )
+}
+
+fn boot_unit(minirun: &str, mounts: &str) -> String {
+    BOOT.replace("MINIRUN", minirun).replace("MOUNTS", mounts)
 }
 
 const BOOT: &str = "\
@@ -153,10 +158,10 @@ mod tests {
 
     #[test]
     fn roots_that_are_not_the_usual_ones_are_named_and_quoted() {
-        let boot = for_boot(&roots("/srv/my data/100%"), &HostPath::parse("/opt/m").unwrap());
-        assert_eq!(boot.file, "minirun.service");
+        let roots = roots("/srv/my data/100%");
+        let boot = boot_unit(&minirun(&roots, &HostPath::parse("/opt/m").unwrap()), &mounts(&roots));
         let start = "ExecStart=/opt/m \"--root=/srv/my data/100%%\" start --restart-policy";
-        assert!(boot.text.lines().any(|line| line == start), "{}", boot.text);
-        assert!(boot.text.contains("RequiresMountsFor=\"/srv/my data/100%%\"\n"), "{}", boot.text);
+        assert!(boot.lines().any(|line| line == start), "{boot}");
+        assert!(boot.contains("RequiresMountsFor=\"/srv/my data/100%%\"\n"), "{boot}");
     }
 }

@@ -199,6 +199,9 @@ pub(super) fn inspect(roots: &Roots, name: &str) -> Result<serde_json::Value> {
     if let Ok(serde_json::Value::Object(said)) = serde_json::to_value(image.config.config()) {
         said.into_iter().for_each(|(name, value)| config[name] = value);
     }
+    if let Some(health) = image.health.clone() {
+        config["Healthcheck"] = health;
+    }
     Ok(serde_json::json!({
         "Id": image.id,
         "RepoTags": image.names.iter().map(Reference::familiar).collect::<Vec<_>>(),

@@ -1,7 +1,7 @@
 //! `stop`, `kill`, `wait`: a container on its way to its end.
 
 use super::container::{self, Container, UNKNOWN_EXIT, ignore_gone};
-use super::{attach, cgroups};
+use super::{attach, cgroups, remains};
 use crate::error::{Errno, Error, Result, SysResult};
 use crate::id::Name;
 use crate::monitor::protocol::Attach;
@@ -38,7 +38,7 @@ const STOP_TIMEOUT: i64 = 10;
 
 /// Asks a container to end. One that does not run is stopped. Many are asked first, and then waited for.
 pub fn ask_to_end(roots: &Roots, word: &str, request: StopRequest) -> Result<Asked> {
-    let mut found = container::find(roots, word)?;
+    let mut found = container::find_to_end(roots, word)?;
     let own = found.config.as_ref().and_then(|config| config.stop_timeout);
     let patience = u64::try_from(request.seconds.or(own).unwrap_or(STOP_TIMEOUT)).ok().map(Duration::from_secs);
     if let (Status::Starting, Some(life)) = (&found.status, &found.life) {
@@ -75,7 +75,7 @@ impl Asked {
         }
         // a monitor that was killed meanwhile has left that to us
         let left = records::load(roots, &self.found.id);
-        container::repair_one(roots, &left)?;
+        remains::repair_one(roots, &left)?;
         if self.pidfd.is_some() {
             note(roots, &self.found, "stop", &[]);
         }
@@ -161,7 +161,7 @@ pub fn rename(roots: &Roots, word: &str, name: &Name) -> Result<()> {
     if config.name == *name {
         return Err(Error::user(format!("container {word} has this name already")).hint("give another one"));
     }
-    container::free_name(roots, name)?;
+    remains::free_name(roots, name)?;
     names::claim(roots, name, &id)?;
     let renamed = records::Config { name: name.clone(), ..config.clone() };
     if let Err(error) = records::write_config(roots, &renamed) {

@@ -40,9 +40,11 @@ pub fn now() -> jiff::Timestamp {
     jiff::Timestamp::now()
 }
 
-/// `2026-01-31T12:00:00Z`, `1767225600.5` or, counted back from `now`, `1h30m`.
+/// `2026-01-31T12:00:00Z`, `2026-01-31` or `2026-01-31T12:00` (UTC, as our times are), `1767225600.5` or, counted back
+/// from `now`, `1h30m`.
 pub fn moment(text: &str, now: jiff::Timestamp) -> Result<jiff::Timestamp> {
-    let absolute = || text.parse::<jiff::Timestamp>().ok();
+    let without_zone = || text.parse::<jiff::civil::DateTime>().ok()?.to_zoned(jiff::tz::TimeZone::UTC).ok();
+    let absolute = || text.parse::<jiff::Timestamp>().ok().or_else(|| without_zone().map(|zoned| zoned.timestamp()));
     let seconds = || {
         let (whole, part) = text.split_once('.').unwrap_or((text, "0"));
         let part: String = part.chars().chain("000000000".chars()).take(9).collect();
@@ -51,7 +53,7 @@ pub fn moment(text: &str, now: jiff::Timestamp) -> Result<jiff::Timestamp> {
     let ago = || now.checked_sub(text.parse::<jiff::SignedDuration>().ok()?).ok();
     absolute().or_else(seconds).or_else(ago).ok_or_else(|| {
         Error::new(crate::error::Kind::Usage, format!("invalid time {text:?}"))
-            .hint("2026-01-31T12:00:00Z, seconds since 1970, or 10m for ten minutes ago")
+            .hint("2026-01-31, 2026-01-31T12:00:00Z, seconds since 1970, or 10m for ten minutes ago")
     })
 }
 

@@ -1,13 +1,16 @@
-//! `prune` and `df`: what nobody uses any more, and what everything takes.
+//! `prune`: what nobody uses any more is removed.
 
 use super::container::{self, Anonymous, Force};
+use super::df::{distinct, size_of};
 use super::image::{self, Removed};
-use super::list::images::{self, ImageRow};
+use super::list::filter::{self, Filter};
+use super::list::images;
+use super::logs;
 use crate::error::Result;
 use crate::id::ContainerId;
-use crate::state::{Roots, Status, volume};
-use crate::sys::usage;
-use std::collections::BTreeSet;
+use crate::spec::request::RunRequest;
+use crate::state::{Roots, Status};
+use std::collections::BTreeMap;
 
 /// What was removed, and how many bytes that gave back.
 #[derive(Debug)]
@@ -16,11 +19,41 @@ pub struct Pruned<T> {
     pub reclaimed: u64,
 }
 
-/// Removes all containers that do not run. One that somebody starts meanwhile stays.
-pub fn containers(roots: &Roots) -> Result<Pruned<ContainerId>> {
+/// What --filter knows: of an age, and with or without a label.
+pub const FILTERS: [&str; 3] = ["until", "label", "label!"];
+
+/// Which of all that nobody needs is to go.
+struct Wanted {
+    filters: Vec<Filter>,
+    /// What was made after one of them stays.
+    until: Vec<jiff::Timestamp>,
+}
+
+impl Wanted {
+    fn parse(words: &[String]) -> Result<Wanted> {
+        let (times, filters): (Vec<Filter>, _) =
+            filter::parse(words, &FILTERS)?.into_iter().partition(|filter| filter.key == "until");
+        let now = logs::now();
+        let until = times.iter().map(|filter| logs::moment(&filter.value, now)).collect::<Result<_>>()?;
+        Ok(Wanted { filters, until })
+    }
+
+    fn passes(&self, created: Option<&str>, labels: &BTreeMap<String, String>) -> bool {
+        let created: Option<jiff::Timestamp> = created.and_then(|at| at.parse().ok());
+        let old = self.until.iter().all(|until| created.is_some_and(|created| created < *until));
+        let has = |filter: &Filter| filter::has_label(labels, &filter.value) == (filter.key == "label");
+        old && filter::passes(&self.filters, has)
+    }
+}
+
+/// Removes all containers that do not run and pass. One that somebody starts meanwhile stays.
+pub fn containers(roots: &Roots, filters: &[String]) -> Result<Pruned<ContainerId>> {
+    let wanted = Wanted::parse(filters)?;
     let mut pruned = Pruned { removed: Vec::new(), reclaimed: 0 };
     for one in container::all(roots)? {
-        if !matches!(one.status, Status::Created | Status::Exited(_) | Status::Dead) {
+        let ended = matches!(one.status, Status::Created | Status::Exited(_) | Status::Dead);
+        let made = one.config.as_ref().map(|config| config.created.as_str());
+        if !ended || !wanted.passes(made, &labels(&one)) {
             continue;
         }
         let size = size_of(roots, &one.id);
@@ -32,68 +65,24 @@ pub fn containers(roots: &Roots) -> Result<Pruned<ContainerId>> {
     Ok(pruned)
 }
 
-/// Removes the images without a name that no container was made from, or with `all` those with one, too.
-pub fn images(roots: &Roots, all: bool) -> Result<Pruned<Removed>> {
+/// What a container is labelled with; nothing where that cannot be read.
+fn labels(one: &container::Container) -> BTreeMap<String, String> {
+    let request = one.config.as_ref().and_then(|config| config.request.parse::<RunRequest>().ok());
+    request.map(|request| request.labels.into_iter().collect()).unwrap_or_default()
+}
+
+/// Removes the images that pass, without a name that no container was made from, or with `all` those with one, too.
+pub fn images(roots: &Roots, all: bool, filters: &[String]) -> Result<Pruned<Removed>> {
+    let wanted = Wanted::parse(filters)?;
     let used = super::used_images(roots)?;
     let mut pruned = Pruned { removed: Vec::new(), reclaimed: 0 };
     for row in distinct(images::all(roots)?) {
-        if used.contains(&row.digest) || !(all || row.repository == "<none>") {
+        let unused = !used.contains(&row.digest) && (all || row.repository == "<none>");
+        if !unused || !wanted.passes(row.created.as_deref(), &row.labels) {
             continue;
         }
         pruned.removed.extend(image::remove(roots, &row.digest.to_string(), Force::No)?);
         pruned.reclaimed += row.size;
     }
     Ok(pruned)
-}
-
-/// A line of `system df`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Taken {
-    pub kind: &'static str,
-    pub total: usize,
-    pub active: usize,
-    /// In bytes.
-    pub size: u64,
-    /// What a prune of all that is not active would give back.
-    pub reclaimable: u64,
-}
-
-/// What images, containers and volumes take on disk.
-pub fn df(roots: &Roots) -> Result<Vec<Taken>> {
-    let sum = |kind, all: &[(bool, u64)]| Taken {
-        kind,
-        total: all.len(),
-        active: all.iter().filter(|(active, _)| *active).count(),
-        size: all.iter().map(|(_, size)| size).sum(),
-        reclaimable: all.iter().filter(|(active, _)| !active).map(|(_, size)| size).sum(),
-    };
-    let used = super::used_images(roots)?;
-    let of_images: Vec<_> =
-        distinct(images::all(roots)?).iter().map(|row| (used.contains(&row.digest), row.size)).collect();
-    let of_containers: Vec<_> =
-        container::all(roots)?.iter().map(|one| (one.status.is_alive(), size_of(roots, &one.id))).collect();
-    // where a container's record cannot be read it may have any of them
-    let users = volume::users(roots, None);
-    let of_volumes: Vec<_> = volume::all(&roots.volumes())?
-        .iter()
-        .map(|one| {
-            let data = volume::data(&roots.volumes(), &one.name);
-            (
-                users.as_ref().map_or(true, |users| users.contains_key(&one.name)),
-                usage::of_tree(data.as_path()).unwrap_or(0),
-            )
-        })
-        .collect();
-    Ok(vec![sum("Images", &of_images), sum("Containers", &of_containers), sum("Local Volumes", &of_volumes)])
-}
-
-/// What a container has written, its log included.
-fn size_of(roots: &Roots, id: &ContainerId) -> u64 {
-    usage::of_tree(roots.container(id).as_path()).unwrap_or(0)
-}
-
-/// One row for each image, whatever its names.
-fn distinct(rows: Vec<ImageRow>) -> Vec<ImageRow> {
-    let mut seen = BTreeSet::new();
-    rows.into_iter().filter(|row| seen.insert(row.digest.clone())).collect()
 }

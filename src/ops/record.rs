@@ -11,19 +11,19 @@ use crate::spec::restart::Restart;
 use crate::state::container::{self, RestartPolicy};
 use crate::state::health::Check;
 use crate::state::{Config, LogLimits, Raw};
-use oci_spec::runtime::{LinuxIdMapping, Spec, User};
+use oci_spec::runtime::{LinuxIdMapping, Spec};
 
 /// The container's record.
 pub(super) fn config(name: Name, design: &Design) -> Result<Config> {
     let request = &design.request;
-    let process = design.spec.process().as_ref();
+    let image = design.found.config.as_ref().and_then(|image| image.config().as_ref());
     Ok(Config {
         version: container::VERSION,
         id: design.id.clone(),
         name,
         image: request.source.as_str().to_owned(),
         image_id: design.found.id.clone(),
-        args: process.and_then(|p| p.args().clone()).unwrap_or_default(),
+        args: spec::process::args(request, image)?,
         created: super::now(),
         remove: request.remove,
         attended: request.attended,
@@ -60,6 +60,19 @@ fn health_check(request: &RunRequest, image: Option<&serde_json::Value>) -> Resu
     }))
 }
 
+/// docker's form of it, in nanoseconds.
+pub(super) fn image_health(check: &Check) -> ImageHealth {
+    let nanoseconds = |milliseconds: u64| milliseconds.saturating_mul(1_000_000);
+    ImageHealth {
+        test: spec::health::test(&check.command),
+        interval: nanoseconds(check.interval),
+        timeout: nanoseconds(check.timeout),
+        start_period: nanoseconds(check.start_period),
+        start_interval: nanoseconds(check.start_interval),
+        retries: check.retries,
+    }
+}
+
 pub(super) fn restart_policy(asked: Restart) -> RestartPolicy {
     match asked {
         Restart::No => RestartPolicy::No,
@@ -86,25 +99,16 @@ pub(super) fn uid(spec: &Spec) -> u32 {
     spec.process().as_ref().map_or(0, |process| on_host(spec, process.user().uid()))
 }
 
-/// In a user namespace only so many users are anybody.
-pub(super) fn check_user(spec: &Spec, user: &User) -> Result<()> {
-    let maps = spec.linux().as_ref().and_then(|linux| linux.uid_mappings().as_deref()).unwrap_or_default();
-    let count: u64 = maps.iter().map(|map| u64::from(map.size())).sum();
-    match [user.uid(), user.gid()].into_iter().find(|id| !maps.is_empty() && u64::from(*id) >= count) {
-        None => Ok(()),
-        Some(id) => {
-            Err(Error::user(format!("{id} is none of the {count} ids that the container has"))
-                .hint("choose another user"))
-        }
-    }
+/// Who the ids of the container's are on the host; nothing where they are the same.
+pub(super) fn uid_maps(spec: &Spec) -> &[LinuxIdMapping] {
+    spec.linux().as_ref().and_then(|linux| linux.uid_mappings().as_deref()).unwrap_or_default()
 }
 
 /// Who a user of the container's is on the host.
 pub(super) fn on_host(spec: &Spec, uid: u32) -> u32 {
-    let maps = spec.linux().as_ref().and_then(|linux| linux.uid_mappings().as_deref()).unwrap_or_default();
     let of = |map: &LinuxIdMapping| {
         let offset = uid.checked_sub(map.container_id()).filter(|offset| *offset < map.size())?;
         Some(map.host_id() + offset)
     };
-    maps.iter().find_map(of).unwrap_or(uid)
+    uid_maps(spec).iter().find_map(of).unwrap_or(uid)
 }

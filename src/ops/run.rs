@@ -7,7 +7,7 @@ use super::detach_keys::DetachKeys;
 pub use super::exec::exec;
 use super::image::{self, Found};
 use super::network::{self, Lent};
-use super::{Progress, cgroups, container as containers, mounts, names, record};
+use super::{Progress, cgroups, container as containers, mounts, names, record, remains};
 use crate::error::{Error, Kind, Result};
 use crate::facts;
 use crate::id::{ContainerId, Name};
@@ -28,7 +28,9 @@ use crate::sys::process::Identity;
 use crate::sys::tty::Size;
 use crate::sys::{host, tty};
 use crate::{engine, security};
+use oci_spec::image::ImageConfiguration;
 use oci_spec::runtime::Spec;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// A container as it is to be: everything that was looked up and decided, and nothing done yet.
@@ -98,7 +100,8 @@ fn once(
         false => DetachKeys::parse(request.detach_keys.as_deref().unwrap_or_default())?,
     };
     let keep_signals = request.keep_signals;
-    let front = Front { tty: request.tty, input: request.interactive, collect, keys, keep_signals };
+    let attended = request.attended;
+    let front = Front { tty: request.tty, input: request.interactive, collect, keys, keep_signals, attended };
     let wants = if request.detach { Attach::default() } else { front.attach() };
     let monitor = launch(roots, request, id, wants, progress)?;
     match request.detach {
@@ -150,7 +153,7 @@ fn create_once(roots: &Roots, request: &RunRequest, id: &ContainerId, progress: 
     });
     events::volumes_made(roots, &volumes);
     if let Err(error) = made {
-        containers::forget_unborn(roots, &config)?;
+        remains::forget_unborn(roots, &config)?;
         return Err(error);
     }
     container::forget_life(roots, id)
@@ -169,7 +172,7 @@ fn check(roots: &Roots, request: &RunRequest) -> Result<()> {
     }
     roots.make()?;
     if let Some(name) = &request.name {
-        containers::free_name(roots, name)?;
+        remains::free_name(roots, name)?;
     }
     Ok(())
 }
@@ -240,6 +243,7 @@ pub(super) fn design(
     let found = find(request)?;
     let how = if purpose == Purpose::Start { network::Use::Lend } else { network::Use::Peek };
     let mut whole = mounts::resolve(roots, request, found.config.as_ref())?;
+    whole.labels = labels(found.config.as_ref(), request);
     let images = mounts::images(&mut whole, find)?;
     let request = &whole;
     let places = mounts::places(roots, request)?;
@@ -269,6 +273,15 @@ pub(super) fn design(
     planned.warnings.extend(spec::warnings(request, &spec_facts));
     planned.warnings.extend(lent.plan.warnings.iter().cloned());
     Ok(Design { id, request: whole, volumes, security, found, spec, lent, ids, planned, cgroups: facts.cgroup })
+}
+
+/// The image's labels are the container's, too.
+fn labels(image: Option<&ImageConfiguration>, request: &RunRequest) -> Vec<(String, String)> {
+    let image = image.and_then(|image| image.config().as_ref()).and_then(|config| config.labels().as_ref());
+    let mut labels: BTreeMap<_, _> =
+        image.into_iter().flatten().map(|(key, value)| (key.clone(), value.clone())).collect();
+    labels.extend(request.labels.iter().cloned());
+    labels.into_iter().collect()
 }
 
 /// The ids of the host for a container that wants some of its own; taken only where it is started now.

@@ -4,7 +4,7 @@ use super::attach;
 pub use super::attach::{Front, Ran};
 use super::life::{self, Asked};
 use super::run::{Purpose, design, hand_over, warn};
-use super::{Progress, container as containers, network, record};
+use super::{Progress, Silent, container as containers, network, record};
 use crate::error::{Error, Result};
 use crate::id::{ContainerId, Name};
 use crate::monitor::protocol::{Attach, Record};
@@ -59,6 +59,17 @@ pub fn start_again(roots: &Roots, id: &str, progress: &dyn Progress) -> Result<(
         }
         _ => Ok(()),
     }
+}
+
+/// The same in place of a monitor that was killed while it waited. Why it cannot be started its record says: that is
+/// not the trouble of whoever came by.
+pub(super) fn start_in_place(roots: &Roots, found: &containers::Container) -> Result<()> {
+    let Some(turn) = container::try_turn(roots, &found.id)? else { return Ok(()) };
+    let found: containers::Container = container::load(roots, &found.id);
+    if let (true, Some(ended), Some(config)) = (found.has_lost_its_restart(), &found.ended, &found.config) {
+        drop(start_kept(roots, config, ended.restarts, None, Some(turn), &Silent));
+    }
+    Ok(())
 }
 
 /// Starts all that are to run after a reboot, and goes on where one cannot: what was started, and why others were not.

@@ -1,7 +1,7 @@
 //! `repair`, `system reset`: minirun as a whole.
 
 use super::container::{self, Anonymous, Force};
-use super::list;
+use super::{list, remains};
 use crate::cgroup::facts::{Hierarchies, Version};
 use crate::error::{During as _, Error, Result};
 use crate::facts;
@@ -24,7 +24,7 @@ pub fn repair(roots: &Roots) -> Result<Vec<String>> {
             lines.push(format!("container {}", one.id.short()));
             continue;
         }
-        match container::repair_one(roots, &one) {
+        match remains::repair_one(roots, &one) {
             Ok(false) => {}
             Ok(true) => lines.push(format!("container {}", one.id.short())),
             Err(error) => return Err(error.during("repair")),

@@ -1,5 +1,6 @@
 //! `volume create`, `ls`, `inspect`, `rm`, `prune`: volumes as people handle them.
 
+use super::list::filter::{self, Filter};
 use super::{mounts, now};
 use crate::error::{Error, Result};
 use crate::id::Name;
@@ -30,72 +31,31 @@ fn parse(name: &str) -> Result<Name> {
     Name::parse(name).map_err(|e| e.during("volume"))
 }
 
-/// What volumes must be like: all of it, but of several names or of several values of a label one.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Filter {
-    /// The name has this in it.
-    Name(String),
-    /// It has the label, with the value where one is given.
-    Label(String, Option<String>),
-    /// It has not.
-    NoLabel(String, Option<String>),
-    /// No container has it.
-    Dangling(bool),
-    /// Of `prune`: named ones, too.
-    All(bool),
-}
-
-impl Filter {
-    /// `name=…`, `label=KEY[=VALUE]`, `label!=KEY[=VALUE]`, `dangling=true|false`, `all=true|false`.
-    pub fn parse(text: &str) -> Result<Filter> {
-        let bad = |why: &str| Error::user(format!("invalid filter {text:?}: {why}"));
-        let (key, value) = text.split_once('=').ok_or_else(|| bad("it is KEY=VALUE").hint("--filter label=app"))?;
-        let truth = || match value {
-            "true" | "1" => Ok(true),
-            "false" | "0" => Ok(false),
-            _ => Err(bad("it is true or false").hint(format!("--filter {key}=true"))),
-        };
-        let label = || match value.split_once('=') {
-            Some((key, value)) => (key.to_owned(), Some(value.to_owned())),
-            None => (value.to_owned(), None),
-        };
-        match key {
-            "name" => Ok(Filter::Name(value.to_owned())),
-            "label" => Ok(Filter::Label(label().0, label().1)),
-            "label!" => Ok(Filter::NoLabel(label().0, label().1)),
-            "dangling" => truth().map(Filter::Dangling),
-            "all" => truth().map(Filter::All),
-            _ => Err(bad("there is no such filter").hint("name=, label=, label!= and dangling= are there")),
-        }
-    }
-}
+/// What --filter knows; `all` is of `prune`: named ones, too.
+pub const FILTERS: [&str; 5] = ["name", "label", "label!", "dangling", "all"];
 
 /// Whether all filters say yes; a volume whose record cannot be read has no labels.
 fn passes(volume: &Volume, used: &BTreeSet<Name>, filters: &[Filter]) -> bool {
-    let has = |key: &String, wanted: &Option<String>| {
-        let value = volume.record.as_ref().ok().and_then(|record| record.labels.get(key));
-        value.is_some_and(|value| wanted.as_ref().is_none_or(|wanted| wanted == value))
-    };
-    let names: Vec<&String> =
-        filters.iter().filter_map(|f| if let Filter::Name(name) = f { Some(name) } else { None }).collect();
-    let named = names.is_empty() || names.iter().any(|name| volume.name.as_str().contains(name.as_str()));
-    named
-        && filters.iter().all(|filter| match filter {
-            Filter::Name(_) | Filter::All(_) => true,
-            Filter::Label(key, value) => has(key, value),
-            Filter::NoLabel(key, value) => !has(key, value),
-            Filter::Dangling(dangling) => used.contains(&volume.name) != *dangling,
-        })
+    let none = BTreeMap::new();
+    let labels = volume.record.as_ref().map_or(&none, |record| &record.labels);
+    filter::passes(filters, |filter| match filter.key.as_str() {
+        "name" => volume.name.as_str().contains(&filter.value),
+        "label" => filter::has_label(labels, &filter.value),
+        "label!" => !filter::has_label(labels, &filter.value),
+        "dangling" => used.contains(&volume.name) != filter.is_true(),
+        _ => true,
+    })
 }
 
 /// The volumes that pass, by name.
-pub fn list(roots: &Roots, filters: &[Filter]) -> Result<Vec<Name>> {
-    let used = match filters.iter().any(|filter| matches!(filter, Filter::Dangling(_))) {
+pub fn list(roots: &Roots, filters: &[String]) -> Result<Vec<Name>> {
+    let filters = filter::parse(filters, &FILTERS)?;
+    let used = match filters.iter().any(|filter| filter.key == "dangling") {
         true => volume::users(roots, None)?.into_keys().collect(),
         false => BTreeSet::new(),
     };
     let mut all = volume::all(&roots.volumes())?;
-    all.retain(|volume| passes(volume, &used, filters));
+    all.retain(|volume| passes(volume, &used, &filters));
     Ok(all.into_iter().map(|volume| volume.name).collect())
 }
 
@@ -139,14 +99,15 @@ pub struct Pruned {
 }
 
 /// Removes what no container has and passes: volumes that nobody gave a name, or all of them.
-pub fn prune(roots: &Roots, all: bool, filters: &[Filter]) -> Result<Pruned> {
-    let all = all || filters.contains(&Filter::All(true));
+pub fn prune(roots: &Roots, all: bool, filters: &[String]) -> Result<Pruned> {
+    let filters = filter::parse(filters, &FILTERS)?;
+    let all = all || filters.iter().any(|filter| filter.key == "all" && filter.is_true());
     let users: BTreeMap<Name, Vec<String>> = volume::users(roots, None)?;
     let used: BTreeSet<Name> = users.into_keys().collect();
     let mut pruned = Pruned::default();
     for volume in volume::all(&roots.volumes())? {
         let Ok(record) = &volume.record else { continue }; // nobody knows what it is: `volume rm` does it
-        if used.contains(&volume.name) || !(all || record.anonymous) || !passes(&volume, &used, filters) {
+        if used.contains(&volume.name) || !(all || record.anonymous) || !passes(&volume, &used, &filters) {
             continue;
         }
         let size = usage::of_tree(volume::data(&roots.volumes(), &volume.name).as_path()).unwrap_or(0);
@@ -161,25 +122,6 @@ pub fn prune(roots: &Roots, all: bool, filters: &[Filter]) -> Result<Pruned> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn filters_are_dockers() {
-        let text = |text: &str| text.to_owned();
-        for (word, want) in [
-            ("name=da", Filter::Name(text("da"))),
-            ("label=app", Filter::Label(text("app"), None)),
-            ("label=app=web", Filter::Label(text("app"), Some(text("web")))),
-            ("label!=app", Filter::NoLabel(text("app"), None)),
-            ("dangling=true", Filter::Dangling(true)),
-            ("all=0", Filter::All(false)),
-        ] {
-            assert_eq!(Filter::parse(word).unwrap(), want, "{word}");
-        }
-        for word in ["", "name", "driver=local", "dangling=maybe"] {
-            let error = Filter::parse(word).unwrap_err();
-            assert!(error.message.contains(&format!("{word:?}")) && error.hint.is_some(), "{error}");
-        }
-    }
 
     #[test]
     fn every_filter_must_say_yes() {
@@ -202,8 +144,9 @@ mod tests {
             ("dangling=true", false),
             ("dangling=false", true),
         ] {
-            let filters: Vec<Filter> = words.split_whitespace().map(|word| Filter::parse(word).unwrap()).collect();
-            assert_eq!(passes(&volume, &used, &filters), want, "{words}");
+            let words: Vec<String> = words.split_whitespace().map(str::to_owned).collect();
+            let filters = filter::parse(&words, &FILTERS).unwrap();
+            assert_eq!(passes(&volume, &used, &filters), want, "{words:?}");
         }
     }
 }

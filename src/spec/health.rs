@@ -29,7 +29,7 @@ pub struct HealthCheck {
 }
 
 /// An image's own, as docker writes it into its configuration; times in nanoseconds.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub struct ImageHealth {
     /// `["NONE"]`, `["CMD", word…]` or `["CMD-SHELL", text]`.
@@ -56,6 +56,18 @@ const TIMEOUT: u64 = 30_000;
 const START_INTERVAL: u64 = 5_000;
 const RETRIES: u32 = 3;
 
+/// What a text is given to.
+const SHELL: [&str; 2] = ["/bin/sh", "-c"];
+
+/// A command in an image's words.
+pub fn test(command: &[String]) -> Vec<String> {
+    let (kind, words) = match command {
+        [shell, flag, text] if [shell, flag] == SHELL => ("CMD-SHELL", std::slice::from_ref(text)),
+        words => ("CMD", words),
+    };
+    [kind.to_owned()].into_iter().chain(words.iter().cloned()).collect()
+}
+
 /// The check that a container has: the flags go before the image. `None` where there is none.
 pub fn check(words: &HealthWords, image: Option<&ImageHealth>) -> Result<Option<HealthCheck>> {
     let given = HealthWords { none: false, ..words.clone() } != HealthWords::default();
@@ -65,7 +77,7 @@ pub fn check(words: &HealthWords, image: Option<&ImageHealth>) -> Result<Option<
             false => Ok(None),
         };
     }
-    let shell = |text: &str| vec!["/bin/sh".to_owned(), "-c".to_owned(), text.to_owned()];
+    let shell = |text: &str| SHELL.into_iter().chain([text]).map(str::to_owned).collect::<Vec<_>>();
     let of_image = image.and_then(|image| match image.test.split_first() {
         Some((word, rest)) if word == "CMD" && !rest.is_empty() => Some(rest.to_vec()),
         Some((word, [text])) if word == "CMD-SHELL" => Some(shell(text)),

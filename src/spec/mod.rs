@@ -7,6 +7,7 @@ pub mod device;
 pub mod env;
 pub mod exec;
 pub mod health;
+pub mod image;
 pub mod mount;
 pub mod mounts;
 pub mod process;

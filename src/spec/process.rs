@@ -25,19 +25,10 @@ pub(super) fn build(request: &RunRequest, image: Option<&ImageConfiguration>, fa
         .set_selinux_label(security::selinux(request, facts).map(|(process, _)| process))
         .set_oom_score_adj(Some(oom_score_adj(request, facts)?))
         .set_user(oci_user(&user));
-    check_ids(process.user(), facts)?;
-    Ok(process)
-}
-
-/// In a user namespace only so many users are anybody.
-fn check_ids(user: &oci_spec::runtime::User, facts: &SpecFacts) -> Result<()> {
-    let Some(ids) = facts.ids else { return Ok(()) };
-    let mut all = [user.uid(), user.gid()].into_iter().chain(user.additional_gids().iter().flatten().copied());
-    match all.find(|id| *id >= ids.count) {
-        None => Ok(()),
-        Some(id) => Err(Error::user(format!("{id} is none of the {} ids that the container has", ids.count))
-            .hint("choose another user, or a larger --userns auto:size=N")),
+    if let Some(ids) = facts.ids {
+        user::check_ids(process.user(), ids.count.into())?;
     }
+    Ok(process)
 }
 
 /// docker's rule: `--entrypoint` replaces ENTRYPOINT and forgets CMD; words after the image replace CMD alone. The

@@ -9,6 +9,7 @@ use crate::id::HostPath;
 use oci_spec::runtime::{Capabilities, Capability, LinuxCapabilities};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
+use std::fmt;
 use std::str::FromStr as _;
 
 /// One `--security-opt`.
@@ -32,6 +33,22 @@ pub enum SeccompChoice {
     Unconfined,
     /// A profile in docker's JSON form.
     File(HostPath),
+}
+
+impl fmt::Display for SecurityOpt {
+    /// As it is given.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SecurityOpt::NoNewPrivileges(true) => f.write_str("no-new-privileges"),
+            SecurityOpt::NoNewPrivileges(false) => f.write_str("no-new-privileges=false"),
+            SecurityOpt::Seccomp(SeccompChoice::Default) => f.write_str("seccomp=builtin"),
+            SecurityOpt::Seccomp(SeccompChoice::Unconfined) => f.write_str("seccomp=unconfined"),
+            SecurityOpt::Seccomp(SeccompChoice::File(file)) => write!(f, "seccomp={file}"),
+            SecurityOpt::Apparmor(profile) => write!(f, "apparmor={profile}"),
+            SecurityOpt::Label(label) => write!(f, "label={label}"),
+            SecurityOpt::UnmaskSystemPaths => f.write_str("systempaths=unconfined"),
+        }
+    }
 }
 
 /// docker's words; `key:value` is an old spelling of `key=value`. A relative profile is taken from `cwd`.

@@ -1,6 +1,7 @@
 //! `--user` and the image's USER, by the image's own passwd and group. Pure: never the host's files.
 
 use crate::error::{Error, Result};
+use oci_spec::runtime::User as OciUser;
 
 /// The kernel takes more, but (uid_t)-1 means "unchanged" and many tools read ids as signed (moby/sys/user, maxID).
 const MAX_ID: u32 = i32::MAX as u32;
@@ -15,6 +16,16 @@ pub struct User {
     /// From passwd, where the user is there.
     pub home: Option<String>,
     pub name: Option<String>,
+}
+
+/// In a user namespace only so many ids are anybody.
+pub fn check_ids(user: &OciUser, count: u64) -> Result<()> {
+    let mut all = [user.uid(), user.gid()].into_iter().chain(user.additional_gids().iter().flatten().copied());
+    match all.find(|id| u64::from(*id) >= count) {
+        None => Ok(()),
+        Some(id) => Err(Error::user(format!("{id} is none of the {count} ids that the container has"))
+            .hint("choose another user, or run it with a larger --userns auto:size=N")),
+    }
 }
 
 /// docker's rules (moby/sys/user, GetExecUser): `user` is `name`, `uid`, `name:group` or `uid:gid`, empty is root;

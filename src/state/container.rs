@@ -98,6 +98,14 @@ impl<U> Container<U> {
     pub fn is_orphan(&self) -> bool {
         self.status == Status::Running && !self.monitored
     }
+
+    /// It was to be started again in this boot, and who waited for that was killed.
+    pub fn has_lost_its_restart(&self) -> bool {
+        let Some(by) = self.ended.as_ref().and_then(|ended| ended.again_by.as_ref()) else { return false };
+        let wanted = self.config.as_ref().is_some_and(|config| config.restart != RestartPolicy::No);
+        let same_boot = || process::boot_id().is_ok_and(|now| now == by.boot_id);
+        wanted && matches!(self.status, Status::Exited(_)) && self.life.is_none() && same_boot()
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -188,6 +196,14 @@ pub fn turn(roots: &Roots, id: &ContainerId) -> Result<Option<Lock>> {
     match Lock::exclusive(roots.container(id).child("turn").as_path()) {
         Err(e) if e.errno == Errno::ENOENT => Ok(None),
         taken => Ok(taken.map(Some)?),
+    }
+}
+
+/// The same, but only where nobody else is at it.
+pub fn try_turn(roots: &Roots, id: &ContainerId) -> Result<Option<Lock>> {
+    match Lock::try_exclusive(roots.container(id).child("turn").as_path()) {
+        Err(e) if e.errno == Errno::ENOENT => Ok(None),
+        taken => Ok(taken?),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Which ids of the host belong to which container's user namespace while it runs: one symbolic link a range, made in
-//! one system call, so that two never have the same. Nothing on disk has these ids as an owner.
+//! one system call, so that two never have the same. Nothing that outlives the container has
+//! these ids as an owner.
 
 use super::Roots;
 use crate::error::{Errno, Error, Result};

@@ -30,6 +30,10 @@ fn the_log_keeps_both_streams_apart_and_in_order() {
     assert_eq!(does(&sandbox, &["logs", "--since", lines[2].0, "web"]).stdout, "out 3\nlast");
     assert_eq!(does(&sandbox, &["logs", "--until", lines[1].0, "web"]).stdout, "out 1\nout 2\n");
     assert_eq!(does(&sandbox, &["logs", "--since", "1h", "web"]).stdout, said.stdout);
+    for before in ["2020-01-01", "2020-01-01T12:30", "2020-01-01T12:30:00Z", "1577836800"] {
+        assert_eq!(does(&sandbox, &["logs", "--since", before, "web"]).stdout, said.stdout, "{before}");
+        assert_eq!(does(&sandbox, &["logs", "--until", before, "web"]).stdout, "", "{before}");
+    }
     assert_eq!(does(&sandbox, &["logs", "--until", "1h", "web"]).stdout, "");
 }
 

@@ -120,6 +120,26 @@ fn a_commit_runs_as_the_container_was() {
 }
 
 #[test]
+fn what_checks_a_container_checks_those_of_its_image() {
+    requires![root];
+    let sandbox = Sandbox::with_images(&["busybox"]);
+    let health = ["--health-cmd", "test -e /well", "--health-interval", "7s", "--health-retries", "2"];
+    let run = |flags: &[&str], image: &str, name: &str| {
+        does(&sandbox, &[&["create", "--network", "none", "--name", name][..], flags, &[image, "true"]].concat());
+        does(&sandbox, &["commit", name, name]);
+        inspect(&sandbox, name)["Config"]["Healthcheck"].clone()
+    };
+    let check = run(&health, "busybox", "first");
+    assert_eq!(check["Test"], serde_json::json!(["CMD-SHELL", "test -e /well"]));
+    assert_eq!((check["Interval"].as_i64(), check["Retries"].as_i64()), (Some(7_000_000_000), Some(2)));
+    assert_eq!(inspect(&sandbox, "first:latest")["Config"]["Healthcheck"], check);
+    assert_eq!(run(&[], "first:latest", "second"), check);
+    assert_eq!(run(&["--no-healthcheck"], "first:latest", "third"), serde_json::Value::Null);
+    assert_eq!(inspect(&sandbox, "third:latest")["Config"]["Healthcheck"]["Test"], serde_json::json!(["NONE"]));
+    assert_eq!(run(&[], "third:latest", "fourth"), serde_json::Value::Null);
+}
+
+#[test]
 fn a_commit_is_an_image_to_others() {
     requires![root, tool("skopeo")];
     let sandbox = Sandbox::with_images(&["busybox"]);

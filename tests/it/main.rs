@@ -22,6 +22,7 @@ mod files_images;
 mod format;
 mod golden;
 mod health;
+mod inspected;
 mod installed;
 mod joined;
 mod kernel;

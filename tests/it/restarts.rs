@@ -94,6 +94,37 @@ fn killed_from_outside_it_comes_back_and_killed_by_us_it_does_not() {
     does(&sandbox, &["rm", "-f", "web"]);
 }
 
+/// Waits for half a minute and more, and who waits is killed.
+fn waits_in_vain(sandbox: &Sandbox) -> String {
+    let id = restarting(sandbox, "always", "exit 3");
+    let file = sandbox.path("root/containers").join(&id).join("ended.json");
+    let ended = || serde_json::from_str(&std::fs::read_to_string(&file).unwrap_or_default()).unwrap_or(Value::Null);
+    let long = |ended: &Value| ended["restarts"]["delay"].as_u64().unwrap_or(0) >= 1600;
+    eventually("it waits for a while", seconds(60), || long(&ended()) && is(sandbox, "Restarting"));
+    sandbox.sh(&format!("kill -9 {}", ended()["again_by"]["pid"])).expect_code(0);
+    assert!(is(sandbox, "Exited (3)"));
+    id
+}
+
+#[test]
+fn where_who_waits_to_start_it_again_is_killed_the_next_command_starts_it() {
+    requires![root];
+    let sandbox = Sandbox::with_images(&["busybox"]);
+    let id = waits_in_vain(&sandbox);
+    let (stands, count) = (runs(&sandbox, &id), inspect(&sandbox, "web")["RestartCount"].clone());
+    eventually("it has run", seconds(20), || runs(&sandbox, &id) > stands);
+    assert!(count.as_u64().unwrap() >= 5, "{count}: it is not the first start");
+    does(&sandbox, &["rm", "-f", "web"]);
+    for end in [&["stop", "web"][..], &["rm", "-f", "web"]] {
+        let id = waits_in_vain(&sandbox);
+        let stands = runs(&sandbox, &id);
+        does(&sandbox, end);
+        does(&sandbox, &["repair"]);
+        assert_eq!(runs(&sandbox, &id), if end[0] == "rm" { 0 } else { stands }, "{end:?}");
+        does(&sandbox, &["rm", "-f", "web"]);
+    }
+}
+
 #[test]
 fn a_monitor_that_does_not_answer_holds_nobody_up_for_ever() {
     requires![root];

@@ -293,9 +293,13 @@ fn volumes_are_made_listed_shown_and_pruned() {
         (&["volume", "inspect", "nope"], "no volume nope"),
         (&["volume", "create", "../x"], "invalid name"),
         (&["volume", "create", "-d", "nfs", "x"], "no volume driver"),
-        (&["volume", "ls", "--filter", "x"], "invalid filter"),
     ] {
         refused(&sandbox, args, 1, word);
+    }
+    for (filter, word) in
+        [("x", "a filter is KEY=VALUE"), ("driver=local", "unknown filter"), ("dangling=x", "dangling")]
+    {
+        refused(&sandbox, &["volume", "ls", "--filter", filter], 2, word);
     }
     assert!(does(&sandbox, &["system", "reset"]).stdout.contains("volume data\n"));
     assert!(does(&sandbox, &["system", "reset", "--yes"]).stdout.contains("removed volume data\n"));

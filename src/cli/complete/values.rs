@@ -4,6 +4,7 @@
 use super::position::Position;
 use crate::ops::complete::{self, Which};
 use crate::ops::list::{containers, images};
+use crate::ops::prune;
 use crate::spec::{security, signal, ulimit};
 use crate::state::Roots;
 use clap::Arg;
@@ -96,6 +97,7 @@ pub(super) fn values(arg: &Arg, at: &Position<'_>, typed: &str, roots: &Roots) -
         "filter" if at.path == ["ps"] => return with(Then::More, "=", owned(&containers::FILTERS)),
         "filter" if at.path == ["images"] => return with(Then::More, "=", owned(&images::FILTERS)),
         "filter" if at.path == ["volume", "ls"] => return with(Then::More, "=", owned(&["name", "label", "dangling"])),
+        "filter" if at.path == ["system", "prune"] => return with(Then::More, "=", owned(&prune::FILTERS)),
         "ulimit" => return with(Then::More, "=", owned(&ulimit::names())),
         "cap_add" | "cap_drop" => return with(Then::Blank, "", security::capability_names()),
         "workdir" | "tmpfs" => return bare(Then::Blank, &[]), // inside the container
@@ -132,15 +134,21 @@ fn which(path: &[&str]) -> Which {
     }
 }
 
-/// `inspect` takes both, unless --type says which.
+/// `inspect` takes them all, unless --type says which.
 fn of_any(at: &Position<'_>, typed: &str, roots: &Roots) -> Offer {
     let only = at.given.iter().rev().find(|(id, _)| *id == "type").map(|(_, value)| value.as_str());
+    let wanted = |kind: &str| only.is_none_or(|only| only == kind);
+    let all =
+        |names: Vec<String>, about: &str| names.into_iter().map(|name| (name, about.to_owned())).collect::<Vec<_>>();
     let mut words = Vec::new();
-    if only != Some("image") {
+    if wanted("container") {
         words.extend(complete::containers(roots, Which::All, typed));
     }
-    if only != Some("container") {
-        words.extend(complete::images(roots, typed).into_iter().map(|name| (name, "image".to_owned())));
+    if wanted("image") {
+        words.extend(all(complete::images(roots, typed), "image"));
+    }
+    if wanted("volume") {
+        words.extend(all(complete::volumes(roots, typed), "volume"));
     }
     Offer { then: Then::Blank, words }
 }

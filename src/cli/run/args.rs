@@ -132,7 +132,7 @@ pub(super) struct Process {
     /// Run this instead of the image's entry point; "" for none
     #[arg(long, value_name = "COMMAND")]
     pub(super) entrypoint: Option<String>,
-    /// Host name inside [the short id]
+    /// Host name inside, also -h NAME [the short id]
     #[arg(long, value_name = "NAME", hide_short_help = true)]
     pub(super) hostname: Option<String>,
     /// NIS domain name inside

@@ -1,7 +1,7 @@
 //! From the flags of `run` to the request: each word through its parser in `spec`.
 
 use super::args::{Args, Container, Files, Health, Limits, Look, Network, ProcessLimits};
-use crate::cli::caller;
+use crate::cli::caller::{self, given};
 use crate::error::{Error, Kind, Result};
 use crate::id::Name;
 use crate::spec::blkio::{self, DeviceLimit, What};
@@ -20,7 +20,7 @@ pub(in crate::cli) fn from_args(args: &Args) -> Result<RunRequest> {
         source,
         command,
         entrypoint: process.entrypoint.as_deref().map(entrypoint),
-        name: container.name.as_deref().map(Name::parse).transpose()?,
+        name: given(container.name.as_ref()).as_deref().map(Name::parse).transpose()?,
         remove: container.rm,
         interactive: container.interactive,
         tty: container.tty,
@@ -29,11 +29,11 @@ pub(in crate::cli) fn from_args(args: &Args) -> Result<RunRequest> {
         quiet: container.quiet,
         init: process.init,
         env: caller::environment(&process.env_file, &process.env)?,
-        workdir: process.workdir.clone(),
-        user: process.user.clone(),
+        workdir: given(process.workdir.as_ref()),
+        user: given(process.user.as_ref()),
         groups: process.group_add.clone(),
-        hostname: process.hostname.clone(),
-        domainname: process.domainname.clone(),
+        hostname: given(process.hostname.as_ref()),
+        domainname: given(process.domainname.as_ref()),
         labels: labels(container)?,
         annotations: pairs("annotation", &container.annotation)?,
         mounts: mounts(files)?,
@@ -49,13 +49,13 @@ pub(in crate::cli) fn from_args(args: &Args) -> Result<RunRequest> {
         ulimits: all(&process_limits.ulimit, ulimit::parse)?,
         devices: all(&files.device, device::parse)?,
         device_rules: all(&files.device_cgroup_rule, device::parse_rule)?,
-        cgroup_parent: process_limits.cgroup_parent.clone().filter(|parent| !parent.is_empty()),
+        cgroup_parent: given(process_limits.cgroup_parent.as_ref()),
         cap_add: security.cap_add.clone(),
         cap_drop: security.cap_drop.clone(),
         privileged: security.privileged,
         security_opts: all(&security.security_opt, |word| security::parse(word, &directory_for(word)?))?,
         sysctls: all(&security.sysctl, sysctl::parse)?,
-        stop_signal: process.stop_signal.as_deref().map(signal::parse).transpose()?,
+        stop_signal: given(process.stop_signal.as_ref()).as_deref().map(signal::parse).transpose()?,
         network: network_words(network)?,
         namespaces: Namespaces {
             pid: mode("--pid", security.pid.as_deref())?,
@@ -63,7 +63,7 @@ pub(in crate::cli) fn from_args(args: &Args) -> Result<RunRequest> {
             uts: mode("--uts", security.uts.as_deref())?,
             user: UserNamespace::parse(security.userns.as_deref().unwrap_or_default())?,
         },
-        detach_keys: container.detach_keys.clone(),
+        detach_keys: given(container.detach_keys.as_ref()),
         keep_signals: container.sig_proxy == Some(false),
         stop_timeout: process.stop_timeout,
         restart: container.restart.as_deref().map_or(Ok(Restart::No), restart::parse)?,
@@ -72,8 +72,8 @@ pub(in crate::cli) fn from_args(args: &Args) -> Result<RunRequest> {
         log_size: log_opt(&container.log_opt, "max-size", |text| size::parse(text).ok().filter(|size| *size > 0))?,
         log_files: log_opt(&container.log_opt, "max-file", |text| text.parse().ok().filter(|count| *count > 0))?,
         pull: pull(container.pull.as_deref())?,
-        platform: container.platform.clone(),
-        cidfile: container.cidfile.as_deref().map(caller::path).transpose()?,
+        platform: given(container.platform.as_ref()),
+        cidfile: given(container.cidfile.as_ref()).as_deref().map(caller::path).transpose()?,
         explain: explain(look)?,
         trace: trace(look)?,
     })
@@ -135,8 +135,8 @@ pub(in crate::cli) fn limits(limits: &Limits) -> Result<Resources> {
         cpu_shares: limits.cpu_shares,
         cpu_period: limits.cpu_period,
         cpu_quota: limits.cpu_quota,
-        cpuset_cpus: limits.cpuset_cpus.clone(),
-        cpuset_mems: limits.cpuset_mems.clone(),
+        cpuset_cpus: given(limits.cpuset_cpus.as_ref()),
+        cpuset_mems: given(limits.cpuset_mems.as_ref()),
         pids_limit: limits.pids_limit,
         blkio_weight: limits.blkio_weight,
         ..Resources::default()
@@ -178,7 +178,7 @@ fn network_words(network: &Network) -> Result<NetworkWords> {
         return Err(Error::user("several networks are not supported yet").hint("give --network once"));
     }
     Ok(NetworkWords {
-        mode: network.network.first().cloned(),
+        mode: given(network.network.first()),
         publish: network.publish.clone(),
         publish_all: network.publish_all,
         expose: network.expose.clone(),
@@ -186,8 +186,8 @@ fn network_words(network: &Network) -> Result<NetworkWords> {
         dns_search: network.dns_search.clone(),
         dns_option: network.dns_option.clone(),
         add_host: network.add_host.clone(),
-        ip: network.ip.clone(),
-        mac: network.mac_address.clone(),
+        ip: given(network.ip.as_ref()),
+        mac: given(network.mac_address.as_ref()),
     })
 }
 

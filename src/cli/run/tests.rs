@@ -184,6 +184,39 @@ fn an_empty_entry_point_clears_the_images() {
 }
 
 #[test]
+fn an_empty_value_says_no_more_than_none_but_a_limit() {
+    let flags = [
+        "--name",
+        "--hostname",
+        "--domainname",
+        "--workdir",
+        "--user",
+        "--network",
+        "--ip",
+        "--mac-address",
+        "--pid",
+        "--ipc",
+        "--uts",
+        "--userns",
+        "--restart",
+        "--cidfile",
+        "--platform",
+        "--stop-signal",
+        "--detach-keys",
+        "--cgroup-parent",
+        "--cpuset-cpus",
+        "--log-driver",
+        "--health-cmd",
+    ];
+    let words: Vec<&str> = flags.iter().flat_map(|flag| [flag, ""]).chain(["busybox"]).collect();
+    let health = crate::spec::health::HealthWords { command: Some(String::new()), ..Default::default() };
+    assert_eq!(request(&words).unwrap(), RunRequest { health, ..request(&["busybox"]).unwrap() });
+    for flag in ["-m", "--cpus", "--shm-size"] {
+        assert!(request(&[flag, "", "busybox"]).is_err(), "{flag}");
+    }
+}
+
+#[test]
 fn what_is_wrong_is_named() {
     for (line, part) in [
         (&["--memory", "1x", "b"][..], "--memory: invalid size \"1x\""),

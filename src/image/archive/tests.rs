@@ -98,6 +98,23 @@ fn layer(text: &str) -> Vec<u8> {
 }
 
 #[test]
+fn a_layer_that_is_there_twice_is_one_directory_where_the_upper_one_is() {
+    let place = place();
+    let path = place.dir.path().join("image");
+    fs::write(&path, tar(&with_index(image(&[layer("1"), layer("2"), layer("1")]), "twice:1"))).unwrap();
+    let found = load(&place.store, &path, &()).unwrap().remove(0);
+    assert_eq!(found.layers.len(), 3);
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("skipped: unpacking layers needs root");
+        return;
+    }
+    let dirs = place.store.layer_dirs(&found).unwrap();
+    let texts = dirs.iter().map(|dir| fs::read_to_string(dir.child("etc/x").as_path()).unwrap());
+    assert_eq!(texts.collect::<Vec<_>>(), ["2", "1"]);
+    assert_eq!(place.store.expected_dirs(&found), (dirs, true));
+}
+
+#[test]
 fn a_layout_comes_in_as_directory_and_as_archive() {
     let files = with_index(image(&[layer("1"), layer("2")]), "busybox:1.36");
     for form in ["directory", "tar", "gz", "zst"] {

@@ -29,12 +29,14 @@ pub struct Commit<'a> {
     pub layer: Vec<Entry>,
     /// Its list of layers is filled in.
     pub config: ImageConfiguration,
+    /// docker's `config.Healthcheck`, which OCI's configuration does not know.
+    pub health: Option<serde_json::Value>,
     pub name: Option<&'a Reference>,
 }
 
 /// Puts it into the store, whole or not at all.
 pub fn commit(store: &Store, commit: Commit<'_>) -> Result<Image> {
-    let Commit { base, layer, mut config, name } = commit;
+    let Commit { base, layer, mut config, health, name } = commit;
     let mut ingest = Ingest::begin(store)?;
     let layout = ingest.fresh_path()?;
     assemble::create_layout(&layout)?;
@@ -55,6 +57,10 @@ pub fn commit(store: &Store, commit: Commit<'_>) -> Result<Image> {
         digest: made.blob.digest.clone(),
         size: made.blob.size,
     });
+    let mut config = serde_json::to_value(&config).map_err(|e| Error::internal(format!("a configuration: {e}")))?;
+    if let Some(health) = health {
+        config["config"]["Healthcheck"] = health;
+    }
     let config: Digest = ingest.add_bytes(&assemble::canonical_json(&config)?)?;
     let manifest = add_manifest(&mut ingest, &config, blobs)?;
     let images = ingest.commit(&[(manifest, name.into_iter().cloned().collect())])?;

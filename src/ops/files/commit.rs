@@ -7,11 +7,12 @@ use crate::image::assemble::Entry;
 use crate::image::change;
 use crate::image::files::{self, Commit};
 use crate::image::{Image, Reference, Store};
-use crate::ops::{cgroups, container as containers};
-use crate::spec::signal;
+use crate::ops::{cgroups, container as containers, record};
+use crate::spec;
+use crate::spec::health::ImageHealth;
 use crate::state::{Roots, events};
 use crate::sys::fs::{Root, exists};
-use oci_spec::image::{Arch, Config, History, HistoryBuilder, ImageConfiguration, ImageConfigurationBuilder, Os};
+use oci_spec::image::{Arch, History, HistoryBuilder, ImageConfiguration, ImageConfigurationBuilder, Os};
 use std::sync::Arc;
 
 /// One `minirun commit`.
@@ -48,13 +49,24 @@ pub fn commit(roots: &Roots, request: &CommitRequest) -> Result<Digest> {
     };
     let layer = entries(&held, base.is_some())?;
     let store = Store::open(&roots.root)?;
-    let commit = Commit { base: base.as_ref(), layer, config, name: name.as_ref() };
+    let health = health(&held);
+    let commit = Commit { base: base.as_ref(), layer, config, health, name: name.as_ref() };
     let id = files::commit(&store, commit)?.id;
     let name = name.map_or_else(String::new, |name| name.familiar());
     let of =
         [("imageID", id.to_string()), ("imageRef", name), ("comment", request.message.clone().unwrap_or_default())];
     events::container(roots, &held.config, "commit", &of.each_ref().map(|(key, value)| (*key, value.as_str())));
     Ok(id)
+}
+
+/// What checks it, or that nothing does, in docker's words.
+fn health(held: &Held<'_>) -> Option<serde_json::Value> {
+    let of_image = match &held.config.health {
+        Some(check) => record::image_health(check),
+        None if held.request.health.none => ImageHealth { test: vec!["NONE".to_owned()], ..ImageHealth::default() },
+        None => return None,
+    };
+    serde_json::to_value(of_image).ok()
 }
 
 fn entries(held: &Held<'_>, has_image: bool) -> Result<Vec<Entry>> {
@@ -78,8 +90,7 @@ fn configuration(held: &Held<'_>, base: Option<&Image>, request: &CommitRequest)
             ImageConfigurationBuilder::default().architecture(Arch::default()).os(Os::Linux).build().map_err(invalid)?
         }
     };
-    let mut config = image.config().clone().unwrap_or_default();
-    as_run(held, &mut config);
+    let mut config = spec::image::as_run(image.config().as_ref(), &held.request);
     request.changes.iter().try_for_each(|line| change::apply(&mut config, line))?;
     image.set_config(Some(config));
     let created = crate::ops::now();
@@ -96,38 +107,4 @@ fn configuration(held: &Held<'_>, base: Option<&Image>, request: &CommitRequest)
     history.push(step.build().map_err(invalid)?);
     image.set_history(Some(history));
     Ok(image)
-}
-
-fn as_run(held: &Held<'_>, config: &mut Config) {
-    let run = &held.request;
-    if let Some(entrypoint) = &run.entrypoint {
-        config.set_entrypoint(Some(entrypoint.clone()).filter(|words| !words.is_empty()));
-        config.set_cmd(None);
-    }
-    if !run.command.is_empty() {
-        config.set_cmd(Some(run.command.clone()));
-    }
-    let mut env = config.env().clone().unwrap_or_default();
-    run.env.iter().for_each(|word| change::set_variable(&mut env, word));
-    config.set_env(Some(env).filter(|env| !env.is_empty()));
-    if !run.labels.is_empty() {
-        let mut labels = config.labels().clone().unwrap_or_default();
-        labels.extend(run.labels.iter().cloned());
-        config.set_labels(Some(labels));
-    }
-    if let Some(dir) = &run.workdir {
-        config.set_working_dir(Some(dir.clone()));
-    }
-    if let Some(user) = &run.user {
-        config.set_user(Some(user.clone()));
-    }
-    let mut ports = config.exposed_ports().clone().unwrap_or_default();
-    let with_protocol = |port: &String| if port.contains('/') { port.clone() } else { format!("{port}/tcp") };
-    ports.extend(run.network.expose.iter().map(with_protocol));
-    ports.sort();
-    ports.dedup();
-    config.set_exposed_ports(Some(ports).filter(|ports| !ports.is_empty()));
-    if let Some(signal) = run.stop_signal {
-        config.set_stop_signal(Some(signal::name(signal)));
-    }
 }

@@ -7,6 +7,7 @@ mod paths;
 pub mod tree;
 
 use super::container::{self as containers, Container};
+use super::record;
 use crate::error::{Errno, Error, Result};
 use crate::id::{HostPath, clean};
 use crate::image::files::Ids;
@@ -68,8 +69,7 @@ fn hold<'a>(roots: &'a Roots, word: &str) -> Result<Held<'a>> {
 }
 
 fn ids_of(spec: &Spec) -> Ids {
-    let maps = spec.linux().as_ref().and_then(|linux| linux.uid_mappings().as_deref()).unwrap_or_default();
-    maps.first().map_or(Ids::SAME, |map| Ids { first: map.host_id(), count: map.size() })
+    record::uid_maps(spec).first().map_or(Ids::SAME, |map| Ids { first: map.host_id(), count: map.size() })
 }
 
 impl Held<'_> {

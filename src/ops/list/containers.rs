@@ -45,7 +45,8 @@ pub struct ContainerRow {
     pub size: Option<Size>,
     published: Vec<Published>,
     exit: Option<u8>,
-    image_id: Option<Digest>,
+    /// The manifest that it was made from.
+    pub image_id: Option<Digest>,
 }
 
 /// What is mounted into a container, by name where it is a volume with one.
@@ -198,7 +199,7 @@ fn row(roots: &Roots, container: &Container, networks: &[(String, Vec<Published>
         health: config
             .filter(|config| config.health.is_some() && running)
             .map(|_| health::read(roots, &container.id).status.name()),
-        ports: published.iter().map(|port| format!("{}->{}", port.listen(), container::inner_port(port))).collect(),
+        ports: published.iter().map(|port| format!("{}->{}", port.listen(), port.inside())).collect(),
         networks: match networks {
             // what was asked for, of one that has no network now
             [] => config.map(|_| asked.network.mode.unwrap_or_else(|| "bridge".to_owned())).into_iter().collect(),

@@ -1,4 +1,5 @@
-//! `--filter KEY=VALUE` as docker has it: of one key any value will do, of labels all must; all keys must. Pure.
+//! `--filter KEY=VALUE` as docker has it: of one key any value will do, of labels all must, and none of those that are
+//! not to be (`label!=`); all keys must. Pure.
 
 use crate::error::{Error, Kind, Result};
 use std::collections::BTreeMap;
@@ -18,16 +19,31 @@ pub(in crate::ops) fn parse(words: &[String], known: &[&str]) -> Result<Vec<Filt
         };
         let (key, value) = word.split_once('=').ok_or_else(|| wrong("a filter is KEY=VALUE, not"))?;
         let (key, value) = (key.trim().to_lowercase(), value.trim().to_owned());
-        if known.contains(&key.as_str()) { Ok(Filter { key, value }) } else { Err(wrong("unknown filter")) }
+        if !known.contains(&key.as_str()) {
+            return Err(wrong("unknown filter"));
+        }
+        if TRUTHS.contains(&key.as_str()) && !["true", "1", "false", "0"].contains(&value.as_str()) {
+            return Err(Error::new(Kind::Usage, format!("invalid {key} {value:?}")).hint("it is true or false"));
+        }
+        Ok(Filter { key, value })
     };
     words.iter().map(parse).collect()
+}
+
+/// What is true or false.
+const TRUTHS: [&str; 2] = ["dangling", "all"];
+
+impl Filter {
+    pub(in crate::ops) fn is_true(&self) -> bool {
+        matches!(self.value.as_str(), "true" | "1")
+    }
 }
 
 /// Whether a thing passes all filters, each of which `matches` or not.
 pub(in crate::ops) fn passes(filters: &[Filter], matches: impl Fn(&Filter) -> bool) -> bool {
     let all_of = |key: &str| filters.iter().filter(move |filter| filter.key == key).collect::<Vec<_>>();
     filters.iter().all(|filter| match filter.key.as_str() {
-        "label" => matches(filter),
+        "label" | "label!" => matches(filter),
         key => all_of(key).into_iter().any(&matches),
     })
 }
@@ -87,7 +103,7 @@ mod tests {
 
     fn filters(words: &[&str]) -> Vec<Filter> {
         let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
-        parse(&words, &["name", "label"]).unwrap()
+        parse(&words, &["name", "label", "label!"]).unwrap()
     }
 
     #[test]
@@ -95,6 +111,7 @@ mod tests {
         let labels = BTreeMap::from([("a".to_owned(), "1".to_owned()), ("b".to_owned(), String::new())]);
         let matches = |filter: &Filter| match filter.key.as_str() {
             "name" => name_matches("web-1", &filter.value),
+            "label!" => !has_label(&labels, &filter.value),
             _ => has_label(&labels, &filter.value),
         };
         for (words, want) in [
@@ -107,6 +124,8 @@ mod tests {
             (&["label=a=1", "label=b="], true),
             (&["label=a", "label=c"], false),
             (&["label=a=2"], false),
+            (&["label!=c", "label!=a=2"], true),
+            (&["label!=c", "label!=a"], false),
         ] {
             assert_eq!(passes(&filters(words), matches), want, "{words:?}");
         }

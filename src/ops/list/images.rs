@@ -1,7 +1,7 @@
 //! `images`: which images there are, and which of them are wanted.
 
 use super::filter::{self, Filter};
-use crate::error::{Error, Kind, Result};
+use crate::error::Result;
 use crate::id::Digest;
 use crate::image::{Image, Reference, Store};
 use crate::state::Roots;
@@ -32,12 +32,6 @@ pub const FILTERS: [&str; 5] = ["dangling", "reference", "label", "before", "sin
 /// The images that are wanted, in the order they came: by `KEY=VALUE` filters, and by a name or pattern.
 pub fn list(roots: &Roots, name: Option<&str>, filters: &[String]) -> Result<Vec<ImageRow>> {
     let mut filters = filter::parse(filters, &FILTERS)?;
-    for filter in filters.iter().filter(|filter| filter.key == "dangling") {
-        if !["true", "false", "1", "0"].contains(&filter.value.as_str()) {
-            let error = Error::new(Kind::Usage, format!("invalid dangling {:?}", filter.value));
-            return Err(error.hint("it is true or false"));
-        }
-    }
     filters.extend(name.map(|name| Filter { key: "reference".to_owned(), value: name.to_owned() }));
     let moments = moments(roots, &filters)?;
     let rows = all(roots)?;
@@ -92,10 +86,11 @@ fn moments(roots: &Roots, filters: &[Filter]) -> Result<BTreeMap<String, jiff::T
     Ok(moments)
 }
 
-fn matches(Filter { key, value }: &Filter, row: &ImageRow, moments: &BTreeMap<String, jiff::Timestamp>) -> bool {
+fn matches(filter: &Filter, row: &ImageRow, moments: &BTreeMap<String, jiff::Timestamp>) -> bool {
+    let Filter { key, value } = filter;
     let made = || row.created.as_deref().and_then(|at| at.parse::<jiff::Timestamp>().ok());
     match key.as_str() {
-        "dangling" => row.name.is_none() == matches!(value.as_str(), "true" | "1"),
+        "dangling" => row.name.is_none() == filter.is_true(),
         "label" => filter::has_label(&row.labels, value),
         "reference" => row.name.as_ref().is_some_and(|name| is_named(name, value)),
         "before" => moments.get(value).zip(made()).is_some_and(|(other, made)| made < *other),

@@ -1,0 +1,63 @@
+//! `.Host` and `.GraphDriver`: where on the host other tools find a container.
+
+use crate::cgroup;
+use crate::image::{Image, Store};
+use crate::net::probe;
+use crate::net::step::Undo as NetUndo;
+use crate::ops::container::Container;
+use crate::plan::step::Undo;
+use crate::state::{Roots, Status};
+use crate::sys::fs;
+use serde_json::{Map, Value, json};
+use std::path::Path;
+
+/// Where the host has a container that runs: everything that other tools need to look at it.
+pub(super) fn host(found: &Container) -> Option<Value> {
+    let life = found.life.as_ref().filter(|_| found.status == Status::Running)?;
+    let init = life.init.as_ref()?;
+    let mut cgroups = Vec::new();
+    let mut veths = Vec::new();
+    for undo in &life.undo {
+        match undo {
+            Undo::Cgroup(cgroup::step::Undo::Remove { dir, .. }) => cgroups.push(dir.to_string()),
+            Undo::Net(NetUndo::DeleteLink { link, .. }) => {
+                let cable = probe::cable(link).ok().flatten();
+                veths.push(json!({
+                    "Name": link,
+                    "Index": cable.as_ref().map(|cable| cable.index),
+                    "PeerIndex": cable.as_ref().and_then(|cable| cable.peer_index),
+                    "BridgeIndex": cable.as_ref().and_then(|cable| cable.bridge_index),
+                }));
+            }
+            Undo::Mount(_) | Undo::Security(_) | Undo::Net(_) | Undo::ReturnLeases { .. } | Undo::ReturnIds { .. } => {}
+        }
+    }
+    let kinds = ["cgroup", "ipc", "mnt", "net", "pid", "user", "uts"];
+    let namespace = |kind: &str| fs::read_link(Path::new(&format!("/proc/{}/ns/{kind}", init.pid))).ok();
+    let namespaces: Map<String, Value> =
+        kinds.iter().map(|kind| ((*kind).to_owned(), json!(namespace(kind)))).collect();
+    Some(json!({
+        "Pid": init.pid,
+        "MonitorPid": life.monitor.pid,
+        "Cgroups": cgroups,
+        "Namespaces": namespaces,
+        "Veths": veths,
+    }))
+}
+
+/// How its root is put together, lowest layer last, as docker's driver has it. Its merged directory is in its own mount
+/// namespace alone: from outside it is seen through its process.
+pub(super) fn graph_driver(roots: &Roots, found: &Container, image: Option<&Image>) -> Value {
+    let Some(image) = image else { return json!({ "Name": "directory", "Data": {} }) };
+    let store = Store::look(&roots.root);
+    let (layers, _) = store.expected_dirs(image);
+    let lower: Vec<String> = layers.iter().rev().chain([&store.skeleton()]).map(ToString::to_string).collect();
+    let dir = roots.container(&found.id);
+    let mut data = json!({ "LowerDir": lower.join(":"), "UpperDir": dir.child("upper"), "WorkDir": dir.child("work") });
+    if let Some(init) =
+        found.life.as_ref().and_then(|life| life.init.as_ref()).filter(|_| found.status == Status::Running)
+    {
+        data["MergedDir"] = format!("/proc/{}/root", init.pid).into();
+    }
+    json!({ "Name": "overlay", "Data": data })
+}
