@@ -133,12 +133,18 @@ fn is_cpu_list(list: &str) -> bool {
     list.is_empty() || list.split(',').all(item)
 }
 
+/// PID_MAX_LIMIT in include/linux/threads.h: so many processes there can be.
+const MOST_PIDS: i64 = 4 << 20;
+
 /// 0 and -1 are unlimited, which is -1 in OCI's words.
 fn pids(wanted: &Resources) -> Result<Option<LinuxPids>> {
     let limit = match wanted.pids_limit.unwrap_or(defaults::PIDS_LIMIT) {
         0 | -1 => -1,
-        limit if limit > 0 => limit,
-        limit => return Err(bad(format!("invalid --pids-limit {limit}"), "a number, or -1 for no limit")),
+        limit @ 1..=MOST_PIDS => limit,
+        limit => {
+            let hint = format!("1 to {MOST_PIDS}, or -1 for no limit");
+            return Err(bad(format!("invalid --pids-limit {limit}"), &hint));
+        }
     };
     let mut pids = LinuxPids::default();
     pids.set_limit(limit);

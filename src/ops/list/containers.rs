@@ -7,7 +7,7 @@ use super::images;
 use crate::error::{Error, Kind, Result};
 use crate::id::{ContainerId, Digest};
 use crate::image::{Reference, Store};
-use crate::net::publish::Published;
+use crate::net::publish::{self, Published};
 use crate::state::{Config, Roots, Status, container as records, health};
 use crate::sys::usage;
 use serde::Deserialize;
@@ -199,7 +199,7 @@ fn row(roots: &Roots, container: &Container, networks: &[(String, Vec<Published>
         health: config
             .filter(|config| config.health.is_some() && running)
             .map(|_| health::read(roots, &container.id).status.name()),
-        ports: published.iter().map(|port| format!("{}->{}", port.listen(), port.inside())).collect(),
+        ports: publish::ranges(&published),
         networks: match networks {
             // what was asked for, of one that has no network now
             [] => config.map(|_| asked.network.mode.unwrap_or_else(|| "bridge".to_owned())).into_iter().collect(),
