@@ -257,9 +257,9 @@ fn link_name(link: &LinkMessage) -> String {
     name.unwrap_or_default()
 }
 
-/// Chooses the host ports that the command line left open. A port chosen here is free now; [`super::step::Step::HoldPort`]
-/// is what keeps it.
-pub fn choose_ports(publish: &[Publish]) -> Result<Vec<Publish>> {
+/// Chooses the host ports that the command line left open. A port chosen here is free now, and is not `lent`: who has it
+/// lent may not have bound it yet. [`super::step::Step::HoldPort`] is what keeps it.
+pub fn choose_ports(publish: &[Publish], lent: &dyn Fn(Protocol, u16) -> bool) -> Result<Vec<Publish>> {
     let mut held = Vec::new();
     let mut chosen = Vec::new();
     for request in publish {
@@ -268,18 +268,26 @@ pub fn choose_ports(publish: &[Publish]) -> Result<Vec<Publish>> {
                 chosen.push(request.clone());
                 continue;
             }
-            HostPort::Free => Box::new(std::iter::once(0)),
+            // any port, and what was tried stays bound: the next is another one
+            HostPort::Free => Box::new(std::iter::repeat_n(0, usize::from(u16::MAX))),
             HostPort::FreeIn(first, last) => Box::new(first..=last),
         };
-        let socket = candidates.into_iter().find_map(|port| bind(request, port).ok());
-        let socket = socket.ok_or_else(|| {
+        let mut found = None;
+        for candidate in candidates {
+            let Ok(socket) = bind(request, candidate) else { continue };
+            let port = netns::port(&socket)?;
+            held.push(socket); // two requests of one command get two ports
+            if !lent(request.protocol, port) {
+                found = Some(port);
+                break;
+            }
+        }
+        let port = found.ok_or_else(|| {
             let container = format!("{}/{}", request.container, request.protocol);
             Error::user(format!("no free host port for container port {container}"))
                 .hint("choose another range, or leave the host port out")
         })?;
-        chosen.push(Publish { host: HostPort::Exact(netns::port(&socket)?), ..request.clone() });
-        // two requests of one command get two ports
-        held.push(socket);
+        chosen.push(Publish { host: HostPort::Exact(port), ..request.clone() });
     }
     Ok(chosen)
 }

@@ -580,12 +580,21 @@ fn open_ports_are_chosen_apart() {
         let _taken = TcpListener::bind("0.0.0.0:8000").unwrap();
         let words = ["80", "81", "8000-8001:82", "8001-8002:83", "53/udp"];
         let asked: Vec<Publish> = words.iter().flat_map(|word| Publish::parse(word).unwrap()).collect();
-        let chosen = probe::choose_ports(&asked).unwrap();
+        let chosen = probe::choose_ports(&asked, &|_, _| false).unwrap();
         let ports: Vec<HostPort> = chosen.iter().map(|publish| publish.host).collect();
         assert_eq!(ports[2..4], [HostPort::Exact(8001), HostPort::Exact(8002)]);
         assert!(matches!(ports[0], HostPort::Exact(port) if port > 1023 && ports[1] != ports[0]));
-        let error = probe::choose_ports(&Publish::parse("8000-8000:80").unwrap()).map(|_| ());
+        let error = probe::choose_ports(&Publish::parse("8000-8000:80").unwrap(), &|_, _| false).map(|_| ());
         assert!(error.is_ok(), "a range of one is that port: {error:?}");
+        // others were lent them, and have not bound them yet
+        sh("echo 40000 40003 >/proc/sys/net/ipv4/ip_local_port_range");
+        for word in ["80", "40000-40003:80"] {
+            let free = |_, port| port != 40002;
+            let chosen = probe::choose_ports(&Publish::parse(word).unwrap(), &free).unwrap();
+            assert_eq!(chosen[0].host, HostPort::Exact(40002), "{word}");
+        }
+        let error = probe::choose_ports(&Publish::parse("80").unwrap(), &|_, _| true).unwrap_err();
+        assert!(error.message.starts_with("no free host port"), "{error}");
     });
 }
 

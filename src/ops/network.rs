@@ -52,13 +52,14 @@ pub(super) fn lend(
     spec: &mut Spec,
     how: Use,
 ) -> Result<Lent> {
-    let request = request(roots, words, image, spec)?;
+    let mut request = request(roots, words, image, spec)?;
     let me = Identity::of_self()?;
     let holder = Holder { container: id.clone(), pid: me.pid.0, start_time: me.start_time, boot_id: me.boot_id };
     let alive = |holder: &Holder| is_alive(roots, holder);
     let tag = id.tag(roots.state.as_str());
     match how {
         Use::Peek => {
+            choose_ports(roots, &mut request, id)?;
             let (networks, leases) = lease::peek(&roots.state, &request, &holder, &alive, &probe::used)?;
             let (facts, _) = probe::facts(&roots.state, &networks, &alive)?;
             let plan = plan::plan(&request, &leases, &facts, id, &tag)?;
@@ -71,6 +72,7 @@ pub(super) fn lend(
         }
         Use::Lend => {
             let networks = Networks::lock(&roots.state)?;
+            choose_ports(roots, &mut request, id)?; // nobody else chooses meanwhile
             let leases = lease::acquire(&networks, &request, &holder, &alive, &probe::used)?;
             let records = leases.iter().filter_map(|lease| record::load(&roots.state, &lease.network).transpose());
             let (facts, rules) = probe::facts(&roots.state, &records.collect::<Result<Vec<_>>>()?, &alive)?;
@@ -89,8 +91,10 @@ pub(super) fn lend(
 fn refuse_taken_ports(roots: &Roots, id: &ContainerId, ports: &[Published]) -> Result<()> {
     let (all, _) = record::all(&roots.state)?;
     let others = all.iter().flat_map(|network| &network.loans).filter(|loan| loan.holder.container != *id);
-    for loan in others.filter(|loan| is_alive(roots, &loan.holder)) {
-        if let Some(port) = ports.iter().find(|port| loan.published.iter().any(|taken| taken.clashes(port))) {
+    for loan in others {
+        let clashes = |port: &&Published| loan.published.iter().any(|taken| taken.clashes(port));
+        // whether a holder lives is looked up where it matters: there may be a thousand
+        if let Some(port) = ports.iter().find(clashes).filter(|_| is_alive(roots, &loan.holder)) {
             let holder = records::load::<Undo>(roots, &loan.holder.container).config;
             let name =
                 holder.map_or_else(|| loan.holder.container.short().to_owned(), |config| config.name.to_string());
@@ -119,7 +123,20 @@ fn request(
     let mode = mode(roots, words)?;
     let own = !matches!(mode, Mode::Host);
     let sysctls = if own { sysctl::take_net(spec) } else { Vec::new() };
-    Ok(NetRequest { mode, publish: probe::choose_ports(&publish)?, sysctls })
+    Ok(NetRequest { mode, publish, sysctls })
+}
+
+/// Those that were left open; what other containers were lent is theirs, bound or not yet.
+fn choose_ports(roots: &Roots, request: &mut NetRequest, id: &ContainerId) -> Result<()> {
+    let (all, _) = record::all(&roots.state)?;
+    let others = all.iter().flat_map(|network| &network.loans).filter(|loan| loan.holder.container != *id);
+    let others: Vec<&Loan> = others.filter(|loan| !loan.published.is_empty()).collect();
+    let lent = |protocol, number| {
+        let has = |port: &Published| (port.protocol, port.port) == (protocol, number);
+        others.iter().any(|loan| loan.published.iter().any(has) && is_alive(roots, &loan.holder))
+    };
+    request.publish = probe::choose_ports(&request.publish, &lent)?;
+    Ok(())
 }
 
 /// `80/tcp` of EXPOSE and --expose: published under a free port of the host.
