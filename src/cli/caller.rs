@@ -21,7 +21,8 @@ pub(super) fn words() -> Vec<std::ffi::OsString> {
     std::env::args_os().collect()
 }
 
-/// An empty value says no more than none, as with docker: `--name "$NAME"`. But a limit, which would be lost in silence.
+/// An empty value says no more than none, as with docker: `--name "$NAME"`. But an amount, such as of memory: that limit would
+/// be lost in silence.
 pub(super) fn given(value: Option<&String>) -> Option<String> {
     value.filter(|value| !value.is_empty()).cloned()
 }

@@ -67,7 +67,7 @@ pub(super) fn main(args: &Args, roots: &Roots) -> Result<u8> {
         System::Df { verbose: true, .. } => df::each(roots),
         System::Df { verbose: false, format } => df::sums(roots, format.as_deref()),
         System::Prune { all, volumes, force, filter, only } => {
-            if *volumes && filter.iter().any(|word| word.starts_with("until=")) {
+            if prune::asks_for_age(filter)? && *volumes {
                 return Err(Error::new(Kind::Usage, "volumes are not removed by their age")
                     .hint("leave out --volumes or --filter until="));
             }

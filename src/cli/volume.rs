@@ -167,8 +167,7 @@ fn prune(roots: &Roots, all: bool, force: bool, filter: &[String]) -> Result<u8>
             return Err(Error::user("nobody is there to ask whether volumes shall be removed")
                 .hint("minirun volume prune --force does not ask"));
         }
-        let which =
-            if all || filter.iter().any(|word| word == "all=true" || word == "all=1") { "all" } else { "anonymous" };
+        let which = if all || volume::asks_for_all(filter)? { "all" } else { "anonymous" };
         ui::warning(&format!("this will remove {which} local volumes not used by at least one container"));
         if !ui::confirm("Are you sure you want to continue?")? {
             return Ok(0);

@@ -64,9 +64,15 @@ pub(super) fn flags_before_word<'a>(words: &'a [String], command: &Command) -> (
     let mut flags = Vec::new();
     let mut at = 0;
     while let Some(word) = words.get(at).filter(|word| is_flag(word) && *word != "--") {
-        if let Some(name) = short_hostname(word, words.get(at + 1), command) {
+        // in `-ith NAME` the letters before are flags of their own
+        let (before, named) = match word.find('h').filter(|_| !word.starts_with("--")) {
+            Some(at) if plain(&word[1..at], command) => (&word[1..at], format!("-{}", &word[at..])),
+            _ => ("", word.clone()),
+        };
+        if let Some(name) = short_hostname(&named, words.get(at + 1), command) {
+            flags.extend((!before.is_empty()).then(|| format!("-{before}")));
             flags.extend(["--hostname".to_owned(), name.to_owned()]);
-            at += if word == "-h" { 2 } else { 1 };
+            at += if named == "-h" { 2 } else { 1 };
             continue;
         }
         let Some(flag) = last_flag(word, command) else { break };
@@ -80,10 +86,22 @@ pub(super) fn flags_before_word<'a>(words: &'a [String], command: &Command) -> (
     (flags, words.get(at..).unwrap_or_default())
 }
 
+/// Whether each letter is a flag without a value.
+fn plain(letters: &str, command: &Command) -> bool {
+    let is_plain = |letter| {
+        let arg = command.get_arguments().find(|arg| arg.get_short() == Some(letter));
+        arg.is_some_and(|arg| !arg.get_action().takes_values())
+    };
+    letters.chars().all(is_plain)
+}
+
 /// docker's `-h NAME` names the host; where no word follows, `-h` is help as everywhere.
 fn short_hostname<'a>(word: &'a str, next: Option<&'a String>, command: &Command) -> Option<&'a str> {
     let attached = word.strip_prefix("-h").filter(|_| command.get_arguments().any(|arg| arg.get_id() == "hostname"))?;
-    if attached.is_empty() { next.map(String::as_str) } else { Some(attached) }
+    match attached.strip_prefix('=').unwrap_or(attached) {
+        "" => next.map(String::as_str),
+        name => Some(name),
+    }
 }
 
 /// Where a flag's value is.
@@ -177,6 +195,9 @@ mod tests {
             ("m run --net host x", "m run --net host -- x"),
             ("m run -h web x -h", "m run --hostname web -- x -h"),
             ("m create -it -hweb x", "m create -it --hostname web -- x"),
+            ("m run -h=web x", "m run --hostname web -- x"),
+            ("m run -ith web x", "m run -it --hostname web -- x"),
+            ("m run -ethe x", "m run -ethe -- x"),
             ("m run -h", "m run -h"),
             ("m exec -h x", "m exec -h x"),
             ("m container create --rm x sh -c y", "m create --rm -- x sh -c y"),

@@ -166,26 +166,6 @@ impl Published {
 }
 
 /// As people name it in errors: `8080/tcp`, `127.0.0.1:8080/tcp`, `[::1]:8080/tcp`.
-/// As docker lists them: `0.0.0.0:8080->80/tcp`, and one word for those that follow one another on both sides:
-/// `0.0.0.0:8000-8002->80-82/tcp`.
-pub fn ranges(published: &[Published]) -> Vec<String> {
-    let mut sorted: Vec<&Published> = published.iter().collect();
-    sorted.sort_by_key(|port| (port.protocol, port.listen().ip(), port.to.port(), port.port));
-    let follow = |a: &&Published, b: &&Published| {
-        let next = |a: u16, b: u16| a.checked_add(1) == Some(b);
-        (a.protocol, a.listen().ip()) == (b.protocol, b.listen().ip())
-            && next(a.port, b.port)
-            && next(a.to.port(), b.to.port())
-    };
-    let word = |run: &[&Published]| {
-        let (first, last) = (run.first()?, run.last()?);
-        let to = |last: u16| if run.len() > 1 { format!("-{last}") } else { String::new() };
-        let (outside, inside) = (to(last.port), to(last.to.port()));
-        Some(format!("{}{outside}->{}{inside}/{}", first.listen(), first.to.port(), first.protocol))
-    };
-    sorted.chunk_by(follow).filter_map(word).collect()
-}
-
 impl fmt::Display for Published {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.ip {
@@ -193,6 +173,24 @@ impl fmt::Display for Published {
             Some(ip) => write!(f, "{}/{}", SocketAddr::new(ip, self.port), self.protocol),
         }
     }
+}
+
+/// As docker lists them (docker/cli, formatter.DisplayablePorts): `0.0.0.0:8000-8002->8000-8002/tcp` is one word, and
+/// those that lead to another number come one by one behind, `0.0.0.0:8080->80/tcp`.
+pub fn ranges(published: &[Published]) -> Vec<String> {
+    let same = |port: &Published| port.port == port.to.port();
+    let mut sorted: Vec<&Published> = published.iter().collect();
+    sorted.sort_by_key(|port| (!same(port), port.protocol, port.listen().ip(), port.to.port(), port.port));
+    let follow = |a: &&Published, b: &&Published| {
+        let side_by_side = (a.protocol, a.listen().ip()) == (b.protocol, b.listen().ip());
+        same(a) && same(b) && side_by_side && a.port.checked_add(1) == Some(b.port)
+    };
+    let word = |run: &[&Published]| {
+        let (first, last) = (run.first()?, run.last()?);
+        let to = if run.len() > 1 { format!("-{}", last.port) } else { String::new() };
+        Some(format!("{}{to}->{}{to}/{}", first.listen(), first.to.port(), first.protocol))
+    };
+    sorted.chunk_by(follow).filter_map(word).collect()
 }
 
 #[cfg(test)]
@@ -205,14 +203,21 @@ mod tests {
         let port = |port: u16, to: &str, protocol| Published { ip: None, port, protocol, to: to.parse().unwrap() };
         let (tcp, udp) = (Protocol::Tcp, Protocol::Udp);
         let published = [
-            port(8002, "10.0.0.2:82", tcp),
-            port(8000, "10.0.0.2:80", tcp),
-            port(8001, "10.0.0.2:81", tcp),
-            port(8001, "[fd00::2]:81", tcp),
-            port(53, "10.0.0.2:53", udp),
-            port(9000, "10.0.0.2:83", tcp),
+            port(9001, "10.0.0.2:81", tcp),
+            port(8002, "10.0.0.2:8002", tcp),
+            port(9000, "10.0.0.2:80", tcp),
+            port(8000, "10.0.0.2:8000", tcp),
+            port(8001, "10.0.0.2:8001", tcp),
+            port(8001, "[fd00::2]:8001", tcp),
+            port(8002, "10.0.0.2:8002", udp),
         ];
-        let want = ["0.0.0.0:8000-8002->80-82/tcp", "0.0.0.0:9000->83/tcp", "[::]:8001->81/tcp", "0.0.0.0:53->53/udp"];
+        let want = [
+            "0.0.0.0:8000-8002->8000-8002/tcp",
+            "[::]:8001->8001/tcp",
+            "0.0.0.0:8002->8002/udp",
+            "0.0.0.0:9000->80/tcp",
+            "0.0.0.0:9001->81/tcp",
+        ];
         assert_eq!(ranges(&published), want);
     }
 

@@ -39,7 +39,7 @@ pub(super) fn joined(roots: &Roots, request: &RunRequest) -> Result<(JoinedNames
     let mut owners = BTreeMap::new();
     let mut path = |name: Option<&str>, what: &str| -> Result<Option<HostPath>> {
         let Some(name) = name else { return Ok(None) };
-        let (_, init) = running(roots, name)?;
+        let (_, init) = if_running(find_as_it_is(roots, name)?, name)?;
         let path = HostPath::parse(&format!("/proc/{}/{what}", init.pid))?;
         owners.insert(path.clone(), init);
         Ok(Some(path))
@@ -65,7 +65,10 @@ pub(super) fn joined(roots: &Roots, request: &RunRequest) -> Result<(JoinedNames
 
 /// A container that runs, and its init.
 pub(super) fn running(roots: &Roots, word: &str) -> Result<(Container, Identity)> {
-    let found = find_settled(roots, word)?;
+    if_running(find_settled(roots, word)?, word)
+}
+
+fn if_running(found: Container, word: &str) -> Result<(Container, Identity)> {
     let init = found.life.as_ref().and_then(|life| life.init.clone());
     match (&found.status, init) {
         (Status::Running, Some(init)) => Ok((found, init)),
@@ -96,18 +99,29 @@ pub(super) fn find(roots: &Roots, word: &str) -> Result<Container> {
     let found = look_up(roots, word)?;
     if found.is_orphan() {
         adopt::adopt(roots, &found.id)?;
-        return Ok(container::load(roots, &found.id));
-    }
-    if found.has_lost_its_restart() {
+    } else if found.has_lost_its_restart() {
         start::start_in_place(roots, &found)?;
-        return Ok(container::load(roots, &found.id));
+    } else if !remains::repair_one(roots, &found)? {
+        return Ok(found);
     }
-    let gone = || Error::user(format!("no container {word}")).hint("`minirun ps -a` lists them all");
-    if remains::repair_one(roots, &found)? {
-        let found: Container = container::load(roots, &found.id);
-        return if found.config.is_some() { Ok(found) } else { Err(gone()) };
+    let now: Container = container::load(roots, &found.id);
+    match now.config.is_some() || found.config.is_none() {
+        true => Ok(now),
+        false => Err(Error::user(format!("no container {word}")).hint("`minirun ps -a` lists them all")),
     }
-    Ok(found)
+}
+
+/// The same for one that is only looked at: nothing is started, adopted or taken back for that.
+pub(super) fn find_as_it_is(roots: &Roots, word: &str) -> Result<Container> {
+    let mut found = look_up(roots, word)?;
+    loop {
+        match (&found.status, &found.life) {
+            (Status::Starting, Some(life)) => _ = await_birth(roots, &found.id, &life.monitor, None)?,
+            (Status::Ending, Some(life)) => await_cleaned(roots, life)?,
+            _ => return Ok(found),
+        }
+        found = container::load(roots, &found.id);
+    }
 }
 
 /// The same, once it is neither on its way into life nor on its way out.
@@ -116,7 +130,7 @@ pub(super) fn find_settled(roots: &Roots, word: &str) -> Result<Container> {
     loop {
         match (&found.status, &found.life) {
             (Status::Starting, Some(life)) => _ = await_birth(roots, &found.id, &life.monitor, None)?,
-            (Status::Ending, Some(life)) => await_monitor(&life.monitor)?,
+            (Status::Ending, Some(life)) => await_cleaned(roots, life)?,
             _ => return Ok(found),
         }
         found = find(roots, found.id.as_str())?;
@@ -173,7 +187,7 @@ pub(super) fn look_up(roots: &Roots, word: &str) -> Result<Container> {
 /// The container that a word means, which is to end: one that is to be started again is not, and was stopped.
 pub(super) fn find_to_end(roots: &Roots, word: &str) -> Result<Container> {
     let found = look_up(roots, word)?;
-    match found.ended.as_ref().is_some_and(|ended| ended.again_by.is_some()) {
+    match found.is_to_be_started_again() {
         true => give_up_restart(roots, &found),
         false => find(roots, word),
     }
@@ -223,7 +237,7 @@ pub fn remove_by_id(roots: &Roots, id: &ContainerId, force: Force, volumes: Anon
 
 fn remove_found(roots: &Roots, mut container: Container, force: Force, volumes: Anonymous) -> Result<()> {
     if let (Status::Ending, Some(life)) = (&container.status, &container.life) {
-        await_monitor(&life.monitor)?;
+        await_cleaned(roots, life)?;
         container = container::load(roots, &container.id);
     }
     if let (Status::Restarting(_), Force::Yes) = (&container.status, force) {
@@ -244,7 +258,11 @@ fn remove_found(roots: &Roots, mut container: Container, force: Force, volumes: 
         // a monitor that does not listen does not start it again either
         let _ = life::announce_end(roots, &container, false);
         cgroups::thaw(&container)?; // a signal waits for that on cgroup v1
-        end_now(life)?;
+        end_now(roots, life)?;
+        container = container::load(roots, &container.id);
+    }
+    if container.is_to_be_started_again() {
+        container = give_up_restart(roots, &container)?; // it had decided that before
     }
     let _turn = container::turn(roots, &container.id)?;
     let container = container::load(roots, &container.id);
@@ -268,18 +286,26 @@ pub fn kill(roots: &Roots, word: &str) -> Option<ContainerId> {
 
 /// Kills a container's init, and gives its monitor time to clean up. A monitor that does not, or that has no init to
 /// wait for, is killed too.
-pub(super) fn end_now(life: &container::Life<Undo>) -> Result<()> {
+pub(super) fn end_now(roots: &Roots, life: &container::Life<Undo>) -> Result<()> {
     let Some(init) = &life.init else { return await_end(&life.monitor, Duration::ZERO) };
     if let Ok(pidfd) = init.open() {
         process::send_signal(&pidfd, libc::SIGKILL).or_else(ignore_gone)?;
         event::readable_within(pidfd.as_fd(), Some(MONITOR_PATIENCE))?;
     }
-    await_monitor(&life.monitor)
+    await_cleaned(roots, life)
 }
 
-/// Waits for a monitor to clean up and end; one that takes too long is killed.
-pub(super) fn await_monitor(monitor: &Identity) -> Result<()> {
-    await_end(monitor, MONITOR_PATIENCE)
+/// Waits until a container's life is taken back: its monitor has ended, or forgotten it and waits to start another one.
+/// A monitor that takes too long is killed.
+pub(super) fn await_cleaned(roots: &Roots, life: &container::Life<Undo>) -> Result<()> {
+    let end = Instant::now() + MONITOR_PATIENCE;
+    while Instant::now() < end {
+        let now: Container = container::load(roots, &life.id);
+        if now.life.is_none_or(|now| now.monitor != life.monitor) || ended_soon(&life.monitor)? {
+            return Ok(());
+        }
+    }
+    await_end(&life.monitor, Duration::ZERO)
 }
 
 fn await_end(monitor: &Identity, patience: Duration) -> Result<()> {

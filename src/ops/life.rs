@@ -70,12 +70,16 @@ impl Asked {
             }
         }
         match self.found.status {
-            Status::Starting => container::end_now(life)?, // it takes longer than it may
-            _ => container::await_monitor(&life.monitor)?,
+            Status::Starting => container::end_now(roots, life)?, // it takes longer than it may
+            _ => container::await_cleaned(roots, life)?,
         }
-        // a monitor that was killed meanwhile has left that to us
         let left = records::load(roots, &self.found.id);
-        remains::repair_one(roots, &left)?;
+        match left.is_to_be_started_again() {
+            // it had ended by itself before it could be told that nobody wants it any more
+            true => drop(container::give_up_restart(roots, &left)?),
+            // a monitor that was killed meanwhile has left that to us
+            false => drop(remains::repair_one(roots, &left)?),
+        }
         if self.pidfd.is_some() {
             note(roots, &self.found, "stop", &[]);
         }

@@ -47,7 +47,7 @@ pub(super) fn resolve(roots: &Roots, request: &RunRequest, image: Option<&ImageC
 
 /// What another container has mounted of the host's and of volumes; it need not run.
 fn mounts_of(roots: &Roots, from: &VolumesFrom) -> Result<Vec<MountRequest>> {
-    let found = container::find(roots, &from.container)?;
+    let found = container::find_as_it_is(roots, &from.container)?;
     let config = found
         .config
         .ok_or_else(|| Error::user("its record cannot be read").hint(format!("minirun inspect {}", from.container)))?;

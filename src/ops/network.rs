@@ -154,7 +154,7 @@ fn mode(roots: &Roots, words: &NetworkWords) -> Result<Mode> {
         Some("none") => return Ok(Mode::None),
         Some("host") => return Ok(Mode::Host),
         Some(other) if other.starts_with("container:") => {
-            let other = container::find(roots, &other["container:".len()..])?;
+            let other = container::find_as_it_is(roots, &other["container:".len()..])?;
             return Ok(Mode::Container(other.id));
         }
         None | Some("default") => Name::parse(DEFAULT_NETWORK)?,
@@ -185,7 +185,7 @@ pub(super) fn files(
 ) -> Result<Vec<(HostPath, String)>> {
     let words = &request.network;
     if let NetworkNamespace::Container(name) = words.namespace() {
-        let of = roots.life(&container::find(roots, name)?.id);
+        let of = roots.life(&container::find_as_it_is(roots, name)?.id);
         let copy = |name: &str| Ok((life.child(name), fs::read_text(of.child(name).as_path())?));
         return ["hosts", "hostname", "resolv.conf"].into_iter().map(copy).collect();
     }

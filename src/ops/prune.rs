@@ -38,10 +38,13 @@ impl Wanted {
         Ok(Wanted { filters, until })
     }
 
-    fn passes(&self, created: Option<&str>, labels: &BTreeMap<String, String>) -> bool {
+    /// What cannot be read passes no filter.
+    fn passes(&self, created: Option<&str>, labels: Option<&BTreeMap<String, String>>) -> bool {
         let created: Option<jiff::Timestamp> = created.and_then(|at| at.parse().ok());
         let old = self.until.iter().all(|until| created.is_some_and(|created| created < *until));
-        let has = |filter: &Filter| filter::has_label(labels, &filter.value) == (filter.key == "label");
+        let has = |filter: &Filter| {
+            labels.is_some_and(|labels| filter::has_label(labels, &filter.value) == (filter.key == "label"))
+        };
         old && filter::passes(&self.filters, has)
     }
 }
@@ -51,9 +54,10 @@ pub fn containers(roots: &Roots, filters: &[String]) -> Result<Pruned<ContainerI
     let wanted = Wanted::parse(filters)?;
     let mut pruned = Pruned { removed: Vec::new(), reclaimed: 0 };
     for one in container::all(roots)? {
-        let ended = matches!(one.status, Status::Created | Status::Exited(_) | Status::Dead);
+        let ended =
+            matches!(one.status, Status::Created | Status::Exited(_) | Status::Dead) && !one.has_lost_its_restart();
         let made = one.config.as_ref().map(|config| config.created.as_str());
-        if !ended || !wanted.passes(made, &labels(&one)) {
+        if !ended || !wanted.passes(made, labels(&one).as_ref()) {
             continue;
         }
         let size = size_of(roots, &one.id);
@@ -65,10 +69,15 @@ pub fn containers(roots: &Roots, filters: &[String]) -> Result<Pruned<ContainerI
     Ok(pruned)
 }
 
-/// What a container is labelled with; nothing where that cannot be read.
-fn labels(one: &container::Container) -> BTreeMap<String, String> {
-    let request = one.config.as_ref().and_then(|config| config.request.parse::<RunRequest>().ok());
-    request.map(|request| request.labels.into_iter().collect()).unwrap_or_default()
+/// What a container is labelled with, where that can be read.
+fn labels(one: &container::Container) -> Option<BTreeMap<String, String>> {
+    let request = one.config.as_ref()?.request.parse::<RunRequest>().ok()?;
+    Some(request.labels.into_iter().collect())
+}
+
+/// Whether something is to go only where it is old.
+pub fn asks_for_age(filters: &[String]) -> Result<bool> {
+    Ok(filter::parse(filters, &FILTERS)?.iter().any(|filter| filter.key == "until"))
 }
 
 /// Removes the images that pass, without a name that no container was made from, or with `all` those with one, too.
@@ -78,7 +87,7 @@ pub fn images(roots: &Roots, all: bool, filters: &[String]) -> Result<Pruned<Rem
     let mut pruned = Pruned { removed: Vec::new(), reclaimed: 0 };
     for row in distinct(images::all(roots)?) {
         let unused = !used.contains(&row.digest) && (all || row.repository == "<none>");
-        if !unused || !wanted.passes(row.created.as_deref(), &row.labels) {
+        if !unused || !wanted.passes(row.created.as_deref(), Some(&row.labels)) {
             continue;
         }
         pruned.removed.extend(image::remove(roots, &row.digest.to_string(), Force::No)?);

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::id::{ContainerId, Name};
 use crate::monitor::protocol::{Attach, Record};
 use crate::spec::request::{Pull, RunRequest, Source};
-use crate::state::container::{self, RestartPolicy, Restarts};
+use crate::state::container::{self, Ended, RestartPolicy, Restarts};
 use crate::state::{Config, Raw, Roots, Status};
 use crate::sys::process::{Exit, Identity};
 use crate::sys::record::Lock;
@@ -55,19 +55,36 @@ pub fn start_again(roots: &Roots, id: &str, progress: &dyn Progress) -> Result<(
     let found: containers::Container = container::load(roots, &id);
     match (&found.ended, &found.config) {
         (Some(ended), Some(config)) if found.life.is_none() && ended.again_by == Some(Identity::of_self()?) => {
-            start_kept(roots, config, ended.restarts, None, turn, progress).map(drop)
+            restart(roots, config, ended.restarts, turn, progress)
         }
         _ => Ok(()),
     }
 }
 
-/// The same in place of a monitor that was killed while it waited. Why it cannot be started its record says: that is
-/// not the trouble of whoever came by.
+/// Why it could not be started its record says, and that is the end of it: nobody tries again.
+fn restart(
+    roots: &Roots,
+    config: &Config,
+    restarts: Restarts,
+    turn: Option<Lock>,
+    progress: &dyn Progress,
+) -> Result<()> {
+    let Err(error) = start_kept(roots, config, restarts, None, turn, progress) else { return Ok(()) };
+    let _turn = container::turn(roots, &config.id)?;
+    let left: containers::Container = container::load(roots, &config.id);
+    if let (true, Some(ended)) = (left.is_to_be_started_again(), left.ended) {
+        container::end(roots, &config.id, &Ended { error: Some(error.to_string()), again_by: None, ..ended })?;
+    }
+    Err(error)
+}
+
+/// The same in place of a monitor that was killed while it waited. That it cannot be started is not the trouble of
+/// whoever came by.
 pub(super) fn start_in_place(roots: &Roots, found: &containers::Container) -> Result<()> {
     let Some(turn) = container::try_turn(roots, &found.id)? else { return Ok(()) };
     let found: containers::Container = container::load(roots, &found.id);
     if let (true, Some(ended), Some(config)) = (found.has_lost_its_restart(), &found.ended, &found.config) {
-        drop(start_kept(roots, config, ended.restarts, None, Some(turn), &Silent));
+        drop(restart(roots, config, ended.restarts, Some(turn), &Silent));
     }
     Ok(())
 }

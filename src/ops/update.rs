@@ -21,7 +21,7 @@ pub struct UpdateRequest {
 }
 
 pub fn update(roots: &Roots, word: &str, wanted: &UpdateRequest, progress: &dyn Progress) -> Result<()> {
-    let id = container::find_settled(roots, word)?.id;
+    let id = container::look_up(roots, word)?.id; // one that waits to be started again may be to wait no more
     let _turn = records::turn(roots, &id)?;
     let found = container::find_settled(roots, id.as_str())?;
     let broken = |e| Error::host(format!("the record of container {word} is broken: {e}"));

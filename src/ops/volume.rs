@@ -31,8 +31,10 @@ fn parse(name: &str) -> Result<Name> {
     Name::parse(name).map_err(|e| e.during("volume"))
 }
 
-/// What --filter knows; `all` is of `prune`: named ones, too.
-pub const FILTERS: [&str; 5] = ["name", "label", "label!", "dangling", "all"];
+/// What --filter of `ls` knows.
+pub const FILTERS: [&str; 4] = ["name", "label", "label!", "dangling"];
+/// And that of `prune`, where `all` is named ones, too.
+const PRUNE_FILTERS: [&str; 3] = ["label", "label!", "all"];
 
 /// Whether all filters say yes; a volume whose record cannot be read has no labels.
 fn passes(volume: &Volume, used: &BTreeSet<Name>, filters: &[Filter]) -> bool {
@@ -98,10 +100,16 @@ pub struct Pruned {
     pub reclaimed: u64,
 }
 
+/// Whether a filter of `prune` says that named volumes go, too.
+pub fn asks_for_all(filters: &[String]) -> Result<bool> {
+    let filters = filter::parse(filters, &PRUNE_FILTERS)?;
+    Ok(filters.iter().any(|filter| filter.key == "all" && filter.is_true()))
+}
+
 /// Removes what no container has and passes: volumes that nobody gave a name, or all of them.
 pub fn prune(roots: &Roots, all: bool, filters: &[String]) -> Result<Pruned> {
-    let filters = filter::parse(filters, &FILTERS)?;
-    let all = all || filters.iter().any(|filter| filter.key == "all" && filter.is_true());
+    let all = all || asks_for_all(filters)?;
+    let filters = filter::parse(filters, &PRUNE_FILTERS)?;
     let users: BTreeMap<Name, Vec<String>> = volume::users(roots, None)?;
     let used: BTreeSet<Name> = users.into_keys().collect();
     let mut pruned = Pruned::default();

@@ -99,6 +99,11 @@ impl<U> Container<U> {
         self.status == Status::Running && !self.monitored
     }
 
+    /// Somebody waits to start it again, or has waited and was killed.
+    pub fn is_to_be_started_again(&self) -> bool {
+        self.life.is_none() && self.ended.as_ref().is_some_and(|ended| ended.again_by.is_some())
+    }
+
     /// It was to be started again in this boot, and who waited for that was killed.
     pub fn has_lost_its_restart(&self) -> bool {
         let Some(by) = self.ended.as_ref().and_then(|ended| ended.again_by.as_ref()) else { return false };

@@ -1,4 +1,4 @@
-//! What `inspect` shows stands under docker's names, running or not: scripts read it by them.
+//! What `inspect` shows stands under docker's names: scripts read it by them.
 
 use crate::detached::{does, inspect, refused};
 use crate::support::requires::requires;

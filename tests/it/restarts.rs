@@ -94,7 +94,7 @@ fn killed_from_outside_it_comes_back_and_killed_by_us_it_does_not() {
     does(&sandbox, &["rm", "-f", "web"]);
 }
 
-/// Waits for half a minute and more, and who waits is killed.
+/// It waits for more than a second, and who waits is killed.
 fn waits_in_vain(sandbox: &Sandbox) -> String {
     let id = restarting(sandbox, "always", "exit 3");
     let file = sandbox.path("root/containers").join(&id).join("ended.json");
@@ -117,11 +117,58 @@ fn where_who_waits_to_start_it_again_is_killed_the_next_command_starts_it() {
     does(&sandbox, &["rm", "-f", "web"]);
     for end in [&["stop", "web"][..], &["rm", "-f", "web"]] {
         let id = waits_in_vain(&sandbox);
-        let stands = runs(&sandbox, &id);
+        let started = || does(&sandbox, &["events", "--until", "0s", "--filter", "event=start"]).stdout.lines().count();
+        let (stands, starts) = (runs(&sandbox, &id), started());
+        does(&sandbox, &["container", "prune", "-f"]); // it is not over
+        does(&sandbox, &["run", "--explain", "--volumes-from", "web", "busybox", "true"]);
         does(&sandbox, end);
         does(&sandbox, &["repair"]);
-        assert_eq!(runs(&sandbox, &id), if end[0] == "rm" { 0 } else { stands }, "{end:?}");
+        if end[0] == "stop" {
+            assert_eq!(inspect(&sandbox, "web")["State"]["Status"], "exited");
+            assert_eq!(runs(&sandbox, &id), stands);
+        }
+        assert_eq!(started(), starts, "{end:?}");
         does(&sandbox, &["rm", "-f", "web"]);
+    }
+}
+
+#[test]
+fn what_cannot_be_started_again_says_why_and_is_left_alone() {
+    requires![root];
+    let sandbox = Sandbox::with_images(&["busybox"]);
+    let flags = ["run", "-d", "--name", "web", "--restart", "always", "-p", "8099:80", "busybox"];
+    does(&sandbox, &[&flags[..], &["sh", "-c", "[ -e /once ] && exec sleep 1000; touch /once; exit 3"]].concat());
+    eventually("it is up again", seconds(20), || is(&sandbox, "Up"));
+    let file =
+        sandbox.path("root/containers").join(inspect(&sandbox, "web")["Id"].as_str().unwrap()).join("ended.json");
+    // its image goes meanwhile: a start cannot even be planned
+    std::fs::rename(sandbox.path("root/images/index.json"), sandbox.path("gone")).unwrap();
+    sandbox.sh(&format!("kill -9 {}", state(&sandbox)["Pid"])).expect_code(0);
+    let again_by = || -> Value {
+        let text = std::fs::read_to_string(&file).unwrap_or_default();
+        serde_json::from_str::<Value>(&text).map_or(Value::Bool(true), |ended| ended["again_by"].clone())
+    };
+    eventually("nobody tries any more", seconds(20), || again_by().is_null());
+    let ended = state(&sandbox);
+    assert!(ended["Error"].as_str().unwrap().contains("no image"), "{ended}");
+    std::fs::rename(sandbox.path("gone"), sandbox.path("root/images/index.json")).unwrap();
+    assert_eq!(state(&sandbox)["Status"], "exited");
+    does(&sandbox, &["start", "web"]);
+    assert!(is(&sandbox, "Up"));
+}
+
+#[test]
+fn one_that_ends_while_it_is_stopped_stays_so() {
+    requires![root];
+    let sandbox = Sandbox::with_images(&["busybox"]);
+    for _ in 0..10 {
+        let id = restarting(&sandbox, "always", "exit 3");
+        eventually("it has run", seconds(20), || runs(&sandbox, &id) >= 2);
+        does(&sandbox, &["stop", "web"]);
+        let stands = runs(&sandbox, &id);
+        assert_eq!(state(&sandbox)["Status"], "exited");
+        assert_eq!(runs(&sandbox, &id), stands);
+        does(&sandbox, &["rm", "web"]);
     }
 }
 

@@ -1,5 +1,6 @@
 //! `.Config` and `.HostConfig`: what was asked for and what the image says, under docker's names.
 
+use crate::id::ContainerPath;
 use crate::net::publish::{HostPort, Publish};
 use crate::ops::record;
 use crate::spec::defaults;
@@ -44,7 +45,7 @@ pub(super) fn host_config(config: &Config, request: &RunRequest) -> Value {
     let memory = limits.memory.unwrap_or(0);
     let mut host = json!({
         "Binds": binds(request),
-        "Mounts": of_images(request),
+        "Mounts": by_mount(request),
         "Tmpfs": tmpfs(request),
         "ContainerIDFile": request.cidfile.as_ref().map_or("", |file| file.as_str()),
         "LogConfig": log_config(config),
@@ -75,8 +76,8 @@ pub(super) fn host_config(config: &Config, request: &RunRequest) -> Value {
     });
     let limits = json!({
         "Memory": memory,
-        // as docker fills it in
-        "MemorySwap": limits.memory_swap.unwrap_or(memory.saturating_mul(2)),
+        // as docker fills it in, and `spec::resources` does
+        "MemorySwap": limits.memory_swap.filter(|swap| *swap != 0).unwrap_or(memory.saturating_mul(2)),
         "MemoryReservation": limits.memory_reservation.unwrap_or(0),
         "MemorySwappiness": limits.memory_swappiness,
         "NanoCpus": limits.nano_cpus.unwrap_or(0),
@@ -106,7 +107,7 @@ fn binds(request: &RunRequest) -> Vec<String> {
         options => format!("{from}:{to}:{}", options.join(",")),
     };
     let bind = |mount: &MountRequest| match mount {
-        MountRequest::Bind(BindMount { source, target, read_only, propagation, .. }) => {
+        MountRequest::Bind(BindMount { source, target, read_only, propagation, create_source: true, .. }) => {
             let usual = *propagation == Propagation::default();
             let options: Vec<_> =
                 read_only.then_some("ro").into_iter().chain((!usual).then_some(propagation.as_str())).collect();
@@ -116,19 +117,22 @@ fn binds(request: &RunRequest) -> Vec<String> {
             let options: Vec<_> = read_only.then_some("ro").into_iter().chain((!copy).then_some("nocopy")).collect();
             Some(with(name.as_str(), target.as_str(), &options))
         }
-        MountRequest::Volume(_) | MountRequest::Tmpfs(_) | MountRequest::Image(_) => None,
+        MountRequest::Bind(_) | MountRequest::Volume(_) | MountRequest::Tmpfs(_) | MountRequest::Image(_) => None,
     };
     request.mounts.iter().filter_map(bind).collect()
 }
 
-fn of_images(request: &RunRequest) -> Vec<Value> {
-    let image = |mount: &MountRequest| match mount {
-        MountRequest::Image(image) => {
-            Some(json!({ "Type": "image", "Source": image.source, "Target": image.target, "ReadOnly": true }))
+/// What `--mount` alone asks for: a source that must be there, or an image.
+fn by_mount(request: &RunRequest) -> Vec<Value> {
+    let mount = |kind: &str, source: &str, target: &ContainerPath, read_only: bool| json!({ "Type": kind, "Source": source, "Target": target, "ReadOnly": read_only });
+    let one = |asked: &MountRequest| match asked {
+        MountRequest::Bind(bind) if !bind.create_source => {
+            Some(mount("bind", bind.source.as_str(), &bind.target, bind.read_only))
         }
-        _ => None,
+        MountRequest::Image(image) => Some(mount("image", &image.source, &image.target, true)),
+        MountRequest::Bind(_) | MountRequest::Volume(_) | MountRequest::Tmpfs(_) => None,
     };
-    request.mounts.iter().filter_map(image).collect()
+    request.mounts.iter().filter_map(one).collect()
 }
 
 fn tmpfs(request: &RunRequest) -> Map<String, Value> {

@@ -59,5 +59,5 @@ pub(super) fn graph_driver(roots: &Roots, found: &Container, image: Option<&Imag
     {
         data["MergedDir"] = format!("/proc/{}/root", init.pid).into();
     }
-    json!({ "Name": "overlay", "Data": data })
+    json!({ "Name": "overlay2", "Data": data })
 }

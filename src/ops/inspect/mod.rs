@@ -14,7 +14,7 @@ use super::{cgroups, image, volume};
 use crate::error::Result;
 use crate::image::{Image, Store};
 use crate::monitor::{log, notes};
-use crate::spec::request::{RunRequest, Source};
+use crate::spec::request::RunRequest;
 use crate::state::health::{self, Health};
 use crate::state::{Roots, Status};
 use crate::sys::{fs, usage};
@@ -60,9 +60,9 @@ fn whole(roots: &Roots, found: &Container, sizes: bool) -> Value {
     let Some(config) = &found.config else { return all }; // it can be removed all the same
     let image = config.image_id.as_ref().map(|id| Store::look(&roots.root).find(id.as_str()));
     let image = image.and_then(Result::ok);
+    let image_config = image.as_ref().map(|image| &image.config);
     let spec = config.spec.value();
-    let request: RunRequest =
-        config.request.parse().unwrap_or_else(|_| RunRequest::new(Source::Image(config.image.clone())));
+    let request: Option<RunRequest> = config.request.parse().ok(); // nobody knows what a broken one asked for
     let of_record = json!({
         "Name": format!("/{}", config.name),
         "Created": config.created,
@@ -72,8 +72,8 @@ fn whole(roots: &Roots, found: &Container, sizes: bool) -> Value {
         "Image": image.as_ref().map(|image| &image.id).or(config.image_id.as_ref()),
         "Mounts": mounts::mounts(Some(config)),
         "GraphDriver": host::graph_driver(roots, found, image.as_ref()),
-        "HostConfig": asked::host_config(config, &request),
-        "Config": asked::config(config, &request, image.as_ref().map(|image| &image.config), &spec),
+        "HostConfig": request.as_ref().map(|request| asked::host_config(config, request)),
+        "Config": request.as_ref().map(|request| asked::config(config, request, image_config, &spec)),
         "Spec": spec,
     });
     if let (Value::Object(all), Value::Object(of_record)) = (&mut all, of_record) {

@@ -1,5 +1,5 @@
-//! `--filter KEY=VALUE` as docker has it: of one key any value will do, of labels all must, and none of those that are
-//! not to be (`label!=`); all keys must. Pure.
+//! `--filter KEY=VALUE` as docker has it: of one key any value will do, of labels all must; all keys must. Of several
+//! `label!=` each keeps what has it (with docker, what has them all). Pure.
 
 use crate::error::{Error, Kind, Result};
 use std::collections::BTreeMap;
