@@ -377,6 +377,7 @@ fn cold<T, F: Future<Output = Result<T, rtnetlink::Error>>>(
     runtime.block_on(async {
         let (connection, handle, _) = super::named_io(rtnetlink::new_connection(), || call.into())?;
         tokio::spawn(connection);
+        let _kept = handle.clone(); // with the last handle the connection ends, and what was not sent yet is lost
         list(handle).await.map_err(|e| refused(call, &e))
     })
 }
