@@ -5,23 +5,25 @@ use crate::error::{Error, Result};
 use crate::ops::inspect::{self, Kind};
 use crate::state::Roots;
 
-/// Show all that is known of containers, images or volumes, as JSON
+/// Show all that is known of containers, images, volumes or networks, as JSON
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: minirun inspect -f '{{.State.Pid}}' web")]
 pub(super) struct Args {
     /// json, or a Go template: '{{.State.Pid}}', '{{json .Mounts}}'
     #[arg(short, long, value_name = "FORMAT")]
     format: Option<String>,
-    /// container, image or volume, where several have the name
-    #[arg(long, value_name = "TYPE", value_parser = ["container", "image", "volume"], hide_possible_values = true)]
+    /// container, image, volume or network, where several have the name
+    #[arg(long, value_name = "TYPE", value_parser = KINDS, hide_possible_values = true)]
     r#type: Option<String>,
     /// With what a container has written into its root
     #[arg(short, long)]
     size: bool,
-    /// Containers first, then images, then volumes
+    /// Containers first, then images, volumes and networks
     #[arg(required = true, value_name = "NAME")]
     names: Vec<String>,
 }
+
+const KINDS: [&str; 4] = ["container", "image", "volume", "network"];
 
 /// What docker shows only where it is set, and `{{if .State.Health}}` may ask for everywhere.
 const OPTIONAL: [&str; 5] = ["Health", "Healthcheck", "ExposedPorts", "Volumes", "StopSignal"];
@@ -32,6 +34,7 @@ pub(super) fn main(args: &Args, roots: &Roots) -> Result<u8> {
         Some("container") => Kind::Container,
         Some("image") => Kind::Image,
         Some("volume") => Kind::Volume,
+        Some("network") => Kind::Network,
         _ => Kind::Any,
     };
     let format = args.format.as_deref().filter(|format| !format.is_empty());

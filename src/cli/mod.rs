@@ -28,6 +28,7 @@ mod kill;
 mod load;
 mod logs;
 mod man;
+mod network;
 mod pause;
 mod port;
 mod ps;
@@ -119,6 +120,7 @@ enum Sub {
     Tag(tag::Args),
     History(history::Args),
     Volume(volume::Args),
+    Network(network::Args),
     Demo(demo::Args),
     Generate(generate::Args),
     Completion(complete::Args),
@@ -252,6 +254,7 @@ fn dispatch(cli: Cli) -> Result<u8> {
         Some(Sub::Tag(args)) => tag::main(&args, &roots),
         Some(Sub::History(args)) => history::main(&args, &roots),
         Some(Sub::Volume(args)) => volume::main(&args, &roots),
+        Some(Sub::Network(args)) => network::main(&args, &roots),
         Some(Sub::Completion(args)) => complete::main(&args),
         Some(Sub::Man(args)) => man::main(&args),
         Some(Sub::Generate(args)) => generate::main(&args, &roots),

@@ -4,6 +4,7 @@ use super::{df, ui};
 use crate::error::{Error, Kind, Result};
 use crate::ops;
 use crate::ops::image::Removed;
+use crate::ops::networks;
 use crate::ops::prune;
 use crate::ops::volume;
 use crate::state::Roots;
@@ -34,7 +35,7 @@ enum System {
         #[arg(short, long, conflicts_with = "format")]
         verbose: bool,
     },
-    /// Remove the containers that do not run, and the images without a name that none was made from
+    /// Remove the containers that do not run, the images without a name that none was made from, unused networks
     Prune {
         /// Images with a name, too
         #[arg(short, long)]
@@ -118,6 +119,9 @@ fn confirmed(all: bool, volumes: bool, only: Option<Only>) -> Result<bool> {
     if volumes {
         what.push("all volumes without a name that no container has");
     }
+    if only.is_none() {
+        what.push("all networks of one's own that no container has");
+    }
     ui::warning(&format!("this will remove {}", what.join(", ")));
     ui::confirm("Are you sure you want to continue?")
 }
@@ -146,6 +150,9 @@ fn prune(roots: &Roots, all: bool, volumes: bool, filter: &[String], only: Optio
     if volumes {
         let pruned = volume::prune(roots, false, filter)?;
         show("Deleted Volumes", pruned.volumes.iter().map(ToString::to_string).collect(), pruned.reclaimed)?;
+    }
+    if only.is_none() {
+        show("Deleted Networks", networks::prune(roots, filter)?, 0)?;
     }
     ui::line(&format!("Total reclaimed space: {}", ui::decimal(reclaimed)))?;
     Ok(0)

@@ -63,6 +63,7 @@ Images:
 
 Volumes:
   volume     Make, list, inspect, remove volumes    minirun volume ls
+  network    The same for networks                  minirun network create net
 
 To learn from:
   run --explain   Print the steps, do nothing       minirun run --explain hello
@@ -171,10 +172,11 @@ fn explain(error: &clap::Error, path: &[&clap::Command]) -> Error {
 
 /// docker's commands that are still to come, and what does it meanwhile.
 const LATER: &[(&str, &str)] = &[
+    ("connect", "name all networks at once: run --network takes several"),
+    ("disconnect", "make the container again without that network"),
     ("build", "rootfs-builder makes images from the recipes in images/"),
     ("login", "leave it out: public images need none"),
     ("logout", "nobody is logged in"),
-    ("network", "--network bridge, none, host and container:NAME are there"),
     ("push", "skopeo copies from the OCI layout below --root"),
     ("save", "skopeo copies from the OCI layout below --root"),
     ("search", "look at the registry's web page"),
@@ -265,9 +267,9 @@ mod tests {
             ("m login x", "login is not supported yet", "leave it out: public images need none"),
             ("m rmm", "unknown command rmm", "did you mean rmi or rm?"),
             (
-                "m network create x",
-                "network is not supported yet",
-                "--network bridge, none, host and container:NAME are there",
+                "m network connect x",
+                "network connect is not supported yet",
+                "name all networks at once: run --network takes several",
             ),
             ("m zzz create x", "unknown command zzz", "minirun --help lists the commands"),
             ("m container zzz", "unknown command container zzz", "minirun container --help lists the commands"),

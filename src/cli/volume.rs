@@ -142,23 +142,8 @@ fn fields(roots: &Roots, name: &str, whole: bool) -> Row {
     ])
 }
 
-/// One array for all that were found, even where one was not; with a template a text for each.
 fn inspect(roots: &Roots, names: &[String], format: Option<&str>) -> Result<u8> {
-    let template = format.filter(|format| !format.is_empty() && *format != "json");
-    template.map_or(Ok(()), format::check)?;
-    let mut found = Vec::new();
-    let code = each(names, |name| {
-        found.push(volume::inspect(roots, name)?);
-        Ok(())
-    });
-    match (format, template) {
-        (_, Some(template)) => found.iter().try_for_each(|one| format::print_value(template, one))?,
-        (Some("json"), None) => format::print_value("json", &Value::Array(found))?,
-        _ => {
-            ui::print(&format!("{}\n", format::pretty(&found)?))?;
-        }
-    }
-    Ok(code)
+    format::print_each(names, format, |name| volume::inspect(roots, name))
 }
 
 fn prune(roots: &Roots, all: bool, force: bool, filter: &[String]) -> Result<u8> {

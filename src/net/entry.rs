@@ -16,6 +16,8 @@ pub enum Entry {
     Bridge(IfName),
     /// Traffic from this bridge leaves under the host's address.
     Masquerade(IfName),
+    /// From this bridge nothing goes anywhere else.
+    Internal(IfName),
     /// Addresses behind our bridges.
     Subnet(IpNet),
     /// Traffic from the first to the second bridge passes.
@@ -29,6 +31,7 @@ impl Entry {
         match self {
             Entry::Bridge(_) => "bridges",
             Entry::Masquerade(_) => "masq",
+            Entry::Internal(_) => "internal",
             Entry::Subnet(IpNet::V4(_)) => "subnets4",
             Entry::Subnet(IpNet::V6(_)) => "subnets6",
             Entry::Pass(..) => "verdicts",
@@ -44,7 +47,7 @@ impl Entry {
     /// As `nft` writes it between braces.
     pub fn text(&self) -> String {
         match self {
-            Entry::Bridge(name) | Entry::Masquerade(name) => format!("\"{name}\""),
+            Entry::Bridge(name) | Entry::Masquerade(name) | Entry::Internal(name) => format!("\"{name}\""),
             Entry::Subnet(net) => net.to_string(),
             Entry::Pass(from, to) => format!("\"{from}\" . \"{to}\" : accept"),
             Entry::Port(port, owner) => {
@@ -56,7 +59,7 @@ impl Entry {
     /// As the kernel takes it; an interval consists of two.
     pub fn elements(&self) -> Vec<Element> {
         match self {
-            Entry::Bridge(name) | Entry::Masquerade(name) => {
+            Entry::Bridge(name) | Entry::Masquerade(name) | Entry::Internal(name) => {
                 vec![Element { key: ifname(name.as_str()), ..Element::default() }]
             }
             Entry::Subnet(net) => interval(net),

@@ -3,22 +3,26 @@
 
 use super::names::Realm;
 use super::network::{Attachment, Holder, Lease, Loan, Network, Subnet};
-use super::plan::{DEFAULT_NETWORK, Mode, NetRequest, published};
+use super::plan::{DEFAULT_NETWORK, Mode, NetRequest, published, publishing};
 use super::record::{self, Networks};
 use super::subnet::{self, Used};
 use crate::error::{Error, Result};
 use crate::id::{ContainerId, HostPath, Name};
 
-/// Lends the container what the request wants of each network, and notes it. `used` tells what the host uses (see
-/// [`super::probe::used`]); it is asked only where a network has to be made. `alive` says whether a holder still is.
-pub fn acquire(
-    networks: &Networks,
-    request: &NetRequest,
-    holder: &Holder,
-    alive: &dyn Fn(&Holder) -> bool,
-    used: &dyn Fn() -> Result<Vec<Used>>,
-) -> Result<Vec<Lease>> {
-    let (changed, leases) = lend(&networks.state, request, holder, alive, used)?;
+/// What lending looks at, besides the records.
+#[allow(missing_debug_implementations)] // functions have none
+pub struct Around<'a> {
+    /// Where the definitions are.
+    pub root: &'a HostPath,
+    /// Whether a holder still is.
+    pub alive: &'a dyn Fn(&Holder) -> bool,
+    /// What the host uses (see [`super::probe::used`]); asked only where a network has to be made.
+    pub used: &'a dyn Fn() -> Result<Vec<Used>>,
+}
+
+/// Lends the container what the request wants of each network, and notes it.
+pub fn acquire(networks: &Networks, request: &NetRequest, holder: &Holder, around: &Around<'_>) -> Result<Vec<Lease>> {
+    let (changed, leases) = lend(&networks.state, request, holder, around)?;
     for network in &changed {
         networks.save(network)?;
     }
@@ -30,27 +34,26 @@ pub fn peek(
     state: &HostPath,
     request: &NetRequest,
     holder: &Holder,
-    alive: &dyn Fn(&Holder) -> bool,
-    used: &dyn Fn() -> Result<Vec<Used>>,
+    around: &Around<'_>,
 ) -> Result<(Vec<Network>, Vec<Lease>)> {
-    lend(state, request, holder, alive, used)
+    lend(state, request, holder, around)
 }
 
 fn lend(
     state: &HostPath,
     request: &NetRequest,
     holder: &Holder,
-    alive: &dyn Fn(&Holder) -> bool,
-    used: &dyn Fn() -> Result<Vec<Used>>,
+    around: &Around<'_>,
 ) -> Result<(Vec<Network>, Vec<Lease>)> {
-    let (mut networks, mut leases) = (Vec::new(), Vec::new());
+    let (mut networks, mut leases) = (Vec::<Network>::new(), Vec::new());
     for want in attachments(request) {
-        let mut network = load_or_default(state, &want.network, used)?;
-        leases.push(network.lend(want, holder, alive)?);
+        let mut network = live(state, &want.network, around)?;
+        leases.push(network.lend(want, holder, around.alive)?);
         networks.push(network);
     }
     let ports = published(request, &leases)?;
-    if let Some(loan) = networks.first_mut().and_then(|network: &mut Network| network.loans.last_mut()) {
+    let through = publishing(&leases).and_then(|index| networks.get_mut(index));
+    if let Some(loan) = through.and_then(|network| network.loans.last_mut()) {
         loan.published = ports;
     }
     Ok((networks, leases))
@@ -89,37 +92,45 @@ pub fn release(networks: &Networks, container: &ContainerId) -> Result<Vec<Loan>
     Ok(loans)
 }
 
-fn load_or_default(state: &HostPath, name: &Name, used: &dyn Fn() -> Result<Vec<Used>>) -> Result<Network> {
-    match record::load(state, name)? {
-        Some(network) => Ok(network),
-        None if name.as_str() == DEFAULT_NETWORK => default_network(state, name, used),
-        None => Err(Error::user(format!("network {name} not found"))
-            .hint(format!("`minirun network create {name}` makes it, `minirun network ls` lists what is there"))),
+/// A network as it is, or as its definition has it; the default one as it would be.
+fn live(state: &HostPath, name: &Name, around: &Around<'_>) -> Result<Network> {
+    if let Some(network) = record::load(state, name)? {
+        return Ok(network);
+    }
+    match record::definition(around.root, name)? {
+        Some(definition) => definition.network(&Realm { state: state.clone() }),
+        None if name.as_str() == DEFAULT_NETWORK => default_network(state, name, around),
+        None => Err(missing(name)),
     }
 }
 
-fn default_network(state: &HostPath, name: &Name, used: &dyn Fn() -> Result<Vec<Used>>) -> Result<Network> {
+pub fn missing(name: &Name) -> Error {
+    Error::user(format!("network {name} not found"))
+        .hint(format!("`minirun network create {name}` makes it, `minirun network ls` lists what is there"))
+}
+
+fn default_network(state: &HostPath, name: &Name, around: &Around<'_>) -> Result<Network> {
+    let realm = Realm { state: state.clone() };
+    let used = taken(state, name, around)?;
+    Network::new(&realm, name, vec![Subnet::with_gateway(subnet::choose(&used)?)])
+}
+
+/// What a new network of this name may not have: what other networks have, and what the host uses. A bridge of its own
+/// that outlived its record is taken over as it is.
+pub fn taken(state: &HostPath, name: &Name, around: &Around<'_>) -> Result<Vec<Used>> {
     let realm = Realm { state: state.clone() };
     let bridge = realm.bridge(name)?;
-    let mut used = used()?;
-    // a bridge of ours that outlived its record is taken over as it is
-    used.retain(|used| !used.by.ends_with(bridge.as_str()));
-    let (others, _) = record::all(state)?;
-    for other in &others {
-        let by = format!("network {}", other.name);
-        used.extend(other.subnets.iter().map(|subnet| Used { net: subnet.net, by: by.clone() }));
+    let mut taken = Vec::new();
+    let (live, _) = record::all(state)?;
+    let (defined, _) = record::definitions(around.root)?;
+    let defined = defined.iter().filter(|one| live.iter().all(|network| network.name != one.name));
+    let subnets = live.iter().map(|one| (&one.name, &one.subnets)).chain(defined.map(|one| (&one.name, &one.subnets)));
+    for (other, subnets) in subnets.filter(|(other, _)| *other != name) {
+        let by = format!("network {other}");
+        taken.extend(subnets.iter().map(|subnet| Used { net: subnet.net, by: by.clone() }));
     }
-    Ok(Network {
-        name: name.clone(),
-        bridge,
-        mac: realm.bridge_mac(name),
-        group: realm.group(name),
-        mtu: None,
-        mark: realm.network_mark(name),
-        subnets: vec![Subnet::with_gateway(subnet::choose(&used)?)],
-        masquerade: true,
-        loans: Vec::new(),
-    })
+    taken.extend((around.used)()?.into_iter().filter(|used| !used.by.ends_with(bridge.as_str())));
+    Ok(taken)
 }
 
 #[cfg(test)]
@@ -139,6 +150,10 @@ mod tests {
         Ok(Vec::new())
     }
 
+    fn quiet<'a>(root: &'a HostPath) -> Around<'a> {
+        Around { root, alive: &|_| true, used: &nothing_used }
+    }
+
     fn address(leases: &[Lease]) -> String {
         leases[0].addresses[0].to_string()
     }
@@ -147,10 +162,10 @@ mod tests {
     fn a_peek_writes_nothing_and_says_what_will_be() {
         let dir = tempfile::tempdir().unwrap();
         let request = NetRequest::bridge(Publish::parse("8080:80").unwrap()).unwrap();
-        let (networks, peeked) = peek(&state(&dir), &request, &holder("a"), &|_| true, &nothing_used).unwrap();
+        let (networks, peeked) = peek(&state(&dir), &request, &holder("a"), &quiet(&state(&dir))).unwrap();
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
         let locked = Networks::lock(&state(&dir)).unwrap();
-        let leases = acquire(&locked, &request, &holder("a"), &|_| true, &nothing_used).unwrap();
+        let leases = acquire(&locked, &request, &holder("a"), &quiet(&locked.state)).unwrap();
         assert_eq!(leases, peeked);
         assert_eq!(record::load(&locked.state, &leases[0].network).unwrap().as_ref(), networks.first());
         assert_eq!(networks[0].loans[0].published[0].to.to_string(), "172.18.0.2:80");
@@ -161,7 +176,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let locked = Networks::lock(&state(&dir)).unwrap();
         let request = NetRequest::bridge(Vec::new()).unwrap();
-        let acquire = |container| acquire(&locked, &request, &holder(container), &|_| true, &nothing_used).unwrap();
+        let acquire = |container| acquire(&locked, &request, &holder(container), &quiet(&locked.state)).unwrap();
         assert_eq!(address(&acquire("a")), "172.18.0.2/16");
         assert_eq!(address(&acquire("b")), "172.18.0.3/16");
         assert_eq!(release(&locked, &holder("a").container).unwrap().len(), 1);
@@ -178,7 +193,8 @@ mod tests {
         let request = NetRequest::bridge(Vec::new()).unwrap();
         for (device, wanted) in [("tun0", "172.19.0.2/16"), (bridge.as_str(), "172.18.0.2/16")] {
             let used = || Ok(vec![Used { net: "172.18.0.0/16".parse().unwrap(), by: format!("route via {device}") }]);
-            let (_, leases) = peek(&state(&dir), &request, &holder("a"), &|_| true, &used).unwrap();
+            let around = Around { used: &used, ..quiet(&realm.state) };
+            let (_, leases) = peek(&realm.state, &request, &holder("a"), &around).unwrap();
             assert_eq!(address(&leases), wanted, "{device}");
         }
     }
@@ -188,7 +204,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mode = Mode::Networks(vec![Attachment::any(Name::parse("web").unwrap())]);
         let request = NetRequest { mode, publish: Vec::new(), sysctls: Vec::new() };
-        let error = peek(&state(&dir), &request, &holder("a"), &|_| true, &nothing_used).unwrap_err();
+        let error = peek(&state(&dir), &request, &holder("a"), &quiet(&state(&dir))).unwrap_err();
         assert_eq!(error.message, "network web not found");
     }
 
@@ -197,7 +213,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let locked = Networks::lock(&state(&dir)).unwrap();
         let request = NetRequest::bridge(Vec::new()).unwrap();
-        acquire(&locked, &request, &holder("a"), &|_| true, &nothing_used).unwrap();
+        acquire(&locked, &request, &holder("a"), &quiet(&locked.state)).unwrap();
         std::fs::write(dir.path().join("networks/broken.json"), "{").unwrap();
         std::fs::write(dir.path().join("networks/newer.json"), r#"{"version": 99}"#).unwrap();
         let (networks, errors) = record::all(&locked.state).unwrap();

@@ -3,6 +3,8 @@
 //! It never starts a process or a thread, and no proxy: the kernel forwards.
 
 pub mod apply;
+pub mod attachment;
+pub mod definition;
 pub mod entry;
 pub mod files;
 pub mod lease;

@@ -3,6 +3,7 @@
 
 use crate::error::{Error, Result};
 use crate::id::{ContainerId, HostPath, IfName, Name, hex};
+use ipnet::Ipv6Net;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use std::fmt;
@@ -39,6 +40,15 @@ impl Realm {
 
     pub fn bridge_mac(&self, network: &Name) -> Mac {
         Mac::from_hash(&self.hash(&format!("mac {network}")))
+    }
+
+    /// A subnet of a network that nobody else is likely to have (RFC 4193, 3.2: 40 bits that mean nothing).
+    pub fn unique_local(&self, network: &Name, attempt: u8) -> Ipv6Net {
+        let hash = self.hash(&format!("unique local {network} {attempt}"));
+        let mut octets = [0_u8; 16];
+        octets[0] = 0xfd;
+        octets[1..6].copy_from_slice(&hash[..5]);
+        Ipv6Net::new_assert(octets.into(), 64)
     }
 
     /// Alias of a bridge, and comment of its rules in other people's chains.

@@ -1,6 +1,6 @@
 //! A network and what it lends: subnets, addresses, holders. Pure data and its arithmetic; files are [`super::record`].
 
-use super::names::Mac;
+use super::names::{Mac, Realm};
 use super::publish::Published;
 use crate::error::{Error, Result};
 use crate::id::{ContainerId, IfName, Name};
@@ -22,6 +22,9 @@ pub struct Network {
     pub subnets: Vec<Subnet>,
     /// Containers reach the outside under the host's address.
     pub masquerade: bool,
+    /// Nothing goes out and nothing comes in: its containers and the host alone.
+    #[serde(default)]
+    pub internal: bool,
     pub loans: Vec<Loan>,
 }
 
@@ -30,6 +33,12 @@ pub struct Subnet {
     pub net: IpNet,
     /// The bridge's own address; none means that the host is not in this subnet.
     pub gateway: Option<IpAddr>,
+    /// Addresses are lent from here alone, where nobody asks for another one.
+    #[serde(default)]
+    pub range: Option<IpNet>,
+    /// Lent to nobody: something else has them.
+    #[serde(default)]
+    pub reserved: Vec<IpAddr>,
     /// Where the search for a free address goes on, so that a freed one rests for a while.
     pub next: IpAddr,
 }
@@ -66,31 +75,58 @@ pub struct Lease {
     pub addresses: Vec<IpNet>,
     pub gateways: Vec<IpAddr>,
     pub mac: Mac,
+    /// No port can be published here.
+    #[serde(default)]
+    pub internal: bool,
 }
 
 /// What a request wants of one network.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attachment {
     pub network: Name,
-    /// These addresses instead of the next free ones, at most one for each subnet.
+    /// These addresses instead of the next free ones, at most one of each family.
     pub addresses: Vec<IpAddr>,
+    /// An address of this one, where the network has several of a family.
+    pub subnet: Option<IpNet>,
     pub mac: Option<Mac>,
 }
 
 impl Attachment {
     /// The next free address of this network.
     pub fn any(network: Name) -> Attachment {
-        Attachment { network, addresses: Vec::new(), mac: None }
+        Attachment { network, addresses: Vec::new(), subnet: None, mac: None }
     }
 }
 
 impl Network {
+    /// A network of nobody yet, whose containers reach the outside.
+    pub fn new(realm: &Realm, name: &Name, subnets: Vec<Subnet>) -> Result<Network> {
+        Ok(Network {
+            name: name.clone(),
+            bridge: realm.bridge(name)?,
+            mac: realm.bridge_mac(name),
+            group: realm.group(name),
+            mtu: None,
+            mark: realm.network_mark(name),
+            subnets,
+            masquerade: true,
+            internal: false,
+            loans: Vec::new(),
+        })
+    }
+
     /// Lends one address of each family to `holder`. A container that has a loan already gets the same addresses, so
     /// that a restart changes nothing; a loan whose holder is not `alive` is free.
     pub fn lend(&mut self, want: &Attachment, holder: &Holder, alive: &dyn Fn(&Holder) -> bool) -> Result<Lease> {
+        if let Some(foreign) = want.subnet.filter(|net| !self.subnets.iter().any(|subnet| subnet.net == *net)) {
+            return Err(Error::user(format!("{foreign} is no subnet of network {}", self.name))
+                .hint(format!("it has {}", self.subnet_words())));
+        }
         let old = self.take_back(&holder.container);
         let mut addresses = Vec::new();
-        for index in self.first_of_each_family() {
+        for index in
+            [true, false].into_iter().filter_map(|v4| self.subnet_for(v4, want, old.as_ref())).collect::<Vec<_>>()
+        {
             let subnet = &self.subnets[index];
             let asked = want.addresses.iter().find(|ip| subnet.net.contains(*ip)).copied();
             let had = old.iter().flat_map(|loan| &loan.addresses).find(|ip| subnet.net.contains(*ip)).copied();
@@ -126,9 +162,20 @@ impl Network {
         self.subnets.iter().filter_map(with_prefix).collect()
     }
 
-    fn first_of_each_family(&self) -> Vec<usize> {
-        let first = |v4: bool| self.subnets.iter().position(|s| s.net.network().is_ipv4() == v4);
-        [first(true), first(false)].into_iter().flatten().collect()
+    /// Of which of its subnets of a family an address is lent: of the wanted one, else of that of before, else the first.
+    fn subnet_for(&self, v4: bool, want: &Attachment, old: Option<&Loan>) -> Option<usize> {
+        let position = |test: &dyn Fn(&IpNet) -> bool| {
+            self.subnets.iter().position(|subnet| subnet.net.network().is_ipv4() == v4 && test(&subnet.net))
+        };
+        let holds = |addresses: &[IpAddr]| position(&|net| addresses.iter().any(|ip| net.contains(ip)));
+        holds(&want.addresses)
+            .or_else(|| position(&|net| want.subnet == Some(*net)))
+            .or_else(|| old.and_then(|old| holds(&old.addresses)))
+            .or_else(|| position(&|_| true))
+    }
+
+    fn subnet_words(&self) -> String {
+        self.subnets.iter().map(|subnet| subnet.net.to_string()).collect::<Vec<_>>().join(" and ")
     }
 
     fn lease(&self, addresses: &[IpAddr], mac: Mac) -> Lease {
@@ -140,8 +187,12 @@ impl Network {
             group: self.group,
             mtu: self.mtu,
             addresses: addresses.iter().filter_map(with_prefix).collect(),
-            gateways: addresses.iter().filter_map(|ip| subnet_of(ip)?.gateway).collect(),
+            gateways: match self.internal {
+                true => Vec::new(), // it leads nowhere
+                false => addresses.iter().filter_map(|ip| subnet_of(ip)?.gateway).collect(),
+            },
             mac,
+            internal: self.internal,
         }
     }
 
@@ -150,6 +201,10 @@ impl Network {
         if subnet.gateway == Some(ip) {
             return Err(Error::user(format!("address {ip} is the gateway of network {}", self.name))
                 .hint("choose another address"));
+        }
+        if subnet.reserved.contains(&ip) {
+            return Err(Error::user(format!("address {ip} of network {} is reserved", self.name))
+                .hint("something else has it: choose another address"));
         }
         if !usable(&subnet.net, ip) {
             return Err(Error::user(format!("address {ip} names subnet {} itself", subnet.net)));
@@ -170,16 +225,18 @@ impl Network {
 
     /// The next address behind the last that was given; those of the dead are taken when the search meets them.
     fn lend_next(&mut self, index: usize, alive: &dyn Fn(&Holder) -> bool) -> Result<IpAddr> {
-        let (net, gateway) = (self.subnets[index].net, self.subnets[index].gateway);
-        let mut candidate = self.subnets[index].next;
-        // at least one of this many is free, if the subnet has as many: the loans, the gateway, first and last
-        for _ in 0..self.loans.len() + 4 {
-            if !usable(&net, candidate) {
-                candidate = following(net.network());
+        let Subnet { net, range, next, .. } = self.subnets[index];
+        let lendable = |ip: IpAddr| usable(&net, ip) && range.is_none_or(|range| range.contains(&ip));
+        let first = range.map_or(net.network(), |range| range.network());
+        let first = if usable(&net, first) { first } else { following(first) };
+        let mut candidate = next;
+        // at least one of this many is free, if there are as many: the loans, the reserved, the gateway, first and last
+        for _ in 0..self.loans.len() + self.subnets[index].reserved.len() + 4 {
+            if !lendable(candidate) {
+                candidate = first;
             }
             let next = following(candidate);
-            if Some(candidate) != gateway
-                && usable(&net, candidate)
+            if lendable(candidate)
                 && let Ok(address) = self.lend_exact(index, candidate, alive)
             {
                 self.subnets[index].next = next;
@@ -187,14 +244,13 @@ impl Network {
             }
             candidate = next;
         }
-        Err(Error::user(format!("network {} has no free address in {net}", self.name))
+        Err(Error::user(format!("network {} has no free address in {}", self.name, range.unwrap_or(net)))
             .hint("remove containers, or make a network with a larger subnet"))
     }
 
     fn not_mine(&self, ip: IpAddr) -> Error {
-        let subnets: Vec<String> = self.subnets.iter().map(|subnet| subnet.net.to_string()).collect();
         Error::user(format!("address {ip} is not in network {}", self.name))
-            .hint(format!("its addresses are those of {}", subnets.join(" and ")))
+            .hint(format!("its addresses are those of {}", self.subnet_words()))
     }
 }
 
@@ -202,7 +258,7 @@ impl Subnet {
     /// A subnet whose first address is the bridge's.
     pub fn with_gateway(net: IpNet) -> Subnet {
         let gateway = following(net.network());
-        Subnet { net, gateway: Some(gateway), next: following(gateway) }
+        Subnet { net, gateway: Some(gateway), range: None, reserved: Vec::new(), next: following(gateway) }
     }
 }
 
@@ -211,7 +267,7 @@ fn usable(net: &IpNet, ip: IpAddr) -> bool {
     net.contains(&ip) && ip != net.network() && (ip.is_ipv6() || ip != net.broadcast())
 }
 
-fn following(ip: IpAddr) -> IpAddr {
+pub(super) fn following(ip: IpAddr) -> IpAddr {
     match ip {
         IpAddr::V4(v4) => IpAddr::V4(u32::from(v4).wrapping_add(1).into()),
         IpAddr::V6(v6) => IpAddr::V6(u128::from(v6).wrapping_add(1).into()),
@@ -232,6 +288,7 @@ mod tests {
             mark: "minirun x network bridge".into(),
             subnets: nets.iter().map(|net| Subnet::with_gateway(net.parse().unwrap())).collect(),
             masquerade: true,
+            internal: false,
             loans: Vec::new(),
         }
     }
@@ -289,6 +346,42 @@ mod tests {
         assert_eq!(text, ["172.18.0.2/16", "fd00:1::2/64"]);
         assert_eq!(lease.gateways.len(), 2);
         assert_eq!(lease.mac.to_string(), "02:6d:ac:12:00:02");
+    }
+
+    #[test]
+    fn of_several_subnets_of_a_family_one_is_chosen() {
+        let mut net = network(&["192.168.0.0/24", "192.168.1.0/24"]);
+        let lend = |net: &mut Network, want: Attachment, container| {
+            net.lend(&want, &holder(container), &|_| true).map(|lease| lease.addresses[0].to_string())
+        };
+        assert_eq!(lend(&mut net, any(), "a").unwrap(), "192.168.0.2/24");
+        let second = Attachment { subnet: Some("192.168.1.0/24".parse().unwrap()), ..any() };
+        assert_eq!(lend(&mut net, second, "b").unwrap(), "192.168.1.2/24");
+        let exact = Attachment { addresses: vec!["192.168.1.20".parse().unwrap()], ..any() };
+        assert_eq!(lend(&mut net, exact, "c").unwrap(), "192.168.1.20/24");
+        assert_eq!(lend(&mut net, any(), "c").unwrap(), "192.168.1.20/24"); // as before
+        let none = Attachment { subnet: Some("10.0.0.0/8".parse().unwrap()), ..any() };
+        assert_eq!(lend(&mut net, none, "d").unwrap_err().message, "10.0.0.0/8 is no subnet of network bridge");
+    }
+
+    #[test]
+    fn only_the_range_is_lent_and_nothing_that_is_reserved() {
+        let mut net = network(&["10.0.0.0/24"]);
+        net.subnets[0].range = Some("10.0.0.8/30".parse().unwrap());
+        net.subnets[0].reserved = vec!["10.0.0.9".parse().unwrap()];
+        let lent: Vec<String> = ["a", "b", "c"].map(|container| lend(&mut net, container).unwrap()).into();
+        assert_eq!(lent, ["10.0.0.8/24", "10.0.0.10/24", "10.0.0.11/24"]);
+        assert_eq!(lend(&mut net, "d").unwrap_err().message, "network bridge has no free address in 10.0.0.8/30");
+        let want = |ip: &str| Attachment { addresses: vec![ip.parse().unwrap()], ..any() };
+        assert!(net.lend(&want("10.0.0.200"), &holder("d"), &|_| true).is_ok());
+        assert!(net.lend(&want("10.0.0.9"), &holder("e"), &|_| true).unwrap_err().message.contains("reserved"));
+    }
+
+    #[test]
+    fn an_internal_network_has_no_way_out() {
+        let mut net = Network { internal: true, ..network(&["10.0.0.0/24"]) };
+        assert_eq!(net.lend(&any(), &holder("a"), &|_| true).unwrap().gateways, [] as [IpAddr; 0]);
+        assert_eq!(net.gateways().len(), 1); // for the host
     }
 
     #[test]

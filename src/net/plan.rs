@@ -24,7 +24,7 @@ pub struct NetRequest {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Mode {
-    /// eth0, eth1, … in this order; ports are published through the first. Never empty.
+    /// eth0, eth1, … in this order; ports are published through the first that is not internal. Never empty.
     Networks(Vec<Attachment>),
     /// A namespace with lo alone.
     None,
@@ -60,6 +60,10 @@ pub struct NetFacts {
     pub ip_forward: bool,
     /// net.ipv6.conf.all.forwarding; `None` in a kernel without IPv6.
     pub ipv6_forwarding: Option<bool>,
+    /// Links that have routes from router advertisements, which a host that forwards does not listen to any more, unless
+    /// accept_ra is 2 (Documentation/networking/ip-sysctl.rst).
+    #[serde(default)]
+    pub advertised: Vec<String>,
     /// Our table is there.
     pub table: bool,
     /// The networks of the request, in its order.
@@ -173,6 +177,11 @@ fn forwarding(facts: &NetFacts, plan: &mut NetPlan) {
         plan.warnings.push("net.ipv4.ip_forward was 0 and is set to 1".into());
     }
     if facts.ipv6_forwarding == Some(false) && facts.networks.iter().any(|of| of.network.has_ipv6()) {
+        for link in &facts.advertised {
+            let key = format!("net/ipv6/conf/{link}/accept_ra");
+            plan.prepare.push(Step::SetSysctl { netns: Netns::Host, key, value: "2".into() });
+            plan.warnings.push(format!("net.ipv6.conf.{link}.accept_ra was 1 and is set to 2: it keeps its routes"));
+        }
         plan.prepare.push(set("net/ipv6/conf/all/forwarding"));
         plan.warnings.push("net.ipv6.conf.all.forwarding was 0 and is set to 1".into());
     }
@@ -216,6 +225,9 @@ pub fn entries(network: &Network) -> Vec<Entry> {
     if network.masquerade {
         entries.push(Entry::Masquerade(bridge.clone()));
     }
+    if network.internal {
+        entries.push(Entry::Internal(bridge.clone()));
+    }
     entries.extend(network.subnets.iter().map(|subnet| Entry::Subnet(subnet.net)));
     entries
 }
@@ -251,7 +263,7 @@ fn links(
             mark: mark.clone(),
         }));
         steps.push(Step::SetAlias { link: host.clone(), alias: mark.clone() });
-        if index == 0 && !request.publish.is_empty() {
+        if Some(index) == publishing(leases) && !request.publish.is_empty() {
             steps.push(Step::SetHairpin { link: host });
         }
     }
@@ -310,9 +322,24 @@ fn ports(request: &NetRequest, leases: &[Lease], realm: &Realm, container: &Cont
     Ok(steps)
 }
 
+/// The lease through which ports are published: the first that the outside reaches.
+pub fn publishing(leases: &[Lease]) -> Option<usize> {
+    leases.iter().position(|lease| !lease.internal)
+}
+
 /// Where each published port leads. Pure, so that the loan's record and the steps say the same.
 pub fn published(request: &NetRequest, leases: &[Lease]) -> Result<Vec<Published>> {
-    let Some(lease) = leases.first() else { return Ok(Vec::new()) };
+    let lease = match (publishing(leases), leases.first()) {
+        (Some(index), _) => &leases[index],
+        (None, Some(internal)) if !request.publish.is_empty() => {
+            return Err(Error::user(format!(
+                "network {} is internal: no port of it can be published",
+                internal.network
+            ))
+            .hint("leave out -p, or name another network besides"));
+        }
+        (None, _) => return Ok(Vec::new()),
+    };
     let mut ports: Vec<Published> = Vec::new();
     for publish in &request.publish {
         for port in resolve(publish, lease)? {
@@ -358,18 +385,8 @@ mod tests {
     }
 
     fn network(nets: &[&str]) -> Network {
-        let realm = realm();
-        Network {
-            bridge: realm.bridge(&name("bridge")).unwrap(),
-            mac: realm.bridge_mac(&name("bridge")),
-            group: 7,
-            mtu: None,
-            mark: realm.network_mark(&name("bridge")),
-            subnets: nets.iter().map(|net| Subnet::with_gateway(net.parse().unwrap())).collect(),
-            masquerade: true,
-            loans: Vec::new(),
-            name: name("bridge"),
-        }
+        let subnets = nets.iter().map(|net| Subnet::with_gateway(net.parse().unwrap())).collect();
+        Network { group: 7, ..Network::new(&realm(), &name("bridge"), subnets).unwrap() }
     }
 
     fn realm() -> Realm {
@@ -386,6 +403,7 @@ mod tests {
             realm: realm(),
             ip_forward: false,
             ipv6_forwarding: Some(false),
+            advertised: Vec::new(),
             table: false,
             networks: vec![NetworkFacts { network: network.clone(), bridge: None, entries: false }],
             rebuild: vec![network.clone()],

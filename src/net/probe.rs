@@ -22,8 +22,8 @@ use rtnetlink::packet_core::Parseable as _;
 use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
 use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
-use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteType};
-use std::collections::HashMap;
+use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteProtocol, RouteType};
+use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 
@@ -44,9 +44,12 @@ pub fn facts(
         of.push(NetworkFacts { network: network.clone(), bridge, entries: rules.know(&network.bridge)? });
     }
     let rebuild = if rules.table { Vec::new() } else { living(state, networks, alive)? };
+    let ipv6_forwarding = is_on("net/ipv6/conf/all/forwarding");
+    let about_to = ipv6_forwarding == Some(false) && networks.iter().any(Network::has_ipv6);
     let facts = NetFacts {
         ip_forward: is_on("net/ipv4/ip_forward").unwrap_or(false),
-        ipv6_forwarding: is_on("net/ipv6/conf/all/forwarding"),
+        ipv6_forwarding,
+        advertised: if about_to { advertised()? } else { Vec::new() },
         table: rules.table,
         networks: of,
         rebuild,
@@ -208,6 +211,32 @@ fn living(state: &HostPath, changed: &[Network], alive: &dyn Fn(&Holder) -> bool
     Ok(all)
 }
 
+/// Links whose routes come from router advertisements that they accept.
+fn advertised() -> Result<Vec<String>> {
+    let routes = netlink::routes()?;
+    let learned = routes.iter().filter(|route| route.header.protocol == RouteProtocol::Ra);
+    let indices: BTreeSet<u32> = learned.filter_map(device).collect();
+    let accepts = |name: &String| {
+        let key = format!("/proc/sys/net/ipv6/conf/{name}/accept_ra");
+        fs::read_text(Path::new(&key)).is_ok_and(|text| text.trim() == "1")
+    };
+    let links = netlink::links()?;
+    let of = links.iter().filter(|link| indices.contains(&link.header.index)).map(link_name);
+    Ok(of.filter(accepts).collect())
+}
+
+fn device(route: &RouteMessage) -> Option<u32> {
+    route.attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::Oif(index) => Some(*index),
+        _ => None,
+    })
+}
+
+/// Whether links of the host may have IPv6 addresses.
+pub fn has_ipv6() -> bool {
+    ["all", "default"].iter().all(|of| is_on(&format!("net/ipv6/conf/{of}/disable_ipv6")) == Some(false))
+}
+
 /// `None` where the kernel has no such sysctl.
 fn is_on(key: &str) -> Option<bool> {
     fs::read_text(&Path::new("/proc/sys").join(key)).ok().map(|text| text.trim() != "0")
@@ -236,17 +265,12 @@ fn destination(route: &RouteMessage) -> Option<(IpNet, u32)> {
     if route.header.kind != RouteType::Unicast {
         return None;
     }
-    let mut to: Option<IpAddr> = None;
-    let mut device = 0;
-    for attribute in &route.attributes {
-        match attribute {
-            RouteAttribute::Destination(RouteAddress::Inet(v4)) => to = Some((*v4).into()),
-            RouteAttribute::Destination(RouteAddress::Inet6(v6)) => to = Some((*v6).into()),
-            RouteAttribute::Oif(index) => device = *index,
-            _ => {}
-        }
-    }
-    Some((IpNet::new(to?, route.header.destination_prefix_length).ok()?, device))
+    let to: Option<IpAddr> = route.attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::Destination(RouteAddress::Inet(v4)) => Some((*v4).into()),
+        RouteAttribute::Destination(RouteAddress::Inet6(v6)) => Some((*v6).into()),
+        _ => None,
+    });
+    Some((IpNet::new(to?, route.header.destination_prefix_length).ok()?, device(route).unwrap_or(0)))
 }
 
 fn link_name(link: &LinkMessage) -> String {

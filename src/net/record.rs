@@ -1,6 +1,8 @@
 //! The networks' records: one file each under STATE/networks, one lock for all, for a subnet is chosen against all.
-//! What no single network owns (sysctls that were set) is in a record of its own. Touches nothing but these files.
+//! What no single network owns (sysctls that were set) is in a record of its own. How people made a network is under
+//! ROOT/networks, and outlives a reboot. Touches nothing but these files.
 
+use super::definition::Definition;
 use super::network::Network;
 use super::plan::NetPlan;
 use super::step::{Netns, Step};
@@ -51,12 +53,15 @@ impl Networks {
     }
 
     /// Removes records whose writer was killed while it wrote them; how many there were.
-    pub fn forget_unwritten(&self) -> Result<usize> {
-        Ok(record::forget_unwritten(directory(&self.state).as_path())?)
+    pub fn forget_unwritten(&self, root: &HostPath) -> Result<usize> {
+        let definitions = directory(root);
+        let of = |dir: &HostPath| record::forget_unwritten(dir.as_path());
+        let defined = if fs::exists(definitions.as_path()) { of(&definitions)? } else { 0 };
+        Ok(of(&directory(&self.state))? + defined)
     }
 
     pub fn save(&self, network: &Network) -> Result<()> {
-        write(&file(&self.state, network.name.as_str()), network)
+        write(&file(&self.state, network.name.as_str()), network, Durability::Memory)
     }
 
     pub fn remove(&self, name: &Name) -> Result<()> {
@@ -79,8 +84,18 @@ impl Networks {
         if base.sysctls.len() == known { Ok(()) } else { self.save_base(&base) }
     }
 
+    /// Keeps what people made: it is there after a reboot, too.
+    pub fn define(&self, root: &HostPath, definition: &Definition) -> Result<()> {
+        fs::mkdir_all(directory(root).as_path(), 0o700)?;
+        write(&file(root, definition.name.as_str()), definition, Durability::Disk)
+    }
+
+    pub fn undefine(&self, root: &HostPath, name: &Name) -> Result<()> {
+        Ok(fs::unlink(file(root, name.as_str()).as_path())?)
+    }
+
     pub fn save_base(&self, base: &Base) -> Result<()> {
-        write(&file(&self.state, BASE), base)
+        write(&file(&self.state, BASE), base, Durability::Memory)
     }
 
     pub fn remove_base(&self) -> Result<()> {
@@ -103,14 +118,28 @@ pub fn load(state: &HostPath, name: &Name) -> Result<Option<Network>> {
 
 /// All records that can be read, and the errors of those that cannot.
 pub fn all(state: &HostPath) -> Result<(Vec<Network>, Vec<Error>)> {
+    each(state, load)
+}
+
+/// How people made a network.
+pub fn definition(root: &HostPath, name: &Name) -> Result<Option<Definition>> {
+    read(&file(root, name.as_str()))
+}
+
+/// All definitions that can be read, and the errors of those that cannot.
+pub fn definitions(root: &HostPath) -> Result<(Vec<Definition>, Vec<Error>)> {
+    each(root, definition)
+}
+
+fn each<T>(place: &HostPath, load: impl Fn(&HostPath, &Name) -> Result<Option<T>>) -> Result<(Vec<T>, Vec<Error>)> {
     let (mut networks, mut broken) = (Vec::new(), Vec::new());
-    let entries = match fs::list(directory(state).as_path()) {
+    let entries = match fs::list(directory(place).as_path()) {
         Err(e) if e.errno == Errno::EACCES => Vec::new(), // a normal user's --explain sees what it may see
         entries => entries?,
     };
     for entry in entries {
         let Some(name) = entry.strip_suffix(".json").and_then(|name| Name::parse(name).ok()) else { continue };
-        match load(state, &name) {
+        match load(place, &name) {
             Ok(network) => networks.extend(network),
             Err(error) => broken.push(error),
         }
@@ -130,10 +159,10 @@ fn file(state: &HostPath, name: &str) -> HostPath {
     directory(state).child(&format!("{name}.json"))
 }
 
-fn write(path: &HostPath, content: &impl Serialize) -> Result<()> {
+fn write(path: &HostPath, content: &impl Serialize, durability: Durability) -> Result<()> {
     let record = Versioned { version: VERSION, content };
     let bytes = serde_json::to_vec(&record).map_err(|e| Error::internal(format!("record {path}: {e}")))?;
-    Ok(record::write(path.as_path(), &bytes, Durability::Memory)?)
+    Ok(record::write(path.as_path(), &bytes, durability)?)
 }
 
 fn read<T: DeserializeOwned>(path: &HostPath) -> Result<Option<T>> {

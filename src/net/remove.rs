@@ -11,7 +11,7 @@ use super::record::{self, Networks};
 use super::ruleset;
 use super::step::Undo;
 use super::undo::{alias, delete_link, undo};
-use crate::error::{Errno, Error, Result};
+use crate::error::{Errno, Error, Result, SysError};
 use crate::sys::fs;
 use crate::sys::netlink::{self, Batch, Socket};
 use crate::sys::nftables::{self, Table, Transaction};
@@ -62,7 +62,8 @@ pub fn remove_base(networks: &Networks) -> Vec<Error> {
         Ok(base) => {
             for (key, before) in &base.sysctls {
                 let written = fs::write_existing(&Path::new("/proc/sys").join(key), before);
-                errors.extend(written.err().map(Error::from));
+                let gone = |e: &SysError| e.errno == Errno::ENOENT; // the link that it belonged to is
+                errors.extend(written.err().filter(|e| !gone(e)).map(Error::from));
             }
         }
         Err(error) => errors.push(error),

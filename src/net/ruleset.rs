@@ -92,6 +92,7 @@ pub(super) fn sets() -> Vec<(Set, &'static str)> {
         (set("pub6a", at6, to6, 0), "type ipv6_addr . inet_proto . inet_service : ipv6_addr . inet_service"),
         (set("bridges", name, None, 0), "type ifname"),
         (set("masq", name, None, 0), "type ifname"),
+        (set("internal", name, None, 0), "type ifname"),
         (set("subnets4", v4, None, interval), "type ipv4_addr; flags interval"),
         (set("subnets6", v6, None, interval), "type ipv6_addr; flags interval"),
         (set("verdicts", pairs, verdict, 0), "type ifname . ifname : verdict"),
@@ -167,6 +168,11 @@ fn rules() -> Vec<Rule> {
         ),
         rule("forward", "ct status dnat accept", vec![ct_dnat(), end(Verdict::Accept)]),
         rule("forward", "iifname . oifname vmap @verdicts", verdicts()),
+        rule(
+            "forward",
+            "iifname @internal drop",
+            vec![lookup_name(libc::NFT_META_IIFNAME, "internal", Member::Yes), end(Verdict::Drop)],
+        ),
         rule(
             "forward",
             "oifname @bridges drop",

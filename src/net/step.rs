@@ -297,6 +297,7 @@ fn why_sysctl(key: &str) -> &'static str {
         "ip_forward" | "forwarding" => "the host hands packets on between the bridge and the outside",
         "route_localnet" => "connections from 127.0.0.1 may leave by the bridge: published ports answer there too",
         "disable_ipv6" => "this network has no IPv6: no link-local address, no router advertisement",
+        "accept_ra" if !key.contains("/mr-") => "a host that forwards listens to its own router only with 2",
         "accept_ra" => "a container must not advertise itself as the host's router",
         "ping_group_range" => "ping needs no privilege",
         "ip_unprivileged_port_start" => "port 80 needs no privilege: the namespace is the container's own",

@@ -1,7 +1,7 @@
 //! Which subnet a new network gets: the first of the pool that nothing on the host uses. Pure.
 
 use crate::error::{Error, Result};
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 use std::net::Ipv4Addr;
 
@@ -20,6 +20,15 @@ pub fn choose(used: &[Used]) -> Result<IpNet> {
     free.ok_or_else(|| {
         Error::host("no subnet of the pool is free: the host's routes and networks use all of them")
             .hint("see `ip route show table all`, or choose one with `network create --subnet`")
+    })
+}
+
+/// The same in IPv6: the first of ten that `unique` gives (RFC 4193: nobody else is likely to have the first).
+pub fn choose_v6(used: &[Used], unique: impl Fn(u8) -> Ipv6Net) -> Result<IpNet> {
+    let free = (0..10).map(|attempt| IpNet::from(unique(attempt))).find(|net| clash(net, used).is_none());
+    free.ok_or_else(|| {
+        Error::host("no IPv6 subnet is free: the host's routes and networks use those that were tried")
+            .hint("choose one with --subnet fd00:1:2:3::/64, or --ipv6=false")
     })
 }
 

@@ -3,7 +3,7 @@
 #![allow(clippy::disallowed_methods)] // a test builds its hosts with the usual tools
 
 use super::apply::Held;
-use super::lease::{acquire, release};
+use super::lease::{Around, acquire, release};
 use super::names::Realm;
 use super::network::{Attachment, Holder, Lease, Network, Subnet};
 use super::plan::{DEFAULT_NETWORK, Mode, NetPlan, NetRequest, plan};
@@ -170,7 +170,12 @@ impl Host {
     fn planned_with(&self, id: &ContainerId, request: &NetRequest) -> Result<(Vec<Lease>, NetPlan)> {
         let holder = Holder { container: id.clone(), pid: 1, start_time: 1, boot_id: "x".into() };
         let networks = Networks::lock(&self.state())?;
-        let lease = acquire(&networks, request, &holder, &|_| true, &probe::used)?;
+        let lease = acquire(
+            &networks,
+            request,
+            &holder,
+            &Around { root: &self.state(), alive: &|_| true, used: &probe::used },
+        )?;
         let of = |lease: &Lease| record::load(&self.state(), &lease.network).unwrap().unwrap();
         let (facts, _) = probe::facts(&self.state(), &lease.iter().map(of).collect::<Vec<_>>(), &|_| true)?;
         let plan = plan(request, &lease, &facts, id, &id.tag(self.state().as_str()))?;
@@ -513,17 +518,8 @@ fn networks_are_isolated_from_each_other() {
         serve(At::Space(&web.space), 80);
         let name = Name::parse("other").unwrap();
         let realm = Realm { state: host.state() };
-        let other = Network {
-            bridge: realm.bridge(&name).unwrap(),
-            mac: realm.bridge_mac(&name),
-            group: realm.group(&name),
-            mtu: Some(1400),
-            mark: realm.network_mark(&name),
-            subnets: vec![Subnet::with_gateway("172.30.0.0/24".parse().unwrap())],
-            masquerade: true,
-            loans: Vec::new(),
-            name: name.clone(),
-        };
+        let subnets = vec![Subnet::with_gateway("172.30.0.0/24".parse().unwrap())];
+        let other = Network { mtu: Some(1400), ..Network::new(&realm, &name, subnets).unwrap() };
         Networks::lock(&host.state()).unwrap().save(&other).unwrap();
         let request =
             NetRequest { mode: Mode::Networks(vec![Attachment::any(name)]), publish: vec![], sysctls: vec![] };

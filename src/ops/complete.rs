@@ -1,7 +1,7 @@
 //! The names that a shell offers: of containers, images and volumes. They are only looked at: nothing is made, repaired
 //! or adopted, and what cannot be read, as by a user who may not, has no names.
 
-use super::{cgroups, container};
+use super::{cgroups, container, networks};
 use crate::image::{Image, Reference, Store};
 use crate::state::{Roots, Status, volume};
 
@@ -52,4 +52,9 @@ pub fn volumes(roots: &Roots, typed: &str) -> Vec<String> {
     let all = volume::all(&roots.volumes()).unwrap_or_default();
     let given = |one: &volume::Volume| one.record.as_ref().is_ok_and(|record| !record.anonymous);
     all.iter().filter(|one| !typed.is_empty() || given(one)).map(|one| one.name.to_string()).collect()
+}
+
+/// The built-in ones, too.
+pub fn networks(roots: &Roots) -> Vec<String> {
+    networks::list(roots, &[]).unwrap_or_default().into_iter().map(|row| row.name).collect()
 }

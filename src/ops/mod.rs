@@ -24,6 +24,7 @@ pub mod logs;
 mod mounts;
 mod names;
 mod network;
+pub mod networks;
 pub mod prune;
 mod record;
 mod remains;
@@ -122,7 +123,10 @@ fn refuse_without_root(request: &RunRequest) -> Result<()> {
         );
     }
     let what = match request.network.mode.as_deref() {
-        None | Some("bridge" | "default") => "creating the bridge needs root",
+        None => "creating the bridge needs root",
+        Some(mode) if !["none", "host"].contains(&mode) && !mode.starts_with("container:") => {
+            "creating the bridge needs root"
+        }
         Some(_) => "creating namespaces and cgroups needs root",
     };
     if host::uid() == 0 { Ok(()) } else { Err(Error::user(what).hint("sudo minirun run …")) }

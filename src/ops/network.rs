@@ -6,11 +6,12 @@ use crate::error::{Error, Result};
 use crate::id::{ContainerId, HostPath, Name};
 use crate::monitor::spawn::Handed;
 use crate::net::files::{AddHost, Dns, Hosts};
+use crate::net::lease::{self, Around};
 use crate::net::network::{Attachment, Holder, Lease, Loan, Network};
 use crate::net::plan::{DEFAULT_NETWORK, Mode, NetPlan, NetRequest};
 use crate::net::publish::{Publish, Published};
 use crate::net::record::{self, Networks};
-use crate::net::{files, lease, names, plan, probe, remove};
+use crate::net::{attachment, files, names, plan, probe, remove};
 use crate::plan::step::Undo;
 use crate::spec::request::{NetworkNamespace, NetworkWords, RunRequest};
 use crate::spec::sysctl;
@@ -56,11 +57,12 @@ pub(super) fn lend(
     let me = Identity::of_self()?;
     let holder = Holder { container: id.clone(), pid: me.pid.0, start_time: me.start_time, boot_id: me.boot_id };
     let alive = |holder: &Holder| is_alive(roots, holder);
+    let around = Around { root: &roots.root, alive: &alive, used: &probe::used };
     let tag = id.tag(roots.state.as_str());
     match how {
         Use::Peek => {
             choose_ports(roots, &mut request, id)?;
-            let (networks, leases) = lease::peek(&roots.state, &request, &holder, &alive, &probe::used)?;
+            let (networks, leases) = lease::peek(&roots.state, &request, &holder, &around)?;
             let (facts, _) = probe::facts(&roots.state, &networks, &alive)?;
             let plan = plan::plan(&request, &leases, &facts, id, &tag)?;
             Ok(Lent { plan, leases, undo: Vec::new(), handed: Handed::default() })
@@ -73,7 +75,7 @@ pub(super) fn lend(
         Use::Lend => {
             let networks = Networks::lock(&roots.state)?;
             choose_ports(roots, &mut request, id)?; // nobody else chooses meanwhile
-            let leases = lease::acquire(&networks, &request, &holder, &alive, &probe::used)?;
+            let leases = lease::acquire(&networks, &request, &holder, &around)?;
             let records = leases.iter().filter_map(|lease| record::load(&roots.state, &lease.network).transpose());
             let (facts, rules) = probe::facts(&roots.state, &records.collect::<Result<Vec<_>>>()?, &alive)?;
             let plan = plan::plan(&request, &leases, &facts, id, &tag)?;
@@ -150,26 +152,49 @@ fn exposed(words: &NetworkWords, image: Option<&ImageConfiguration>) -> Vec<Stri
 }
 
 fn mode(roots: &Roots, words: &NetworkWords) -> Result<Mode> {
-    let name = match words.mode.as_deref() {
+    match words.mode.as_deref() {
         Some("none") => return Ok(Mode::None),
         Some("host") => return Ok(Mode::Host),
         Some(other) if other.starts_with("container:") => {
             let other = container::find_as_it_is(roots, &other["container:".len()..])?;
             return Ok(Mode::Container(other.id));
         }
-        None | Some("default") => Name::parse(DEFAULT_NETWORK)?,
-        Some(name) => Name::parse(name)?,
+        _ => {}
+    }
+    Ok(Mode::Networks(attachments(words)?))
+}
+
+/// What it wants of each network that it names, or of the default one.
+pub(super) fn attachments(words: &NetworkWords) -> Result<Vec<Attachment>> {
+    let named = |word: &str| match word {
+        "default" => Ok(Attachment::any(Name::parse(DEFAULT_NETWORK)?)),
+        word => attachment::parse(word),
     };
-    let address = words.ip.as_deref().map(|ip| {
-        ip.parse::<IpAddr>()
-            .map_err(|_| Error::user(format!("invalid address {ip:?}")).hint("--ip takes one like 172.18.0.9"))
-    });
-    let mac = words.mac.as_deref().map(names::Mac::parse).transpose()?;
-    Ok(Mode::Networks(vec![Attachment { network: name, addresses: address.transpose()?.into_iter().collect(), mac }]))
+    let words_of = words.mode.iter().chain(&words.more);
+    let mut all: Vec<Attachment> = words_of.map(|word| named(word)).collect::<Result<_>>()?;
+    if all.is_empty() {
+        all.push(named("default")?);
+    }
+    for (at, one) in all.iter().enumerate() {
+        if all[..at].iter().any(|before| before.network == one.network) {
+            return Err(Error::user(format!("network {} is named twice", one.network)).hint("leave out one of the two"));
+        }
+    }
+    let given = words.ip.is_some() || words.ip6.is_some() || words.mac.is_some();
+    if given && all.len() > 1 {
+        return Err(Error::user("with several networks an address belongs to one of them")
+            .hint("--network NAME:ip=ADDRESS,mac=ADDRESS"));
+    }
+    if let Some(only) = all.first_mut() {
+        only.addresses.extend(words.ip.as_deref().map(|ip| attachment::address(ip, true)).transpose()?);
+        only.addresses.extend(words.ip6.as_deref().map(|ip| attachment::address(ip, false)).transpose()?);
+        only.mac = words.mac.as_deref().map(names::Mac::parse).transpose()?.or(only.mac);
+    }
+    Ok(all)
 }
 
 /// A holder is the command that asked, or the container whose records stand.
-fn is_alive(roots: &Roots, holder: &Holder) -> bool {
+pub(super) fn is_alive(roots: &Roots, holder: &Holder) -> bool {
     let process = Identity { pid: Pid(holder.pid), start_time: holder.start_time, boot_id: holder.boot_id.clone() };
     process.is_alive() || records::load::<Undo>(roots, &holder.container).status.is_alive()
 }
@@ -265,7 +290,7 @@ pub(super) fn repair(roots: &Roots) -> Result<Vec<String>> {
     }
     let networks = Networks::lock(&roots.state)?;
     let (all, _) = record::all(&roots.state)?;
-    let unwritten = networks.forget_unwritten()?;
+    let unwritten = networks.forget_unwritten(&roots.root)?;
     let mut lines = Vec::new();
     lines.extend((unwritten > 0).then(|| format!("{unwritten} networks' records that were being written")));
     for loan in all.iter().flat_map(|network| &network.loans).filter(|loan| !is_alive(roots, &loan.holder)) {
@@ -279,7 +304,11 @@ pub(super) fn repair(roots: &Roots) -> Result<Vec<String>> {
 pub(super) fn everything(roots: &Roots) -> Result<Vec<String>> {
     let (all, _) = record::all(&roots.state)?;
     let line = |network: &Network| format!("network {} (bridge {})", network.name, network.bridge);
-    Ok(all.iter().map(line).collect())
+    let mut lines: Vec<String> = all.iter().map(line).collect();
+    let (defined, _) = record::definitions(&roots.root)?;
+    let unused = defined.iter().filter(|one| all.iter().all(|network| network.name != one.name));
+    lines.extend(unused.map(|one| format!("network {}", one.name)));
+    Ok(lines)
 }
 
 /// Removes every network, and with the last one the table and the sysctls.

@@ -23,14 +23,14 @@ pub struct Pruned<T> {
 pub const FILTERS: [&str; 3] = ["until", "label", "label!"];
 
 /// Which of all that nobody needs is to go.
-struct Wanted {
+pub(super) struct Wanted {
     filters: Vec<Filter>,
     /// What was made after one of them stays.
     until: Vec<jiff::Timestamp>,
 }
 
 impl Wanted {
-    fn parse(words: &[String]) -> Result<Wanted> {
+    pub(super) fn parse(words: &[String]) -> Result<Wanted> {
         let (times, filters): (Vec<Filter>, _) =
             filter::parse(words, &FILTERS)?.into_iter().partition(|filter| filter.key == "until");
         let now = logs::now();
@@ -39,7 +39,7 @@ impl Wanted {
     }
 
     /// What cannot be read passes no filter.
-    fn passes(&self, created: Option<&str>, labels: Option<&BTreeMap<String, String>>) -> bool {
+    pub(super) fn passes(&self, created: Option<&str>, labels: Option<&BTreeMap<String, String>>) -> bool {
         let created: Option<jiff::Timestamp> = created.and_then(|at| at.parse().ok());
         let old = self.until.iter().all(|until| created.is_some_and(|created| created < *until));
         let has = |filter: &Filter| {

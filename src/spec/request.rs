@@ -134,6 +134,9 @@ impl Source {
 pub struct NetworkWords {
     /// `--network`: absent is the default bridge.
     pub mode: Option<String>,
+    /// The networks besides, where it is given more than once.
+    #[serde(default)]
+    pub more: Vec<String>,
     /// `-p`: `[[ip:]hostPort:]containerPort[/proto]`.
     pub publish: Vec<String>,
     pub publish_all: bool,
@@ -145,6 +148,8 @@ pub struct NetworkWords {
     /// `name:address`.
     pub add_host: Vec<String>,
     pub ip: Option<String>,
+    #[serde(default)]
+    pub ip6: Option<String>,
     pub mac: Option<String>,
 }
 

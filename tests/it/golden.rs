@@ -378,23 +378,15 @@ fn network(request: &RunRequest, host: Host, spec: &mut Spec) -> NetPlan {
     let request = NetRequest { mode, publish, sysctls };
     let (id, name) = (ContainerId::parse(ID).unwrap(), Name::parse("bridge").unwrap());
     let realm = Realm { state: path("/run/minirun") };
-    let mut network = Network {
-        bridge: realm.bridge(&name).unwrap(),
-        mac: realm.bridge_mac(&name),
-        group: 7,
-        mtu: None,
-        mark: realm.network_mark(&name),
-        subnets: vec![Subnet::with_gateway("172.18.0.0/16".parse().unwrap())],
-        masquerade: true,
-        loans: Vec::new(),
-        name,
-    };
+    let subnets = vec![Subnet::with_gateway("172.18.0.0/16".parse().unwrap())];
+    let mut network = Network { group: 7, ..Network::new(&realm, &name, subnets).unwrap() };
     let later = host == Host::Hybrid;
     let bridge = BridgeFacts { up: true, alias: Some(network.mark.clone()), addresses: network.gateways() };
     let facts = NetFacts {
         realm,
         ip_forward: later,
         ipv6_forwarding: Some(later),
+        advertised: Vec::new(),
         table: later,
         networks: vec![NetworkFacts { network: network.clone(), bridge: later.then_some(bridge), entries: later }],
         rebuild: if later { Vec::new() } else { vec![network.clone()] },

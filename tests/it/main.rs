@@ -33,6 +33,7 @@ mod layering;
 mod limits;
 mod mounted_images;
 mod network;
+mod networks;
 mod pages;
 mod prune;
 mod registry;

@@ -141,7 +141,7 @@ mod tests {
             ("m run --cap-add NET_A", &["NET_ADMIN"]),
             ("m run --log-driver ", &["json-file", "none"]),
             ("m ps --filter st", &["status="]),
-            ("m inspect --type ", &["container", "image", "volume"]),
+            ("m inspect --type ", &["container", "image", "volume", "network"]),
             ("m man vol", &["volume"]),
             ("m completion ", &["bash", "zsh", "fish"]),
             ("m run --explain=", &["--explain=text", "--explain=json"]),

@@ -4,7 +4,7 @@
 use super::position::Position;
 use crate::ops::complete::{self, Which};
 use crate::ops::list::{containers, images};
-use crate::ops::prune;
+use crate::ops::{networks, prune};
 use crate::spec::{security, signal, ulimit};
 use crate::state::Roots;
 use clap::Arg;
@@ -49,12 +49,8 @@ const KEYS: &[(&str, &[&str])] = &[
 ];
 
 /// Modes of namespaces, besides `container:NAME`.
-const MODES: &[(&str, &[&str])] = &[
-    ("network", &["bridge", "none", "host"]),
-    ("pid", &["private", "host"]),
-    ("ipc", &["private", "host"]),
-    ("uts", &["private", "host"]),
-];
+const MODES: &[(&str, &[&str])] =
+    &[("pid", &["private", "host"]), ("ipc", &["private", "host"]), ("uts", &["private", "host"])];
 
 /// Commands that a container which does not run has nothing for.
 const OF_RUNNING: [&str; 8] = ["attach", "exec", "kill", "port", "stats", "stop", "top", "wait"];
@@ -81,7 +77,9 @@ pub(super) fn values(arg: &Arg, at: &Position<'_>, typed: &str, roots: &Roots) -
     if let Some(words) = find(KEYS, id) {
         return bare(Then::More, words);
     }
-    if let Some(words) = find(MODES, id) {
+    let networks = if id == "network" { complete::networks(roots) } else { Vec::new() };
+    let networks: Vec<&str> = networks.iter().map(String::as_str).collect();
+    if let Some(words) = find(MODES, id).or(if id == "network" { Some(&networks) } else { None }) {
         let others = complete::containers(roots, Which::Running, "").into_iter();
         let others = others.filter(|_| id != "uts").map(|(name, about)| (format!("container:{name}"), about));
         let mut offer = bare(Then::Blank, words);
@@ -97,7 +95,10 @@ pub(super) fn values(arg: &Arg, at: &Position<'_>, typed: &str, roots: &Roots) -
         "filter" if at.path == ["ps"] => return with(Then::More, "=", owned(&containers::FILTERS)),
         "filter" if at.path == ["images"] => return with(Then::More, "=", owned(&images::FILTERS)),
         "filter" if at.path == ["volume", "ls"] => return with(Then::More, "=", owned(&["name", "label", "dangling"])),
-        "filter" if at.path == ["system", "prune"] => return with(Then::More, "=", owned(&prune::FILTERS)),
+        "filter" if at.path == ["network", "ls"] => return with(Then::More, "=", owned(&networks::FILTERS)),
+        "filter" if at.path == ["system", "prune"] || at.path == ["network", "prune"] => {
+            return with(Then::More, "=", owned(&prune::FILTERS));
+        }
         "ulimit" => return with(Then::More, "=", owned(&ulimit::names())),
         "cap_add" | "cap_drop" => return with(Then::Blank, "", security::capability_names()),
         "workdir" | "tmpfs" => return bare(Then::Blank, &[]), // inside the container
@@ -111,6 +112,7 @@ pub(super) fn values(arg: &Arg, at: &Position<'_>, typed: &str, roots: &Roots) -
             Offer { then: Then::Blank, words: complete::containers(roots, which(path), typed) }
         }
         ("NAME", ["inspect"]) => of_any(at, typed, roots),
+        ("NETWORK", _) => with(Then::Blank, "", complete::networks(roots)),
         ("NAME", ["volume", "rm" | "inspect"]) => with(Then::Blank, "", complete::volumes(roots, typed)),
         ("IMAGE" | "NAME[:TAG]", _) => with(Then::Blank, "", complete::images(roots, typed)),
         ("FROM:TO[:ro]", _) => or_files(with(Then::More, ":", complete::volumes(roots, typed)), typed),
@@ -149,6 +151,9 @@ fn of_any(at: &Position<'_>, typed: &str, roots: &Roots) -> Offer {
     }
     if wanted("volume") {
         words.extend(all(complete::volumes(roots, typed), "volume"));
+    }
+    if only == Some("network") {
+        words.extend(all(complete::networks(roots), "network")); // three of which are everywhere
     }
     Offer { then: Then::Blank, words }
 }

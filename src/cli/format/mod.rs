@@ -80,6 +80,28 @@ pub(super) fn print_rows_as(
     ui::print(&output)
 }
 
+/// What `inspect` finds of each name: one array for all that were found, even where one was not; with a template a text
+/// for each. Gives the exit code.
+pub(super) fn print_each(
+    names: &[String],
+    format: Option<&str>,
+    mut inspect: impl FnMut(&str) -> Result<Value>,
+) -> Result<u8> {
+    let template = format.filter(|format| !format.is_empty() && *format != "json");
+    template.map_or(Ok(()), check)?;
+    let mut found = Vec::new();
+    let code = super::each(names, |name| {
+        found.push(inspect(name)?);
+        Ok(())
+    });
+    match (format, template) {
+        (_, Some(template)) => found.iter().try_for_each(|one| print_value(template, one))?,
+        (Some("json"), None) => print_value("json", &Value::Array(found))?,
+        _ => ui::print(&format!("{}\n", pretty(&found)?))?,
+    }
+    Ok(code)
+}
+
 /// What a template says of a whole document, such as one of `inspect`, and a new line. `optional` are fields that
 /// docker has but shows only where they are set: `{{if .State.Health}}` must not be a mistake.
 pub(super) fn of_value(template: &str, value: &Value, optional: &[&str]) -> Result<String> {

@@ -216,12 +216,15 @@ pub(super) struct Network {
     /// Expose a port for -P
     #[arg(long, value_name = "PORT[/udp]", hide_short_help = true)]
     pub(super) expose: Vec<String>,
-    /// bridge, none, host or container:NAME [bridge]
-    #[arg(long, alias = "net", value_name = "MODE")]
+    /// A network, also NAME:ip=ADDRESS; or none, host, container:NAME [bridge]
+    #[arg(long, alias = "net", value_name = "NETWORK")]
     pub(super) network: Vec<String>,
     /// Its address on the network
     #[arg(long, value_name = "ADDRESS", hide_short_help = true)]
     pub(super) ip: Option<String>,
+    /// Its IPv6 address
+    #[arg(long, value_name = "ADDRESS", hide_short_help = true)]
+    pub(super) ip6: Option<String>,
     /// Its MAC address
     #[arg(long, value_name = "ADDRESS", hide_short_help = true)]
     pub(super) mac_address: Option<String>,

@@ -174,11 +174,17 @@ fn bytes(flag: &str, word: Option<&str>) -> Result<Option<i64>> {
 }
 
 fn network_words(network: &Network) -> Result<NetworkWords> {
-    if network.network.len() > 1 {
-        return Err(Error::user("several networks are not supported yet").hint("give --network once"));
+    let (mode, more) = match network.network.split_first() {
+        Some((first, more)) => (given(Some(first)), more.to_vec()),
+        None => (None, Vec::new()),
+    };
+    let alone = |word: &String| ["none", "host", ""].contains(&word.as_str()) || word.starts_with("container:");
+    if let Some(word) = network.network.iter().find(|word| !more.is_empty() && alone(word)) {
+        return Err(Error::user(format!("--network {word:?} goes with no other network")).hint("leave out one of them"));
     }
     Ok(NetworkWords {
-        mode: given(network.network.first()),
+        mode,
+        more,
         publish: network.publish.clone(),
         publish_all: network.publish_all,
         expose: network.expose.clone(),
@@ -187,6 +193,7 @@ fn network_words(network: &Network) -> Result<NetworkWords> {
         dns_option: network.dns_option.clone(),
         add_host: network.add_host.clone(),
         ip: given(network.ip.as_ref()),
+        ip6: given(network.ip6.as_ref()),
         mac: given(network.mac_address.as_ref()),
     })
 }

@@ -236,7 +236,7 @@ fn what_is_wrong_is_named() {
         (&["--pull", "x", "b"], "invalid --pull"),
         (&["--explain=x", "b"], "invalid --explain"),
         (&["--trace=x", "b"], "invalid --trace"),
-        (&["--network", "a", "--network", "b", "c"], "several networks"),
+        (&["--network", "none", "--network", "b", "c"], "--network \"none\" goes with no other"),
         (&["-l", "=x", "b"], "invalid label"),
         (&[""], "the image's name is empty"),
         (&[], "missing IMAGE"),

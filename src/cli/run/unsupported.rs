@@ -23,7 +23,6 @@ const TABLE: &[(&str, Why, &str)] = &[
     ("--gpus", Why::Later, "name the devices with --device"),
     ("--io-maxbandwidth", Why::Never, "it is for Windows: use --blkio-weight"),
     ("--io-maxiops", Why::Never, "it is for Windows: use --blkio-weight"),
-    ("--ip6", Why::Later, "containers have IPv4 addresses"),
     ("--isolation", Why::Never, "it is for Windows: leave it out"),
     ("--kernel-memory", Why::Never, "the kernel has no such limit any more: --memory counts kernel memory, too"),
     ("--link", Why::Never, "use --add-host NAME:ADDRESS, or --network container:NAME"),

@@ -10,7 +10,7 @@ pub(super) use mounts::mounts;
 pub use network::port;
 
 use super::container::{self, Container};
-use super::{cgroups, image, volume};
+use super::{cgroups, image, networks, volume};
 use crate::error::Result;
 use crate::image::{Image, Store};
 use crate::monitor::{log, notes};
@@ -26,7 +26,8 @@ pub enum Kind {
     Container,
     Image,
     Volume,
-    /// A container, or else an image, or else a volume.
+    Network,
+    /// A container, or else an image, a volume or a network.
     Any,
 }
 
@@ -35,12 +36,13 @@ pub fn inspect(roots: &Roots, word: &str, kind: Kind, sizes: bool) -> Result<Val
     match kind {
         Kind::Image => image::inspect(roots, word),
         Kind::Volume => volume::inspect(roots, word),
+        Kind::Network => networks::inspect(roots, word),
         Kind::Container => container::find(roots, word).map(|found| whole(roots, &found, sizes)),
         Kind::Any => match container::find(roots, word) {
             Ok(found) => Ok(whole(roots, &found, sizes)),
             Err(no_container) => {
                 let other = image::inspect(roots, word).or_else(|_| volume::inspect(roots, word));
-                other.map_err(|_| no_container)
+                other.or_else(|_| networks::inspect(roots, word)).map_err(|_| no_container)
             }
         },
     }

@@ -7,6 +7,7 @@ use super::images;
 use crate::error::{Error, Kind, Result};
 use crate::id::{ContainerId, Digest};
 use crate::image::{Reference, Store};
+use crate::net::attachment;
 use crate::net::publish::{self, Published};
 use crate::state::{Config, Roots, Status, container as records, health};
 use crate::sys::usage;
@@ -171,6 +172,20 @@ struct Asked {
 #[derive(Default, Deserialize)]
 struct AskedNetwork {
     mode: Option<String>,
+    #[serde(default)]
+    more: Vec<String>,
+}
+
+impl AskedNetwork {
+    /// Without what else is asked of each.
+    fn names(&self) -> Vec<String> {
+        let first = self.mode.as_deref().unwrap_or("bridge");
+        let name = |word: &str| match attachment::parse(word) {
+            Ok(wanted) => wanted.network.to_string(),
+            Err(_) => word.to_owned(), // another container's
+        };
+        [first].into_iter().chain(self.more.iter().map(String::as_str)).map(name).collect()
+    }
 }
 
 fn row(roots: &Roots, container: &Container, networks: &[(String, Vec<Published>)]) -> ContainerRow {
@@ -202,7 +217,7 @@ fn row(roots: &Roots, container: &Container, networks: &[(String, Vec<Published>
         ports: publish::ranges(&published),
         networks: match networks {
             // what was asked for, of one that has no network now
-            [] => config.map(|_| asked.network.mode.unwrap_or_else(|| "bridge".to_owned())).into_iter().collect(),
+            [] => config.map(|_| asked.network.names()).unwrap_or_default(),
             some => some.iter().map(|(name, _)| name.clone()).collect(),
         },
         // the specification is long, and says no more where nothing was asked for

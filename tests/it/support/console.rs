@@ -113,7 +113,7 @@ impl<'a> Console<'a> {
         std::fs::create_dir_all(sandbox.path("bin")).unwrap();
         std::os::unix::fs::symlink(minirun_binary(), sandbox.path("bin").join(program)).unwrap();
         // the first container would be told that it was not set
-        sandbox.sh("echo 1 >/proc/sys/net/ipv4/ip_forward").expect_code(0);
+        sandbox.sh("echo 1 | tee /proc/sys/net/ipv4/ip_forward >/proc/sys/net/ipv6/conf/all/forwarding").expect_code(0);
         Console { sandbox, dir: "here", program, set: String::new() }
     }
 

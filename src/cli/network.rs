@@ -1,0 +1,220 @@
+//! `minirun network`.
+
+use super::format::{self, Listing, Row, row};
+use super::{each, ui};
+use crate::error::{Error, Result};
+use crate::ops::networks::{self, CreateRequest, NetworkRow};
+use crate::spec::mount::label_pair;
+use crate::state::Roots;
+use clap::Subcommand;
+use serde_json::json;
+
+/// Make, list and remove networks
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example: minirun network create net; minirun run --rm --network net busybox ip address")]
+pub(super) struct Args {
+    #[command(subcommand)]
+    command: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Make a network: a bridge that its containers alone are plugged into
+    #[command(after_help = "Examples:
+  minirun network create net
+  minirun network create --subnet 10.1.0.0/24 --ip-range 10.1.0.128/25 net
+  minirun network create --internal --ipv6=false quiet")]
+    Create(Box<Create>),
+    /// List networks
+    #[command(visible_alias = "list")]
+    Ls {
+        /// Ids alone
+        #[arg(short, long)]
+        quiet: bool,
+        /// Whole ids
+        #[arg(long)]
+        no_trunc: bool,
+        /// Only some: name=, id=, driver=, label=, label!=, type=custom or dangling=true
+        #[arg(short, long, value_name = "KEY=VALUE")]
+        filter: Vec<String>,
+        /// json, or a Go template: '{{.Name}}', 'table {{.ID}}\t{{.Name}}'
+        #[arg(long, value_name = "FORMAT")]
+        format: Option<String>,
+    },
+    /// Show all that is known of networks, as JSON
+    Inspect {
+        /// json, or a Go template: '{{range .IPAM.Config}}{{.Subnet}} {{end}}'
+        #[arg(short, long, value_name = "FORMAT")]
+        format: Option<String>,
+        /// There is no more to say
+        #[arg(short, long, hide = true)]
+        verbose: bool,
+        #[arg(required = true, value_name = "NETWORK")]
+        names: Vec<String>,
+    },
+    /// Remove networks that no container is in
+    #[command(visible_alias = "remove")]
+    Rm {
+        /// One that is not there is no error
+        #[arg(short, long)]
+        force: bool,
+        #[arg(required = true, value_name = "NETWORK")]
+        names: Vec<String>,
+    },
+    /// Remove all networks that no container has, running or not
+    Prune {
+        /// Do not ask
+        #[arg(short, long)]
+        force: bool,
+        /// Only some: until=24h (made before that), label= or label!=
+        #[arg(long, value_name = "KEY=VALUE")]
+        filter: Vec<String>,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+struct Create {
+    /// A subnet of its own [a free one of each family]
+    #[arg(long, value_name = "NET")]
+    subnet: Vec<String>,
+    /// The bridge's address in a subnet [the first]
+    #[arg(long, value_name = "ADDRESS", conflicts_with = "no_gateway")]
+    gateway: Vec<String>,
+    /// Containers get addresses of this part of a subnet
+    #[arg(long, value_name = "NET")]
+    ip_range: Vec<String>,
+    /// An address that no container gets
+    #[arg(long, value_name = "ADDRESS")]
+    aux_address: Vec<String>,
+    /// With IPv6 [where the host has it]; false for none
+    #[arg(
+        long,
+        value_name = "true|false",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true"
+    )]
+    ipv6: Option<bool>,
+    /// Nothing goes out, nothing comes in but from the host
+    #[arg(long)]
+    internal: bool,
+    /// The host is not in its subnets, and nothing leads out
+    #[arg(long)]
+    no_gateway: bool,
+    /// Containers reach the outside under their own addresses
+    #[arg(long)]
+    no_masquerade: bool,
+    /// Bytes in one packet
+    #[arg(long, value_name = "BYTES")]
+    mtu: Option<u32>,
+    /// Note KEY=VALUE with it
+    #[arg(short, long, value_name = "KEY=VALUE")]
+    label: Vec<String>,
+    /// docker's options of the driver: com.docker.network.driver.mtu=1400
+    #[arg(short, long, value_name = "KEY=VALUE")]
+    opt: Vec<String>,
+    /// The only one is bridge
+    #[arg(short, long, value_name = "DRIVER", hide = true)]
+    driver: Option<String>,
+    /// Every container may be in it
+    #[arg(long, hide = true)]
+    attachable: bool,
+    /// What it is called
+    #[arg(value_name = "NAME")]
+    name: String,
+}
+
+pub(super) fn main(args: &Args, roots: &Roots) -> Result<u8> {
+    match &args.command {
+        Verb::Create(asked) => create(roots, asked),
+        Verb::Ls { quiet, no_trunc, filter, format } => list(roots, *quiet, *no_trunc, filter, format.as_deref()),
+        Verb::Inspect { format, names, verbose: _ } => inspect(roots, names, format.as_deref()),
+        Verb::Rm { force, names } => Ok(each(names, |name| match networks::remove(roots, name) {
+            Err(error) if *force && error.kind == crate::error::Kind::NotFound => Ok(()),
+            removed => ui::line(&removed?),
+        })),
+        Verb::Prune { force, filter } => prune(roots, *force, filter),
+    }
+}
+
+fn create(roots: &Roots, asked: &Create) -> Result<u8> {
+    let id = networks::create(
+        roots,
+        &CreateRequest {
+            name: asked.name.clone(),
+            driver: asked.driver.clone(),
+            subnets: asked.subnet.clone(),
+            gateways: asked.gateway.clone(),
+            ranges: asked.ip_range.clone(),
+            reserved: asked.aux_address.clone(),
+            no_gateway: asked.no_gateway,
+            no_masquerade: asked.no_masquerade,
+            internal: asked.internal,
+            ipv6: asked.ipv6,
+            mtu: asked.mtu,
+            labels: asked.label.iter().map(|label| label_pair(label)).collect(),
+            options: asked.opt.clone(),
+        },
+    )?;
+    ui::line(&id).map(|()| 0)
+}
+
+const LISTING: Listing = Listing {
+    fields: &[
+        ("ID", "NETWORK ID"),
+        ("Name", "NAME"),
+        ("Driver", "DRIVER"),
+        ("Scope", "SCOPE"),
+        ("IPv6", "IPV6"),
+        ("Internal", "INTERNAL"),
+        ("Labels", "LABELS"),
+        ("Label", ""),
+        ("CreatedAt", "CREATED AT"),
+    ],
+    table: r"{{.ID}}\t{{.Name}}\t{{.Driver}}\t{{.Scope}}",
+    quiet: "{{.ID}}",
+};
+
+fn list(roots: &Roots, quiet: bool, whole: bool, filter: &[String], format: Option<&str>) -> Result<u8> {
+    let rows: Vec<Row> = networks::list(roots, filter)?.iter().map(|of| fields(of, whole)).collect();
+    format::print_rows_as(format, quiet, &LISTING, &rows, ui::Width::of(whole)).map(|()| 0)
+}
+
+/// A network under docker's names.
+fn fields(of: &NetworkRow, whole: bool) -> Row {
+    let id = if whole { of.id.as_str() } else { of.id.get(..12).unwrap_or(&of.id) };
+    row([
+        ("ID", id.into()),
+        ("Name", of.name.as_str().into()),
+        ("Driver", of.driver.into()),
+        ("Scope", "local".into()),
+        ("IPv6", of.ipv6.to_string().into()),
+        ("Internal", of.internal.to_string().into()),
+        ("Labels", format::pairs(&of.labels).into()),
+        ("Label", json!(of.labels)),
+        ("CreatedAt", of.created.as_deref().map(format::date).unwrap_or_default().into()),
+    ])
+}
+
+/// One array for all that were found, even where one was not; with a template a text for each.
+fn inspect(roots: &Roots, names: &[String], format: Option<&str>) -> Result<u8> {
+    format::print_each(names, format, |name| networks::inspect(roots, name))
+}
+
+fn prune(roots: &Roots, force: bool, filter: &[String]) -> Result<u8> {
+    if !force {
+        if !ui::stdin_is_terminal() {
+            return Err(Error::user("nobody is there to ask whether networks shall be removed")
+                .hint("minirun network prune --force does not ask"));
+        }
+        ui::warning("this will remove all networks of one's own that no container has");
+        if !ui::confirm("Are you sure you want to continue?")? {
+            return Ok(0);
+        }
+    }
+    let removed = networks::prune(roots, filter)?;
+    match removed.is_empty() {
+        true => Ok(0),
+        false => ui::print(&format!("Deleted Networks:\n{}\n\n", removed.join("\n"))).map(|()| 0),
+    }
+}

@@ -1,0 +1,339 @@
+//! `network create`, `ls`, `inspect`, `rm`, `prune`: networks as people handle them.
+
+use super::container;
+use super::list::filter::{self, Filter};
+use super::network::{attachments, is_alive};
+use crate::error::{Error, Kind, Result};
+use crate::id::{Digest, Name, hex};
+use crate::net::definition::{self, Definition, Wish};
+use crate::net::lease::{self, Around};
+use crate::net::names::Realm;
+use crate::net::network::{Holder, Loan, Subnet};
+use crate::net::plan::DEFAULT_NETWORK;
+use crate::net::record::{self, Networks};
+use crate::net::{probe, remove};
+use crate::plan::step::Undo;
+use crate::spec::request::RunRequest;
+use crate::state::{Roots, container as records};
+use crate::sys::host;
+use serde_json::{Map, Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use std::str::FromStr;
+
+/// One `network create`, in the command line's words.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CreateRequest {
+    pub name: String,
+    pub driver: Option<String>,
+    pub subnets: Vec<String>,
+    pub gateways: Vec<String>,
+    pub ranges: Vec<String>,
+    /// `ADDRESS`, or docker's `NAME=ADDRESS`.
+    pub reserved: Vec<String>,
+    pub no_gateway: bool,
+    pub no_masquerade: bool,
+    pub internal: bool,
+    /// Where nobody says: if the host has IPv6.
+    pub ipv6: Option<bool>,
+    pub mtu: Option<u32>,
+    pub labels: Vec<(String, String)>,
+    /// docker's and podman's `KEY=VALUE` for the driver.
+    pub options: Vec<String>,
+}
+
+/// Makes a network; gives its id. On the host it comes to be with its first container.
+pub fn create(roots: &Roots, request: &CreateRequest) -> Result<String> {
+    refuse_without_root("making a network")?;
+    let name = Name::parse(&request.name).map_err(|e| e.during("network"))?;
+    if BUILT_IN.iter().any(|(known, _)| *known == name.as_str()) || name.as_str() == "default" {
+        return Err(Error::user(format!("network {name} is built in")).hint("choose another name"));
+    }
+    if let Some(driver) = request.driver.as_deref().filter(|driver| !["", "bridge"].contains(driver)) {
+        return Err(Error::user(format!("networks of driver {driver:?} are not supported"))
+            .hint("bridge is; for the host's own network: run --network host"));
+    }
+    let wish = wish(request)?;
+    roots.make()?;
+    let networks = Networks::lock(&roots.state)?;
+    if record::definition(&roots.root, &name)?.is_some() {
+        return Err(Error::user(format!("there is a network {name} already"))
+            .hint(format!("minirun network rm {name}, or choose another name")));
+    }
+    let alive = |holder: &Holder| is_alive(roots, holder);
+    let around = Around { root: &roots.root, alive: &alive, used: &probe::used };
+    let taken = lease::taken(&roots.state, &name, &around)?;
+    let realm = Realm { state: roots.state.clone() };
+    let definition = Definition {
+        id: hex(&host::random::<32>()?),
+        created: super::now(),
+        labels: wish.labels.clone(),
+        subnets: definition::subnets(&wish, &name, &realm, &taken)?,
+        mtu: wish.mtu,
+        masquerade: !wish.no_masquerade,
+        internal: wish.internal,
+        name,
+    };
+    networks.define(&roots.root, &definition)?;
+    Ok(definition.id)
+}
+
+fn refuse_without_root(what: &str) -> Result<()> {
+    if host::uid() == 0 {
+        Ok(())
+    } else {
+        Err(Error::user(format!("{what} needs root")).hint("sudo minirun network …"))
+    }
+}
+
+fn wish(request: &CreateRequest) -> Result<Wish> {
+    let mut wish = Wish {
+        subnets: all("--subnet", "10.1.0.0/24", &request.subnets)?,
+        gateways: all("--gateway", "10.1.0.1", &request.gateways)?,
+        ranges: all("--ip-range", "10.1.0.128/25", &request.ranges)?,
+        no_gateway: request.no_gateway,
+        no_masquerade: request.no_masquerade,
+        internal: request.internal,
+        ipv6: request.ipv6.unwrap_or_else(probe::has_ipv6),
+        mtu: request.mtu,
+        labels: request.labels.iter().cloned().collect(),
+        ..Wish::default()
+    };
+    let plain = |word: &String| word.split_once('=').map_or(word.as_str(), |(_, address)| address).to_owned();
+    let reserved: Vec<String> = request.reserved.iter().map(plain).collect();
+    wish.reserved = all("--aux-address", "10.1.0.9", &reserved)?;
+    if request.ipv6 == Some(true) && !probe::has_ipv6() {
+        return Err(
+            Error::user("this host has no IPv6").hint("leave out --ipv6, or `sysctl net.ipv6.conf.all.disable_ipv6=0`")
+        );
+    }
+    for word in &request.options {
+        option(&mut wish, word)?;
+    }
+    Ok(wish)
+}
+
+fn all<T: FromStr>(flag: &str, example: &str, words: &[String]) -> Result<Vec<T>> {
+    let wrong = |word| Error::user(format!("invalid {flag} {word:?}")).hint(format!("it takes one like {example}"));
+    words.iter().map(|word| word.parse().map_err(|_| wrong(word))).collect()
+}
+
+/// `-o KEY=VALUE`: what docker's bridge driver and podman's netavark have of it, as far as it is here.
+fn option(wish: &mut Wish, word: &str) -> Result<()> {
+    let bad = |what: &str| {
+        Error::user(format!("{what} {word:?}")).hint(
+            "com.docker.network.driver.mtu=1400 and com.docker.network.bridge.enable_ip_masquerade=false are there",
+        )
+    };
+    let (key, value) = word.split_once('=').ok_or_else(|| bad("invalid option"))?;
+    match key {
+        "com.docker.network.driver.mtu" | "mtu" => wish.mtu = Some(value.parse().map_err(|_| bad("invalid option"))?),
+        "com.docker.network.bridge.enable_ip_masquerade" => match value {
+            "true" | "1" => wish.no_masquerade = false,
+            "false" | "0" => wish.no_masquerade = true,
+            _ => return Err(bad("invalid option")),
+        },
+        _ => return Err(bad("there is no option")),
+    }
+    Ok(())
+}
+
+/// Networks that are always there, and their drivers.
+const BUILT_IN: [(&str, &str); 3] = [(DEFAULT_NETWORK, "bridge"), ("host", "host"), ("none", "null")];
+
+/// A network as it is listed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NetworkRow {
+    /// 64 hex digits.
+    pub id: String,
+    pub name: String,
+    pub driver: &'static str,
+    pub ipv6: bool,
+    pub internal: bool,
+    /// RFC 3339; nothing where it is built in.
+    pub created: Option<String>,
+    pub labels: BTreeMap<String, String>,
+}
+
+/// What --filter of `ls` knows.
+pub const FILTERS: [&str; 7] = ["name", "id", "driver", "label", "label!", "type", "dangling"];
+
+/// The networks that pass, by name.
+pub fn list(roots: &Roots, filters: &[String]) -> Result<Vec<NetworkRow>> {
+    let filters = filter::parse(filters, &FILTERS)?;
+    if let Some(filter) = filters.iter().find(|filter| filter.key == "type" && !TYPES.contains(&filter.value.as_str()))
+    {
+        return Err(Error::new(Kind::Usage, format!("invalid type {:?}", filter.value)).hint("builtin or custom"));
+    }
+    let used = match filters.iter().any(|filter| filter.key == "dangling") {
+        true => used(roots)?,
+        false => BTreeSet::new(),
+    };
+    let matches = |row: &NetworkRow, Filter { key, value }: &Filter| match key.as_str() {
+        "name" => filter::name_matches(&row.name, value),
+        "id" => row.id.starts_with(value),
+        "driver" => row.driver == value,
+        "label" => filter::has_label(&row.labels, value),
+        "label!" => !filter::has_label(&row.labels, value),
+        "type" => (value == "custom") == row.created.is_some(),
+        _ => row.created.is_some() && (matches!(value.as_str(), "true" | "1") != used.contains(&row.name)),
+    };
+    let mut rows = rows(roots)?;
+    rows.retain(|row| filter::passes(&filters, |filter| matches(row, filter)));
+    Ok(rows)
+}
+
+const TYPES: [&str; 2] = ["builtin", "custom"];
+
+fn rows(roots: &Roots) -> Result<Vec<NetworkRow>> {
+    let built_in = BUILT_IN.iter().map(|(name, driver)| NetworkRow {
+        id: built_in_id(roots, name),
+        name: (*name).to_owned(),
+        driver,
+        ipv6: false,
+        internal: false,
+        created: None,
+        labels: BTreeMap::new(),
+    });
+    let (defined, _) = record::definitions(&roots.root)?;
+    let own = defined.into_iter().map(|one| NetworkRow {
+        ipv6: one.subnets.iter().any(|subnet| subnet.net.addr().is_ipv6()),
+        id: one.id,
+        name: one.name.to_string(),
+        driver: "bridge",
+        internal: one.internal,
+        created: Some(one.created),
+        labels: one.labels,
+    });
+    let mut rows: Vec<NetworkRow> = built_in.chain(own).collect();
+    rows.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(rows)
+}
+
+fn built_in_id(roots: &Roots, name: &str) -> String {
+    Digest::of(format!("{}\0network {name}", roots.state).as_bytes()).hex().to_owned()
+}
+
+/// The one that a name, an id or its unique beginning means.
+fn find(roots: &Roots, word: &str) -> Result<NetworkRow> {
+    let rows = rows(roots)?;
+    if let Some(row) = rows.iter().find(|row| row.name == word) {
+        return Ok(row.clone());
+    }
+    let mut by_id = rows.into_iter().filter(|row| !word.is_empty() && row.id.starts_with(word));
+    match (by_id.next(), by_id.next()) {
+        (Some(row), None) => Ok(row),
+        (Some(_), Some(_)) => {
+            Err(Error::user(format!("more than one network's id begins with {word}")).hint("give more digits"))
+        }
+        (None, _) => Err(Error::new(Kind::NotFound, format!("no network {word}"))
+            .hint("`minirun network ls` lists them all, `minirun network create` makes one")),
+    }
+}
+
+/// What docker's inspect shows of a network; and beside it, under `Host`, where the host has it.
+pub fn inspect(roots: &Roots, word: &str) -> Result<Value> {
+    let row = find(roots, word)?;
+    let name = Name::parse(&row.name)?;
+    let live = record::load(&roots.state, &name)?;
+    let defined = record::definition(&roots.root, &name)?;
+    let subnets = live.as_ref().map(|live| &live.subnets).or(defined.as_ref().map(|defined| &defined.subnets));
+    let subnets: &[Subnet] = subnets.map_or(&[], Vec::as_slice);
+    let mtu = live.as_ref().and_then(|live| live.mtu).or(defined.as_ref().and_then(|defined| defined.mtu));
+    let masquerade = defined.as_ref().is_none_or(|defined| defined.masquerade);
+    let mut options = Map::new();
+    options.extend(mtu.map(|mtu| ("com.docker.network.driver.mtu".to_owned(), mtu.to_string().into())));
+    if row.driver == "bridge" {
+        let key = "com.docker.network.bridge.enable_ip_masquerade".to_owned();
+        options.insert(key, masquerade.to_string().into());
+    }
+    let loans = live.iter().flat_map(|live| &live.loans).filter(|loan| is_alive(roots, &loan.holder));
+    let containers: Map<String, Value> =
+        loans.map(|loan| (loan.holder.container.to_string(), endpoint(roots, loan, subnets))).collect();
+    Ok(json!({
+        "Name": row.name,
+        "Id": row.id,
+        "Created": row.created.as_deref().unwrap_or("0001-01-01T00:00:00Z"),
+        "Scope": "local",
+        "Driver": row.driver,
+        "EnableIPv4": subnets.iter().any(|subnet| subnet.net.addr().is_ipv4()),
+        "EnableIPv6": subnets.iter().any(|subnet| subnet.net.addr().is_ipv6()),
+        "IPAM": { "Driver": "default", "Options": null, "Config": subnets.iter().map(ipam).collect::<Vec<_>>() },
+        "Internal": row.internal,
+        "Attachable": false,
+        "Ingress": false,
+        "Containers": containers,
+        "Options": options,
+        "Labels": row.labels,
+        "Host": live.as_ref().map(|live| json!({ "Bridge": live.bridge, "Mac": live.mac, "Group": live.group })),
+    }))
+}
+
+fn ipam(subnet: &Subnet) -> Value {
+    // an empty text, as docker's, and not nothing: templates name it all the same
+    let mut config = json!({
+        "Subnet": subnet.net,
+        "IPRange": subnet.range.map(|range| range.to_string()).unwrap_or_default(),
+        "Gateway": subnet.gateway.map(|gateway| gateway.to_string()).unwrap_or_default(),
+    });
+    if !subnet.reserved.is_empty() {
+        let numbered = subnet.reserved.iter().enumerate().map(|(at, ip)| (format!("reserved{at}"), json!(ip)));
+        config["AuxiliaryAddresses"] = numbered.collect::<Map<_, _>>().into();
+    }
+    config
+}
+
+fn endpoint(roots: &Roots, loan: &Loan, subnets: &[Subnet]) -> Value {
+    let with_prefix = |v4: bool| {
+        let ip = loan.addresses.iter().find(|ip| ip.is_ipv4() == v4)?;
+        let subnet = subnets.iter().find(|subnet| subnet.net.contains(ip))?;
+        Some(format!("{ip}/{}", subnet.net.prefix_len()))
+    };
+    let config = records::load::<Undo>(roots, &loan.holder.container).config;
+    json!({
+        "Name": config.map(|config| config.name),
+        "EndpointID": Digest::of(format!("{} {}", loan.holder.container, loan.mac).as_bytes()).hex(),
+        "MacAddress": loan.mac,
+        "IPv4Address": with_prefix(true).unwrap_or_default(),
+        "IPv6Address": with_prefix(false).unwrap_or_default(),
+    })
+}
+
+/// Removes a network that no container is in; gives its name.
+pub fn remove(roots: &Roots, word: &str) -> Result<String> {
+    refuse_without_root("removing a network")?;
+    let row = find(roots, word)?;
+    if row.created.is_none() {
+        return Err(Error::user(format!("network {} is built in and cannot be removed", row.name))
+            .hint("`minirun system reset` removes all that minirun has made"));
+    }
+    let name = Name::parse(&row.name)?;
+    let networks = Networks::lock(&roots.state)?;
+    if let Some(live) = record::load(&roots.state, &name)? {
+        remove::check_unused(&live, &|holder| is_alive(roots, holder))?;
+        if let Some(error) = remove::remove_network(&networks, &live).into_iter().next() {
+            return Err(error.during(format!("removing network {name}")));
+        }
+    }
+    networks.undefine(&roots.root, &name)?;
+    Ok(row.name)
+}
+
+/// Removes the networks that no container has, running or not, and that pass; gives their names.
+pub fn prune(roots: &Roots, filters: &[String]) -> Result<Vec<String>> {
+    let wanted = super::prune::Wanted::parse(filters)?;
+    let used = used(roots)?;
+    let mut removed = Vec::new();
+    for row in rows(roots)?.into_iter().filter(|row| row.created.is_some() && !used.contains(&row.name)) {
+        if wanted.passes(row.created.as_deref(), Some(&row.labels)) {
+            removed.push(remove(roots, &row.name)?);
+        }
+    }
+    Ok(removed)
+}
+
+/// The names of those that a container has, running or not.
+fn used(roots: &Roots) -> Result<BTreeSet<String>> {
+    let asked = container::all(roots)?.into_iter().filter_map(|one| one.config?.request.parse::<RunRequest>().ok());
+    let named = asked.filter_map(|request| attachments(&request.network).ok()).flatten();
+    Ok(named.map(|wanted| wanted.network.to_string()).collect())
+}

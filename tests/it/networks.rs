@@ -1,0 +1,268 @@
+//! Networks of one's own: who reaches whom, what is lent, and that nothing is left.
+
+use crate::detached::{does, inspect, refused, up};
+use crate::support::command::{eventually, seconds};
+use crate::support::requires::requires;
+use crate::support::sandbox::{HOST, OUTSIDE, Sandbox};
+use crate::support::snapshot::Snapshot;
+use serde_json::Value;
+
+fn create(sandbox: &Sandbox, args: &[&str]) -> String {
+    does(sandbox, &[&["network", "create"][..], args].concat()).text()
+}
+
+/// A container of these networks that waits.
+fn waits(sandbox: &Sandbox, name: &str, networks: &[&str]) {
+    let flags: Vec<&str> = networks.iter().flat_map(|network| ["--network", network]).collect();
+    up(sandbox, &[&["--name", name, "--cap-add", "NET_RAW"][..], &flags].concat(), &["sleep", "1000"]);
+}
+
+fn address(sandbox: &Sandbox, name: &str, network: &str) -> String {
+    inspect(sandbox, name)["NetworkSettings"]["Networks"][network]["IPAddress"].as_str().unwrap().to_owned()
+}
+
+/// Whether one packet to the address is answered.
+fn reaches(sandbox: &Sandbox, name: &str, address: &str) -> bool {
+    sandbox.minirun(&["exec", name, "ping", "-c", "1", "-W", "1", address]).code() == 0
+}
+
+#[test]
+fn containers_of_a_network_reach_each_other_and_nobody_elses() {
+    requires![root, tool("nft")];
+    let sandbox = Sandbox::with_images(&["busybox"]);
+    create(&sandbox, &["warm"]);
+    does(&sandbox, &["run", "--rm", "--network", "warm", "busybox", "true"]);
+    does(&sandbox, &["network", "rm", "warm"]);
+    let before = Snapshot::of(&sandbox);
+    let id = create(&sandbox, &["one"]);
+    assert_eq!(id.len(), 64);
+    create(&sandbox, &["two"]);
+    for (name, networks) in [("a", &["one"][..]), ("b", &["one"]), ("c", &["two"]), ("both", &["two", "one"])] {
+        waits(&sandbox, name, networks);
+    }
+    let (b, c) = (address(&sandbox, "b", "one"), address(&sandbox, "c", "two"));
+    for (from, to, want) in
+        [("a", &b, true), ("a", &c, false), ("both", &b, true), ("both", &c, true), ("c", &b, false)]
+    {
+        assert_eq!(reaches(&sandbox, from, to), want, "{from} {to}");
+    }
+    // the default route is the first one's, and the links are in the order of the flags
+    let routes = does(&sandbox, &["exec", "both", "ip", "route"]).stdout;
+    assert!(routes.contains("dev eth1") && routes.lines().next().unwrap().ends_with("dev eth0 "), "{routes}");
+    let members = inspect_network(&sandbox, "one")["Containers"].as_object().unwrap().len();
+    assert_eq!(members, 3);
+    refused(&sandbox, &["network", "rm", "one"], 1, "is in use by");
+    does(&sandbox, &["rm", "-f", "a", "b", "c", "both"]);
+    assert_eq!(
+        does(&sandbox, &["network", "rm", "one", &inspect_network(&sandbox, "two")["Id"].as_str().unwrap()[..6]])
+            .stdout,
+        "one\ntwo\n"
+    );
+    before.assert_same(&sandbox);
+}
+
+fn inspect_network(sandbox: &Sandbox, name: &str) -> Value {
+    let all: Value = serde_json::from_str(&does(sandbox, &["network", "inspect", name]).stdout).unwrap();
+    all[0].clone()
+}
+
+#[test]
+fn what_was_asked_of_a_network_holds() {
+    requires![root, tool("nft")];
+    let sandbox = Sandbox::with_images(&["busybox"]);
+    create(
+        &sandbox,
+        &[
+            "--subnet",
+            "10.77.0.0/24",
+            "--gateway",
+            "10.77.0.254",
+            "--ip-range",
+            "10.77.0.128/25",
+            "--aux-address",
+            "printer=10.77.0.129",
+            "--subnet",
+            "fd77::/64",
+            "--mtu",
+            "1400",
+            "-l",
+            "a=b",
+            "net",
+        ],
+    );
+    up(&sandbox, &["--name", "web", "--cap-add", "NET_RAW", "--network", "net"], &["sleep", "1000"]);
+    let of = inspect(&sandbox, "web")["NetworkSettings"]["Networks"]["net"].clone();
+    assert_eq!((&of["IPAddress"], &of["Gateway"]), (&"10.77.0.128".into(), &"10.77.0.254".into()));
+    assert!(of["GlobalIPv6Address"].as_str().unwrap().starts_with("fd77::"));
+    let link = does(&sandbox, &["exec", "web", "ip", "link", "show", "eth0"]).stdout;
+    assert!(link.contains("mtu 1400"), "{link}");
+    up(&sandbox, &["--name", "next", "--cap-add", "NET_RAW", "--network", "net:ip6=fd77::99"], &["sleep", "1000"]);
+    assert_eq!(address(&sandbox, "next", "net"), "10.77.0.130"); // .129 is the printer's
+    assert!(reaches(&sandbox, "next", "10.77.0.128"));
+    let ping6 = sandbox.minirun(&["exec", "web", "ping", "-6", "-c", "1", "-W", "2", "fd77::99"]);
+    assert_eq!(ping6.code(), 0, "{ping6}");
+    up(&sandbox, &["--name", "exact", "--network", "net", "--ip", "10.77.0.7", "--ip6", "fd77::7"], &["sleep", "1000"]);
+    assert_eq!(address(&sandbox, "exact", "net"), "10.77.0.7");
+    for (flags, part) in [
+        (&["--network", "net", "--ip", "10.77.0.7"][..], "in use by container"),
+        (&["--network", "net", "--ip", "10.77.0.129"], "is reserved"),
+        (&["--network", "net", "--ip", "10.78.0.1"], "is not in network net"),
+        (&["--network", "net:subnet=10.9.0.0/24"], "is no subnet of network net"),
+        (&["--network", "net", "--network", "net"], "is named twice"),
+        (&["--network", "net", "--network", "bridge", "--ip", "10.77.0.8"], "with several networks"),
+        (&["--network", "nosuch"], "network nosuch not found"),
+    ] {
+        refused(&sandbox, &[&["run", "--rm"][..], flags, &["busybox", "true"]].concat(), 125, part);
+    }
+    let shown = inspect_network(&sandbox, "net");
+    assert_eq!(shown["IPAM"]["Config"][0]["IPRange"], "10.77.0.128/25");
+    assert_eq!((&shown["EnableIPv6"], &shown["Labels"]["a"]), (&true.into(), &"b".into()));
+}
+
+#[test]
+fn an_internal_network_and_one_without_a_gateway_lead_nowhere() {
+    requires![root, tool("nft"), tool("curl")];
+    let sandbox = Sandbox::with_images(&["busybox"]);
+    sandbox.add_outside_host();
+    create(&sandbox, &["--internal", "--ipv6=false", "--subnet", "10.76.0.0/24", "inner"]);
+    create(&sandbox, &["--no-gateway", "--ipv6=false", "--subnet", "10.78.0.0/24", "bare"]);
+    create(&sandbox, &["--no-masquerade", "plain"]);
+    create(&sandbox, &["open"]);
+    for name in ["inner", "bare", "plain", "open"] {
+        waits(&sandbox, name, &[name]);
+        waits(&sandbox, &format!("{name}-2"), &[name]);
+        assert!(reaches(&sandbox, name, &address(&sandbox, &format!("{name}-2"), name)), "{name}");
+    }
+    assert!(reaches(&sandbox, "open", OUTSIDE) && reaches(&sandbox, "plain", OUTSIDE)); // the control
+    for name in ["inner", "bare"] {
+        let said = sandbox.minirun(&["exec", name, "ping", "-c", "1", "-W", "1", OUTSIDE]);
+        assert!(said.code() != 0 && said.stderr.contains("Network is unreachable"), "{name}: {said}");
+    }
+    // with a route of its own neither
+    let join = ["run", "--rm", "--cap-add", "NET_ADMIN", "--network", "container:inner", "busybox"];
+    does(&sandbox, &[&join[..], &["ip", "route", "add", "default", "via", "10.76.0.1"]].concat());
+    assert!(!reaches(&sandbox, "inner", OUTSIDE));
+    // where the outside knows no way back but to the host's own address
+    sandbox.outside("ip route delete default").expect_code(0);
+    assert!(reaches(&sandbox, "open", OUTSIDE) && !reaches(&sandbox, "plain", OUTSIDE));
+    let host = |address: &str| {
+        let ping =
+            ["run", "--rm", "--cap-add", "NET_RAW", "--network", "host", "busybox", "ping", "-c", "1", "-W", "1"];
+        sandbox.minirun(&[&ping[..], &[address]].concat()).code()
+    };
+    assert_eq!(host(&address(&sandbox, "inner", "inner")), 0);
+    assert_ne!(host("10.78.0.2"), 0, "the host has no route there");
+}
+
+#[test]
+fn ports_are_published_through_a_network_that_leads_out() {
+    requires![root, tool("nft"), tool("curl")];
+    let sandbox = Sandbox::with_images(&["busybox"]);
+    sandbox.add_outside_host();
+    create(&sandbox, &["--internal", "inner"]);
+    create(&sandbox, &["open"]);
+    refused(&sandbox, &["run", "--rm", "--network", "inner", "-p", "8080:80", "busybox", "true"], 125, "is internal");
+    let flags = ["--name", "front", "--network", "inner", "--network", "open", "-p", "8080:80"];
+    up(&sandbox, &flags, &["httpd", "-f", "-p", "80", "-h", "/etc"]);
+    let port = does(&sandbox, &["port", "front"]).stdout;
+    assert!(port.contains("80/tcp -> 0.0.0.0:8080") && port.contains("80/tcp -> [::]:8080"), "{port}");
+    let fetch = |url: &str| sandbox.in_network(&format!("curl -sf -o /dev/null --max-time 10 {url}/passwd")).code();
+    for url in ["http://127.0.0.1:8080", &format!("http://{HOST}:8080")] {
+        eventually(url, seconds(20), || fetch(url) == 0);
+    }
+}
+
+#[test]
+fn a_host_that_begins_to_forward_ipv6_still_hears_its_router() {
+    requires![root, tool("nft")];
+    let sandbox = Sandbox::with_images(&["busybox"]);
+    let links = "for l in up0 other0; do ip link add $l type bridge; ip link set $l up; done";
+    sandbox.sh(&format!("{links}; ip -6 route add 2001:db8:1::/64 dev up0 proto ra")).expect_code(0);
+    let accept = || sandbox.sh("cat /proc/sys/net/ipv6/conf/{up0,other0}/accept_ra").text();
+    assert_eq!(accept(), "1\n1");
+    create(&sandbox, &["net"]);
+    let said = does(&sandbox, &["run", "--rm", "--network", "net", "busybox", "true"]).stderr;
+    assert!(said.contains("up0.accept_ra was 1 and is set to 2"), "{said}");
+    assert_eq!(accept(), "2\n1");
+    does(&sandbox, &["network", "rm", "net"]);
+    assert_eq!(accept(), "1\n1"); // and it forwards no more
+    assert_eq!(sandbox.sh("cat /proc/sys/net/ipv6/conf/all/forwarding").text(), "0");
+}
+
+#[test]
+fn what_the_host_has_a_route_to_is_left_alone() {
+    requires![root, tool("nft")];
+    let sandbox = Sandbox::with_images(&["busybox"]);
+    sandbox
+        .sh("ip link add vpn0 type bridge; ip address add 172.18.0.1/20 dev vpn0; ip link set vpn0 up")
+        .expect_code(0);
+    sandbox.sh("ip route add 172.19.4.0/24 dev vpn0").expect_code(0);
+    up(&sandbox, &["--name", "web"], &["sleep", "1000"]);
+    assert!(address(&sandbox, "web", "bridge").starts_with("172.20."));
+    create(&sandbox, &["net"]);
+    assert_eq!(inspect_network(&sandbox, "net")["IPAM"]["Config"][0]["Subnet"], "172.21.0.0/16");
+}
+
+#[test]
+fn networks_are_listed_pruned_and_there_after_a_reboot() {
+    requires![root, tool("nft")];
+    let sandbox = Sandbox::with_images(&["busybox"]);
+    create(&sandbox, &["--subnet", "10.79.0.0/24", "-l", "keep", "net"]);
+    create(&sandbox, &["idle"]);
+    let names = |filters: &[&str]| {
+        let filters: Vec<&str> = filters.iter().flat_map(|filter| ["--filter", filter]).collect();
+        does(&sandbox, &[&["network", "ls", "--format", "{{.Name}}"][..], &filters].concat()).stdout.replace('\n', " ")
+    };
+    waits(&sandbox, "web", &["net"]);
+    for (filters, want) in [
+        (&[][..], "bridge host idle net none "),
+        (&["type=custom"], "idle net "),
+        (&["driver=null"], "none "),
+        (&["label=keep"], "net "),
+        (&["dangling=true"], "idle "),
+        (&["name=id"], "bridge idle "),
+    ] {
+        assert_eq!(names(filters), want, "{filters:?}");
+    }
+    let before = address(&sandbox, "web", "net");
+    // what a reboot leaves: no process, no link, nothing below /run
+    does(&sandbox, &["stop", "-t", "0", "web"]);
+    sandbox.sh("ip link del $(ip -br link | grep -o '^mr-[^ ]*'); for t in $(nft list tables | cut -d' ' -f3); do nft delete table inet $t; done").expect_code(0);
+    std::fs::remove_dir_all(sandbox.path("state")).unwrap();
+    does(&sandbox, &["start", "web"]);
+    assert_eq!(address(&sandbox, "web", "net"), before);
+    let gone = does(&sandbox, &["network", "prune", "-f"]).stdout;
+    assert_eq!(gone, "Deleted Networks:\nidle\n\n");
+    does(&sandbox, &["rm", "-f", "web"]);
+    does(&sandbox, &["network", "prune", "-f", "--filter", "label!=keep"]);
+    assert_eq!(names(&["type=custom"]), "net ");
+    assert!(does(&sandbox, &["system", "prune", "-f"]).stdout.contains("Deleted Networks:\nnet\n"));
+}
+
+#[test]
+fn what_cannot_be_made_or_removed_is_named() {
+    requires![root, tool("nft")];
+    let sandbox = Sandbox::with_images(&["busybox"]);
+    sandbox
+        .sh("ip link add vpn0 type bridge; ip address add 10.80.0.1/16 dev vpn0; ip link set vpn0 up")
+        .expect_code(0);
+    create(&sandbox, &["--subnet", "10.81.0.0/24", "net"]);
+    for (args, part) in [
+        (&["net"][..], "there is a network net already"),
+        (&["bridge"], "is built in"),
+        (&["--subnet", "10.80.7.0/24", "x"], "overlaps 10.80.0.0/16 (address of vpn0)"),
+        (&["--subnet", "10.81.0.0/16", "x"], "overlaps 10.81.0.0/24 (network net)"),
+        (&["--subnet", "many", "x"], "invalid --subnet"),
+        (&["--gateway", "10.99.0.1", "x"], "in none of"),
+        (&["-d", "overlay", "x"], "driver \"overlay\""),
+        (&["-o", "colour=red", "x"], "there is no option"),
+        (&["-o", "com.docker.network.driver.mtu=9", "x"], "invalid MTU"),
+        (&["../x"], "invalid name"),
+    ] {
+        refused(&sandbox, &[&["network", "create"][..], args].concat(), 1, part);
+    }
+    refused(&sandbox, &["network", "rm", "bridge"], 1, "is built in");
+    refused(&sandbox, &["network", "rm", "nosuch"], 1, "no network nosuch");
+    does(&sandbox, &["network", "rm", "-f", "nosuch"]);
+    refused(&sandbox, &["network", "inspect", "nosuch"], 1, "no network nosuch");
+}
