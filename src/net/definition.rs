@@ -2,7 +2,7 @@
 //! chosen. Pure. It outlives a reboot, where the record of what it has lent does not.
 
 use super::names::Realm;
-use super::network::{Network, Subnet, following};
+use super::network::{Network, Subnet, following, usable};
 use super::subnet::{self, Used};
 use crate::error::{Error, Result};
 use crate::id::Name;
@@ -28,7 +28,7 @@ pub struct Definition {
 /// What is asked of a new network.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Wish {
-    /// None: one of each family that is wanted is chosen.
+    /// Where none is of IPv4 one is chosen, and where none is of IPv6 if that is wanted.
     pub subnets: Vec<IpNet>,
     /// Each belongs to the subnet that holds it; the first address of the subnets that have none.
     pub gateways: Vec<IpAddr>,
@@ -47,8 +47,8 @@ pub struct Wish {
 /// The subnets of a new network; `used` is what they may not overlap.
 pub fn subnets(wish: &Wish, name: &Name, realm: &Realm, used: &[Used]) -> Result<Vec<Subnet>> {
     let mut nets = wish.subnets.clone();
-    if nets.is_empty() {
-        nets.push(subnet::choose(used)?);
+    if !nets.iter().any(|net| net.addr().is_ipv4()) {
+        nets.insert(0, subnet::choose(used)?);
     }
     if wish.ipv6 && !nets.iter().any(|net| net.addr().is_ipv6()) {
         nets.push(subnet::choose_v6(used, |attempt| realm.unique_local(name, attempt))?);
@@ -72,6 +72,12 @@ pub fn subnets(wish: &Wish, name: &Name, realm: &Realm, used: &[Used]) -> Result
     };
     for gateway in &wish.gateways {
         let index = of(&mut subnets, "gateway", *gateway)?;
+        if !usable(&subnets[index].net, *gateway) {
+            let net = subnets[index].net;
+            return Err(
+                Error::user(format!("gateway {gateway} names subnet {net} itself")).hint("give another address")
+            );
+        }
         if subnets[index].gateway.replace(*gateway).is_some() {
             return Err(Error::user(format!("subnet {} has two gateways", subnets[index].net)).hint("leave out one"));
         }
@@ -158,7 +164,7 @@ mod tests {
         assert!(v6.starts_with("fd") && v6.ends_with("::/64"), "{v6}");
         let other = made(&Wish { ipv6: true, ..wish(&[]) }, &["fd00::/8"]);
         assert!(other.unwrap_err().message.contains("IPv6"));
-        assert_eq!(made(&Wish { ipv6: true, ..wish(&["fd00:1::/64"]) }, &[]).unwrap().len(), 1);
+        assert_eq!(made(&Wish { ipv6: true, ..wish(&["fd00:1::/64"]) }, &[]).unwrap().len(), 2); // as with docker
     }
 
     #[test]
@@ -189,6 +195,7 @@ mod tests {
             (wish(&["10.1.0.0/31"]), "9.0.0.0/8", "too small"),
             (wish(&["224.0.0.0/24"]), "9.0.0.0/8", "none for hosts"),
             (Wish { gateways: vec![address("10.2.0.1")], ..one.clone() }, "9.0.0.0/8", "in none of"),
+            (Wish { gateways: vec![address("10.1.0.255")], ..one.clone() }, "9.0.0.0/8", "itself"),
             (
                 Wish { gateways: vec![address("10.1.0.1"), address("10.1.0.2")], ..one.clone() },
                 "9.0.0.0/8",

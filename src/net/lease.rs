@@ -67,18 +67,6 @@ pub fn attachments(request: &NetRequest) -> &[Attachment] {
     }
 }
 
-/// Hands the container's leases to another process: from the command to the monitor.
-pub fn hand_over(networks: &Networks, names: &[Name], holder: &Holder) -> Result<()> {
-    for name in names {
-        let Some(mut network) = record::load(&networks.state, name)? else { continue };
-        for loan in network.loans.iter_mut().filter(|loan| loan.holder.container == holder.container) {
-            loan.holder = holder.clone();
-        }
-        networks.save(&network)?;
-    }
-    Ok(())
-}
-
 /// Takes back what the container was lent, of all networks. None is left of what it had is success.
 pub fn release(networks: &Networks, container: &ContainerId) -> Result<Vec<Loan>> {
     let mut loans = Vec::new();
@@ -98,7 +86,16 @@ fn live(state: &HostPath, name: &Name, around: &Around<'_>) -> Result<Network> {
         return Ok(network);
     }
     match record::definition(around.root, name)? {
-        Some(definition) => definition.network(&Realm { state: state.clone() }),
+        Some(definition) => {
+            // what the host has may be another since it was made: a reboot, a VPN
+            let taken = taken(state, name, around)?;
+            let again = format!("minirun network rm {name}, and make it again");
+            let check = |one: &Subnet| {
+                subnet::check(&one.net, &taken).map_err(|e| e.during(format!("network {name}")).hint(&again))
+            };
+            definition.subnets.iter().try_for_each(check)?;
+            definition.network(&Realm { state: state.clone() })
+        }
         None if name.as_str() == DEFAULT_NETWORK => default_network(state, name, around),
         None => Err(missing(name)),
     }

@@ -73,11 +73,9 @@ pub struct Lease {
     pub mtu: Option<u32>,
     /// With the subnet's prefix length.
     pub addresses: Vec<IpNet>,
+    /// None where it leads nowhere.
     pub gateways: Vec<IpAddr>,
     pub mac: Mac,
-    /// No port can be published here.
-    #[serde(default)]
-    pub internal: bool,
 }
 
 /// What a request wants of one network.
@@ -151,9 +149,14 @@ impl Network {
         Some(self.loans.remove(index))
     }
 
-    /// Whether a container can reach, and be reached, by this family.
-    pub fn has_ipv6(&self) -> bool {
-        self.subnets.iter().any(|subnet| matches!(subnet.net, IpNet::V6(_)))
+    /// Whether the host is in it, with an address of IPv6.
+    pub fn has_ipv6_gateway(&self) -> bool {
+        self.gateways().iter().any(|gateway| matches!(gateway, IpNet::V6(_)))
+    }
+
+    /// Whether its packets go anywhere else.
+    pub fn leads_out(&self) -> bool {
+        !self.internal && !self.gateways().is_empty()
     }
 
     /// The bridge's own addresses.
@@ -192,7 +195,6 @@ impl Network {
                 false => addresses.iter().filter_map(|ip| subnet_of(ip)?.gateway).collect(),
             },
             mac,
-            internal: self.internal,
         }
     }
 
@@ -263,7 +265,7 @@ impl Subnet {
 }
 
 /// Neither the network's own address nor, in IPv4, its broadcast address.
-fn usable(net: &IpNet, ip: IpAddr) -> bool {
+pub(super) fn usable(net: &IpNet, ip: IpAddr) -> bool {
     net.contains(&ip) && ip != net.network() && (ip.is_ipv6() || ip != net.broadcast())
 }
 

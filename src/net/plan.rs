@@ -24,7 +24,7 @@ pub struct NetRequest {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Mode {
-    /// eth0, eth1, … in this order; ports are published through the first that is not internal. Never empty.
+    /// eth0, eth1, … in this order; ports are published through the first that leads out. Never empty.
     Networks(Vec<Attachment>),
     /// A namespace with lo alone.
     None,
@@ -176,7 +176,9 @@ fn forwarding(facts: &NetFacts, plan: &mut NetPlan) {
         plan.prepare.push(set("net/ipv4/ip_forward"));
         plan.warnings.push("net.ipv4.ip_forward was 0 and is set to 1".into());
     }
-    if facts.ipv6_forwarding == Some(false) && facts.networks.iter().any(|of| of.network.has_ipv6()) {
+    if facts.ipv6_forwarding == Some(false)
+        && facts.networks.iter().any(|of| of.network.leads_out() && of.network.has_ipv6_gateway())
+    {
         for link in &facts.advertised {
             let key = format!("net/ipv6/conf/{link}/accept_ra");
             plan.prepare.push(Step::SetSysctl { netns: Netns::Host, key, value: "2".into() });
@@ -201,8 +203,9 @@ fn bridge(of: &NetworkFacts, ipv6: bool, steps: &mut Vec<Step>) {
     let sysctl = |key: String, value: &str| Step::SetSysctl { netns: Netns::Host, key, value: value.into() };
     if of.bridge.as_ref().is_none_or(|bridge| !bridge.up) {
         steps.push(sysctl(format!("net/ipv4/conf/{name}/route_localnet"), "1"));
-        match (ipv6, network.has_ipv6()) {
+        match (ipv6, network.has_ipv6_gateway()) {
             (false, _) => {}
+            // nor the host's own link-local address, where it is not to be there
             (true, false) => steps.push(sysctl(format!("net/ipv6/conf/{name}/disable_ipv6"), "1")),
             // a container's router advertisement must not become the host's route (CVE-2020-13401)
             (true, true) => steps.push(sysctl(format!("net/ipv6/conf/{name}/accept_ra"), "0")),
@@ -222,11 +225,9 @@ fn bridge(of: &NetworkFacts, ipv6: bool, steps: &mut Vec<Step>) {
 pub fn entries(network: &Network) -> Vec<Entry> {
     let bridge = &network.bridge;
     let mut entries = vec![Entry::Bridge(bridge.clone()), Entry::Pass(bridge.clone(), bridge.clone())];
-    if network.masquerade {
-        entries.push(Entry::Masquerade(bridge.clone()));
-    }
-    if network.internal {
-        entries.push(Entry::Internal(bridge.clone()));
+    match network.leads_out() {
+        true => entries.extend(network.masquerade.then(|| Entry::Masquerade(bridge.clone()))),
+        false => entries.push(Entry::Internal(bridge.clone())),
     }
     entries.extend(network.subnets.iter().map(|subnet| Entry::Subnet(subnet.net)));
     entries
@@ -322,21 +323,21 @@ fn ports(request: &NetRequest, leases: &[Lease], realm: &Realm, container: &Cont
     Ok(steps)
 }
 
-/// The lease through which ports are published: the first that the outside reaches.
+/// The lease through which ports are published: the first whose network leads out.
 pub fn publishing(leases: &[Lease]) -> Option<usize> {
-    leases.iter().position(|lease| !lease.internal)
+    leases.iter().position(|lease| !lease.gateways.is_empty())
 }
 
 /// Where each published port leads. Pure, so that the loan's record and the steps say the same.
 pub fn published(request: &NetRequest, leases: &[Lease]) -> Result<Vec<Published>> {
     let lease = match (publishing(leases), leases.first()) {
         (Some(index), _) => &leases[index],
-        (None, Some(internal)) if !request.publish.is_empty() => {
+        (None, Some(inner)) if !request.publish.is_empty() => {
             return Err(Error::user(format!(
-                "network {} is internal: no port of it can be published",
-                internal.network
+                "network {} leads nowhere: no port can be published there",
+                inner.network
             ))
-            .hint("leave out -p, or name another network besides"));
+            .hint("leave out -p, or name a network besides that is not internal and has a gateway"));
         }
         (None, _) => return Ok(Vec::new()),
     };

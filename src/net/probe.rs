@@ -45,7 +45,7 @@ pub fn facts(
     }
     let rebuild = if rules.table { Vec::new() } else { living(state, networks, alive)? };
     let ipv6_forwarding = is_on("net/ipv6/conf/all/forwarding");
-    let about_to = ipv6_forwarding == Some(false) && networks.iter().any(Network::has_ipv6);
+    let about_to = ipv6_forwarding == Some(false) && networks.iter().any(Network::has_ipv6_gateway);
     let facts = NetFacts {
         ip_forward: is_on("net/ipv4/ip_forward").unwrap_or(false),
         ipv6_forwarding,

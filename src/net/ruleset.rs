@@ -166,13 +166,14 @@ fn rules() -> Vec<Rule> {
             "ct state established,related accept",
             vec![ct_bits(libc::NFT_CT_STATE, 2 | 4), end(Verdict::Accept)],
         ),
-        rule("forward", "ct status dnat accept", vec![ct_dnat(), end(Verdict::Accept)]),
         rule("forward", "iifname . oifname vmap @verdicts", verdicts()),
+        // before what is published: that of another network is outside, too
         rule(
             "forward",
             "iifname @internal drop",
             vec![lookup_name(libc::NFT_META_IIFNAME, "internal", Member::Yes), end(Verdict::Drop)],
         ),
+        rule("forward", "ct status dnat accept", vec![ct_dnat(), end(Verdict::Accept)]),
         rule(
             "forward",
             "oifname @bridges drop",

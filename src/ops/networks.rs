@@ -101,7 +101,8 @@ fn wish(request: &CreateRequest) -> Result<Wish> {
     let plain = |word: &String| word.split_once('=').map_or(word.as_str(), |(_, address)| address).to_owned();
     let reserved: Vec<String> = request.reserved.iter().map(plain).collect();
     wish.reserved = all("--aux-address", "10.1.0.9", &reserved)?;
-    if request.ipv6 == Some(true) && !probe::has_ipv6() {
+    let wants_ipv6 = request.ipv6 == Some(true) || wish.subnets.iter().any(|net| net.addr().is_ipv6());
+    if wants_ipv6 && !probe::has_ipv6() {
         return Err(
             Error::user("this host has no IPv6").hint("leave out --ipv6, or `sysctl net.ipv6.conf.all.disable_ipv6=0`")
         );
@@ -325,7 +326,11 @@ pub fn prune(roots: &Roots, filters: &[String]) -> Result<Vec<String>> {
     let mut removed = Vec::new();
     for row in rows(roots)?.into_iter().filter(|row| row.created.is_some() && !used.contains(&row.name)) {
         if wanted.passes(row.created.as_deref(), Some(&row.labels)) {
-            removed.push(remove(roots, &row.name)?);
+            match remove(roots, &row.name) {
+                // somebody has it meanwhile
+                Err(error) if error.kind == Kind::User => {}
+                gone => removed.push(gone?),
+            }
         }
     }
     Ok(removed)

@@ -124,8 +124,8 @@ fn an_internal_network_and_one_without_a_gateway_lead_nowhere() {
     requires![root, tool("nft"), tool("curl")];
     let sandbox = Sandbox::with_images(&["busybox"]);
     sandbox.add_outside_host();
-    create(&sandbox, &["--internal", "--ipv6=false", "--subnet", "10.76.0.0/24", "inner"]);
-    create(&sandbox, &["--no-gateway", "--ipv6=false", "--subnet", "10.78.0.0/24", "bare"]);
+    create(&sandbox, &["--internal", "--subnet", "10.76.0.0/24", "--subnet", "fd76::/64", "inner"]);
+    create(&sandbox, &["--no-gateway", "--subnet", "10.78.0.0/24", "bare"]);
     create(&sandbox, &["--no-masquerade", "plain"]);
     create(&sandbox, &["open"]);
     for name in ["inner", "bare", "plain", "open"] {
@@ -142,6 +142,22 @@ fn an_internal_network_and_one_without_a_gateway_lead_nowhere() {
     let join = ["run", "--rm", "--cap-add", "NET_ADMIN", "--network", "container:inner", "busybox"];
     does(&sandbox, &[&join[..], &["ip", "route", "add", "default", "via", "10.76.0.1"]].concat());
     assert!(!reaches(&sandbox, "inner", OUTSIDE));
+    // nor to what another network's container has published, by the host's addresses that it does reach
+    let front = ["--name", "front", "--network", "open", "-p", "8080:80"];
+    up(&sandbox, &front, &["httpd", "-f", "-p", "80", "-h", "/etc"]);
+    let fetch =
+        |url: &str| sandbox.in_network(&format!("curl -gsf -o /dev/null --max-time 10 {url}/passwd")).code() == 0;
+    for url in ["http://10.76.0.1:8080", "http://[fd76::1]:8080"] {
+        eventually("it answers the host", seconds(20), || fetch(url));
+        let page = format!("{url}/passwd");
+        let said = sandbox.minirun(&["exec", "inner", "wget", "-q", "-T", "2", "-O", "/dev/null", &page]);
+        assert_ne!(said.code(), 0, "{url}");
+    }
+    // and in a network without a gateway there is nothing of the host, by any family
+    let links =
+        sandbox.sh("for b in $(ip -br link show type bridge | cut -d' ' -f1); do ip -o address show dev $b; done");
+    assert_eq!(links.stdout.matches("fe80").count(), 3, "{links}"); // of the three with a gateway
+    assert!(!links.stdout.contains("10.78."), "{links}");
     // where the outside knows no way back but to the host's own address
     sandbox.outside("ip route delete default").expect_code(0);
     assert!(reaches(&sandbox, "open", OUTSIDE) && !reaches(&sandbox, "plain", OUTSIDE));
@@ -160,8 +176,10 @@ fn ports_are_published_through_a_network_that_leads_out() {
     let sandbox = Sandbox::with_images(&["busybox"]);
     sandbox.add_outside_host();
     create(&sandbox, &["--internal", "inner"]);
+    create(&sandbox, &["--no-gateway", "bare"]);
     create(&sandbox, &["open"]);
-    refused(&sandbox, &["run", "--rm", "--network", "inner", "-p", "8080:80", "busybox", "true"], 125, "is internal");
+    refused(&sandbox, &["run", "--rm", "--network", "bare", "-p", "8080:80", "busybox", "true"], 125, "leads nowhere");
+    refused(&sandbox, &["run", "--rm", "--network", "inner", "-p", "8080:80", "busybox", "true"], 125, "leads nowhere");
     let flags = ["--name", "front", "--network", "inner", "--network", "open", "-p", "8080:80"];
     up(&sandbox, &flags, &["httpd", "-f", "-p", "80", "-h", "/etc"]);
     let port = does(&sandbox, &["port", "front"]).stdout;
@@ -201,6 +219,12 @@ fn what_the_host_has_a_route_to_is_left_alone() {
     assert!(address(&sandbox, "web", "bridge").starts_with("172.20."));
     create(&sandbox, &["net"]);
     assert_eq!(inspect_network(&sandbox, "net")["IPAM"]["Config"][0]["Subnet"], "172.21.0.0/16");
+    // it comes to be with its first container: until then another may have taken its place
+    sandbox.sh("ip route add 172.21.7.0/24 dev vpn0").expect_code(0);
+    let part = "overlaps 172.21.7.0/24 (route via vpn0)";
+    refused(&sandbox, &["run", "--rm", "--network", "net", "busybox", "true"], 125, part);
+    sandbox.sh("ip route delete 172.21.7.0/24 dev vpn0").expect_code(0);
+    does(&sandbox, &["run", "--rm", "--network", "net", "busybox", "true"]);
 }
 
 #[test]

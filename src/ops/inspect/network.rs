@@ -15,23 +15,33 @@ pub(super) fn settings(loans: &[(Network, Loan)]) -> Value {
         loans.iter().map(|(of, loan)| (of.name.to_string(), endpoint(of, loan))).collect();
     let mut settings = json!({ "Ports": ports(loans) });
     let default = networks.get(DEFAULT_NETWORK);
-    for name in ["IPAddress", "Gateway", "GlobalIPv6Address", "MacAddress"] {
+    for name in ["IPAddress", "Gateway", "GlobalIPv6Address", "IPv6Gateway", "MacAddress"] {
         settings[name] = default.map_or_else(|| "".into(), |of| of[name].clone());
     }
-    settings["IPPrefixLen"] = default.map_or_else(|| 0.into(), |of| of["IPPrefixLen"].clone());
+    for name in ["IPPrefixLen", "GlobalIPv6PrefixLen"] {
+        settings[name] = default.map_or_else(|| 0.into(), |of| of[name].clone());
+    }
     settings["Networks"] = networks.into();
     settings
 }
 
 fn endpoint(of: &Network, loan: &Loan) -> Value {
-    let subnet = of.subnets.iter().find(|subnet| loan.addresses.iter().any(|address| subnet.net.contains(address)));
     // docker's "none" is an empty text, which prints as nothing
-    let text = |address: Option<&IpAddr>| address.map(IpAddr::to_string).unwrap_or_default();
+    let text = |address: Option<IpAddr>| address.map(|address| address.to_string()).unwrap_or_default();
+    let side = |v4: bool| {
+        let address = loan.addresses.iter().find(|address| address.is_ipv4() == v4).copied();
+        let subnet = address.and_then(|address| of.subnets.iter().find(|subnet| subnet.net.contains(&address)));
+        let length = subnet.map_or(0, |subnet| subnet.net.prefix_len());
+        (text(address), length, text(subnet.and_then(|subnet| subnet.gateway).filter(|_| !of.internal)))
+    };
+    let (v4, v6) = (side(true), side(false));
     json!({
-        "IPAddress": text(loan.addresses.iter().find(|address| address.is_ipv4())),
-        "IPPrefixLen": subnet.map_or(0, |subnet| subnet.net.prefix_len()),
-        "Gateway": text(subnet.and_then(|subnet| subnet.gateway).as_ref()),
-        "GlobalIPv6Address": text(loan.addresses.iter().find(|address| address.is_ipv6())),
+        "IPAddress": v4.0,
+        "IPPrefixLen": v4.1,
+        "Gateway": v4.2,
+        "GlobalIPv6Address": v6.0,
+        "GlobalIPv6PrefixLen": v6.1,
+        "IPv6Gateway": v6.2,
         "MacAddress": loan.mac.to_string(),
         "Bridge": of.bridge,
     })
