@@ -105,7 +105,7 @@ pub(super) fn find(roots: &Roots, word: &str) -> Result<Container> {
         return Ok(found);
     }
     let now: Container = container::load(roots, &found.id);
-    match now.config.is_some() || found.config.is_none() {
+    match now.config.is_some() || now.life.is_some() {
         true => Ok(now),
         false => Err(Error::user(format!("no container {word}")).hint("`minirun ps -a` lists them all")),
     }
