@@ -102,7 +102,7 @@ fn waits_in_vain(sandbox: &Sandbox) -> String {
     let long = |ended: &Value| ended["restarts"]["delay"].as_u64().unwrap_or(0) >= 1600;
     eventually("it waits for a while", seconds(60), || long(&ended()) && is(sandbox, "Restarting"));
     sandbox.sh(&format!("kill -9 {}", ended()["again_by"]["pid"])).expect_code(0);
-    assert!(is(sandbox, "Exited (3)"));
+    eventually("nobody waits any more", seconds(20), || is(sandbox, "Exited (3)"));
     id
 }
 
@@ -117,8 +117,14 @@ fn where_who_waits_to_start_it_again_is_killed_the_next_command_starts_it() {
     does(&sandbox, &["rm", "-f", "web"]);
     for end in [&["stop", "web"][..], &["rm", "-f", "web"]] {
         let id = waits_in_vain(&sandbox);
-        let started = || does(&sandbox, &["events", "--until", "0s", "--filter", "event=start"]).stdout.lines().count();
+        let started = || {
+            does(&sandbox, &["events", "--since", "1h", "--until", "0s", "--filter", "event=start"])
+                .stdout
+                .lines()
+                .count()
+        };
         let (stands, starts) = (runs(&sandbox, &id), started());
+        assert!(starts >= stands && starts > 4, "{starts} were told");
         does(&sandbox, &["container", "prune", "-f"]); // it is not over
         does(&sandbox, &["run", "--explain", "--volumes-from", "web", "busybox", "true"]);
         does(&sandbox, end);
