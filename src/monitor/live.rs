@@ -5,6 +5,7 @@ use super::client::{Client, Clients};
 use super::health::Checks;
 use super::log::Log;
 use super::notes;
+use super::resolver::Resolver;
 use super::protocol::{Birth, Event, Record, Request, SOCKET, Task};
 use super::serve::Session;
 use super::spawn::{self, Handed, Received};
@@ -96,7 +97,8 @@ fn run(roots: &Roots, birth: Birth, trace: bool, clients: &mut Clients, locks: V
     });
     match started {
         Ok(((running, streams), _lock)) => {
-            let end = serve(roots, &config, life, &running.pidfd, streams, clients)?;
+            let resolver = Resolver::new(roots, &config, running.pid, running.held.names);
+            let end = serve(roots, &config, life, &running.pidfd, streams, resolver, clients)?;
             Ok(End { rules: running.held.rules, ..end })
         }
         Err(error) => {
@@ -204,6 +206,7 @@ fn serve(
     life: Life<Undo>,
     pidfd: &OwnedFd,
     streams: Streams,
+    resolver: Resolver<'_>,
     clients: &mut Clients,
 ) -> Result<End> {
     let dir = roots.container(&config.id);
@@ -211,6 +214,7 @@ fn serve(
     let checks = life.init.as_ref().and_then(|init| Checks::of(roots, config, init));
     let mut session = Session::new(pidfd, streams, log, checks, clients);
     session.attended = config.attended;
+    session.names = Some(resolver);
     let (began, record) = (Instant::now(), container::config_file(roots, &config.id));
     let served = session.serve();
     if let Some(error) = session.log_error.take() {
@@ -304,7 +308,11 @@ fn adopt(roots: &Roots, id: &ContainerId, clients: &mut Clients) -> Result<End> 
     }
     notes::note(&roots.container(id), &"the monitor was killed; another one has taken its place");
     clients.tell(&Event::Started { pid: init.pid });
-    serve(roots, &config, life, &pidfd, streams, clients)
+    let mut resolver = Resolver::new(roots, &config, init.pid, None);
+    if let Err(error) = resolver.reopen(roots, id) {
+        notes::note(&roots.container(id), &error);
+    }
+    serve(roots, &config, life, &pidfd, streams, resolver, clients)
 }
 
 /// A container that never ran leaves nothing, or, where it was there before and stays, says why; what resists is for

@@ -9,6 +9,7 @@ mod live;
 pub mod log;
 pub mod notes;
 pub mod protocol;
+mod resolver;
 mod serve;
 pub mod spawn;
 mod streams;

@@ -5,6 +5,7 @@ use super::client::{Client, Clients, Said};
 use super::health::{Answer, Checks};
 use super::log::Log;
 use super::protocol::{CHUNK, Event, Request};
+use super::resolver::{Resolver, Spot};
 use super::streams::Streams;
 use crate::error::{Error, Result};
 use crate::sys::event::{self, Interest, Read, Ready};
@@ -21,6 +22,8 @@ pub(super) struct Session<'a> {
     pub(super) streams: Streams,
     pub(super) log: Option<Log>,
     checks: Option<Checks<'a>>,
+    /// Answers for names, where the container has networks of one's own.
+    pub(super) names: Option<Resolver<'a>>,
     pub(super) clients: &'a mut Clients,
     /// Input on its way to the program.
     pending: Option<Pending>,
@@ -52,6 +55,7 @@ enum Who {
     Source(usize),
     Client(usize),
     Check,
+    Name(Spot),
 }
 
 impl<'a> Session<'a> {
@@ -67,6 +71,7 @@ impl<'a> Session<'a> {
             streams,
             log,
             checks,
+            names: None,
             clients,
             pending: None,
             attended: false,
@@ -79,6 +84,7 @@ impl<'a> Session<'a> {
     /// Serves until the program has ended.
     pub(super) fn serve(&mut self) -> Result<()> {
         while !self.once()? {}
+        self.names = None; // its sockets would keep the network namespace
         if let Some(checks) = self.checks.take() {
             checks.end();
         }
@@ -95,7 +101,8 @@ impl<'a> Session<'a> {
             let _ = process::send_signal(self.pidfd, libc::SIGKILL);
         }
         let (who, interests) = self.interests();
-        let deadlines = [self.clients.deadline(), self.checks.as_ref().and_then(Checks::deadline)];
+        let checks = self.checks.as_ref().and_then(Checks::deadline);
+        let deadlines = [self.clients.deadline(), checks, self.names.as_ref().and_then(Resolver::deadline)];
         let deadline = deadlines.into_iter().flatten().min();
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         let ready = event::wait(&interests, left)?;
@@ -111,8 +118,16 @@ impl<'a> Session<'a> {
                     let answer = self.checks.as_mut().and_then(Checks::hear);
                     self.answer(answer);
                 }
-                Who::Listener | Who::Input | Who::Source(_) | Who::Check => {}
+                Who::Name(spot) if ready.read || ready.write => {
+                    if let Some(names) = &mut self.names {
+                        names.hear(spot, ready);
+                    }
+                }
+                Who::Listener | Who::Input | Who::Source(_) | Who::Check | Who::Name(_) => {}
             }
+        }
+        if let Some(names) = &mut self.names {
+            names.tick();
         }
         self.clients.let_go();
         let answer = self.checks.as_mut().and_then(Checks::tick);
@@ -142,6 +157,8 @@ impl<'a> Session<'a> {
         }
         let checks = self.checks.iter().flat_map(Checks::interests);
         all.extend(checks.map(|interest| (Who::Check, interest)));
+        let names = self.names.iter().flat_map(Resolver::interests);
+        all.extend(names.map(|(spot, interest)| (Who::Name(spot), interest)));
         all.into_iter().unzip()
     }
 

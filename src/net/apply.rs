@@ -4,6 +4,7 @@
 use super::entry::{self, Change, Entry};
 use super::link;
 use super::publish::{Protocol, Published};
+use super::resolver;
 use super::ruleset::{self, Direction};
 use super::step::{ForeignChain, Netns, Step};
 use super::undo::find_link;
@@ -41,6 +42,8 @@ impl From<Failure> for (usize, Error) {
 pub struct Held {
     /// Sockets that keep published ports from other programs.
     pub ports: Vec<OwnedFd>,
+    /// Where the container's questions for names arrive. They keep its namespace.
+    pub names: Option<resolver::Sockets>,
     /// What nf_tables was spoken to by. To be closed when nobody waits.
     pub rules: Option<Socket>,
 }
@@ -107,6 +110,10 @@ impl Run<'_> {
             Step::AllowForward { chain, bridge, comment } => Ok(self.allow_forward(chain, bridge, comment)?),
             Step::HoldPort { table, port } => self.hold_port(table, port),
             Step::Publish { table, owner, ports } => self.publish(table, owner, ports),
+            Step::AnswerNames => {
+                self.held.names = Some(resolver::open(self.visit()?)?);
+                Ok(())
+            }
             Step::ForgetFlows { protocol, ports } => {
                 Ok(conntrack::forget(self.netfilter()?, protocol.number(), ports).map_err(Error::from)?)
             }
@@ -278,6 +285,7 @@ fn ensured(step: &Step, errno: Errno) -> bool {
         | Step::LinkUp { .. }
         | Step::HoldPort { .. }
         | Step::Publish { .. }
+        | Step::AnswerNames
         | Step::ForgetFlows { .. } => false,
     };
     shared && errno == Errno::EEXIST
@@ -361,6 +369,7 @@ fn call(step: &Step) -> String {
         Step::AllowForward { chain, .. } => format!("NFT_MSG_NEWRULE({})", chain.text()),
         Step::SetSysctl { key, .. } => format!("write(/proc/sys/{key})"),
         Step::HoldPort { port, .. } => format!("bind({})", port.listen()),
+        Step::AnswerNames => "bind(127.0.0.11)".to_owned(),
         Step::ForgetFlows { protocol, .. } => format!("IPCTNL_MSG_CT_DELETE({protocol})"),
     }
 }

@@ -10,7 +10,7 @@ use std::net::IpAddr;
 pub fn parse(word: &str) -> Result<Attachment> {
     let bad = |why: String| {
         Error::user(format!("invalid --network {word:?}: {why}"))
-            .hint("--network NAME[:ip=ADDRESS,ip6=ADDRESS,mac=ADDRESS,subnet=NET]")
+            .hint("--network NAME[:ip=ADDRESS,ip6=ADDRESS,mac=ADDRESS,subnet=NET,alias=NAME]")
     };
     let (name, options) = match (word.strip_prefix("name="), word.split_once(':')) {
         (Some(rest), _) => rest.split_once(',').unwrap_or((rest, "")),
@@ -28,14 +28,23 @@ pub fn parse(word: &str) -> Result<Attachment> {
                 let net = value.parse().map_err(|_| bad(format!("{value:?} is no subnet like 10.1.0.0/24")))?;
                 wanted.subnet = Some(net);
             }
-            "alias" => {
-                return Err(bad("names of containers are not resolved yet".to_owned())
-                    .hint("--add-host NAME:ADDRESS, with an address that --ip gives"));
-            }
+            "alias" => wanted.names.push(alias(value)?),
             _ => return Err(bad(format!("there is no {key:?}"))),
         }
     }
     Ok(wanted)
+}
+
+/// What the others of a network may call a container: letters, digits, `-`, `_` and dots between them, as in the DNS.
+pub fn alias(word: &str) -> Result<String> {
+    let part = |part: &str| {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
+        (1..=63).contains(&part.len()) && part.chars().all(plain)
+    };
+    match word.len() <= 200 && word.split('.').all(part) {
+        true => Ok(word.to_owned()),
+        false => Err(Error::user(format!("invalid alias {word:?}")).hint("letters, digits, `-` and `_`, as in db-1")),
+    }
 }
 
 /// An address of one family.
@@ -68,7 +77,8 @@ mod tests {
             ("web:ip=fd00::9", "invalid address"),
             ("web:ip", "is no KEY=VALUE"),
             ("web:colour=red", "there is no \"colour\""),
-            ("web:alias=db", "not resolved yet"),
+            ("web:alias=a b", "invalid alias"),
+            ("web:alias=a..b", "invalid alias"),
             ("web:subnet=10", "is no subnet"),
             ("-x", "invalid name"),
         ] {

@@ -1,5 +1,7 @@
 //! The content of a container's /etc/hosts, /etc/hostname and /etc/resolv.conf, as docker writes them. Pure.
 
+use super::dns::redirect::ADDRESS;
+use super::names::HOST_NAMES;
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::fmt::Write as _;
@@ -14,6 +16,8 @@ pub struct Dns {
     pub options: Vec<String>,
     /// The container has IPv6, so an IPv6 resolver of the host is of use.
     pub ipv6: bool,
+    /// Its monitor answers for names, and asks the others itself: also those that only the host can reach.
+    pub answered: bool,
 }
 
 /// resolv.conf from the host's (`host`) and, where that names only a resolver on the host's own loopback, from
@@ -29,7 +33,14 @@ pub fn resolv_conf(host: &str, systemd_resolved: Option<&str>, dns: &Dns) -> Str
         }
     }
     let search = chosen(&dns.search, || search(host));
-    let options = chosen(&dns.options, || words_of(host, "options"));
+    let mut options = chosen(&dns.options, || words_of(host, "options"));
+    if dns.answered {
+        found = vec![ADDRESS.into()];
+        // a name without a dot is a container's first, and a part of a search domain's then
+        if !options.iter().any(|option| option.starts_with("ndots:")) {
+            options.push("ndots:0".to_owned());
+        }
+    }
     let mut text = String::new();
     for server in &found {
         let _ = writeln!(text, "nameserver {server}");
@@ -55,8 +66,8 @@ fn chosen(asked: &[String], host: impl FnOnce() -> Vec<String>) -> Vec<String> {
     }
 }
 
-/// An address with a zone (fe80::1%eth0) names a link of the host's and is left out.
-fn servers(text: &str) -> Vec<IpAddr> {
+/// The servers of a resolv.conf. An address with a zone (fe80::1%eth0) names a link of the host's and is left out.
+pub fn servers(text: &str) -> Vec<IpAddr> {
     lines(text, "nameserver").filter_map(|words| words.first()?.parse().ok()).collect()
 }
 
@@ -122,9 +133,6 @@ pub struct Hosts {
     pub gateway: Option<IpAddr>,
     pub extra: Vec<AddHost>,
 }
-
-/// Names of the host that containers know: ours and docker's.
-const HOST_NAMES: [&str; 2] = ["host.minirun.internal", "host.docker.internal"];
 
 /// /etc/hosts. `host-gateway` without a gateway is an error, for the name would silently be missing.
 pub fn hosts(hosts: &Hosts) -> Result<String> {

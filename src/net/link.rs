@@ -47,6 +47,7 @@ pub(super) fn request<E>(
         | Step::AllowForward { .. }
         | Step::HoldPort { .. }
         | Step::Publish { .. }
+        | Step::AnswerNames
         | Step::ForgetFlows { .. } => return Ok(None),
     };
     Ok(Some(Request { netns, message, flags }))

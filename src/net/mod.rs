@@ -5,6 +5,7 @@
 pub mod apply;
 pub mod attachment;
 pub mod definition;
+pub mod dns;
 pub mod entry;
 pub mod files;
 pub mod lease;
@@ -15,6 +16,7 @@ pub mod probe;
 pub mod publish;
 pub mod record;
 pub mod remove;
+pub mod resolver;
 pub mod ruleset;
 pub mod step;
 pub mod subnet;

@@ -12,6 +12,9 @@ use std::net::IpAddr;
 /// The state root whose table has the plain name.
 const DEFAULT_STATE_ROOT: &str = "/run/minirun";
 
+/// Names of the host that containers know: ours and docker's.
+pub const HOST_NAMES: [&str; 2] = ["host.minirun.internal", "host.docker.internal"];
+
 /// The state root (/run/minirun) as the origin of names.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Realm {

@@ -49,6 +49,9 @@ pub struct Loan {
     pub holder: Holder,
     pub addresses: Vec<IpAddr>,
     pub mac: Mac,
+    /// What the others of the network call it: its name first, then its aliases.
+    #[serde(default)]
+    pub names: Vec<String>,
     /// Kept so that the rules can be rebuilt when somebody flushed them.
     pub published: Vec<Published>,
 }
@@ -87,12 +90,15 @@ pub struct Attachment {
     /// An address of this one, where the network has several of a family.
     pub subnet: Option<IpNet>,
     pub mac: Option<Mac>,
+    /// What the others of the network call it; the container's own name stands first where it is known.
+    #[serde(default)]
+    pub names: Vec<String>,
 }
 
 impl Attachment {
     /// The next free address of this network.
     pub fn any(network: Name) -> Attachment {
-        Attachment { network, addresses: Vec::new(), subnet: None, mac: None }
+        Attachment { network, addresses: Vec::new(), subnet: None, mac: None, names: Vec::new() }
     }
 }
 
@@ -139,7 +145,8 @@ impl Network {
         }
         let mac = want.mac.or(old.map(|loan| loan.mac)).unwrap_or_else(|| Mac::of_address(addresses[0]));
         let lease = self.lease(&addresses, mac);
-        self.loans.push(Loan { holder: holder.clone(), addresses, mac, published: Vec::new() });
+        let names = want.names.clone();
+        self.loans.push(Loan { holder: holder.clone(), addresses, mac, names, published: Vec::new() });
         Ok(lease)
     }
 

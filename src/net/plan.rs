@@ -305,7 +305,15 @@ fn inside(request: &NetRequest, leases: &[Lease], facts: &NetFacts) -> Result<Ve
             }
         }
     }
+    if has_names(leases.iter().map(|lease| &lease.network)) {
+        steps.push(Step::AnswerNames);
+    }
     Ok(steps)
+}
+
+/// Whether the others are known by name in one of these networks. In the default network they are not, as with docker.
+pub fn has_names<'a>(networks: impl IntoIterator<Item = &'a Name>) -> bool {
+    networks.into_iter().any(|network| network.as_str() != DEFAULT_NETWORK)
 }
 
 fn ports(request: &NetRequest, leases: &[Lease], realm: &Realm, container: &ContainerId) -> Result<Vec<Step>> {

@@ -186,20 +186,20 @@ fn rules() -> Vec<Rule> {
 const FIB_SADDR: u32 = 1;
 const FIB_DADDR: u32 = 2;
 
-fn meta(key: libc::c_int, to: u32) -> Expr {
+pub(super) fn meta(key: libc::c_int, to: u32) -> Expr {
     Expr::Meta { key: key as u32, to }
 }
 
-fn equal(value: &[u8]) -> Expr {
+pub(super) fn equal(value: &[u8]) -> Expr {
     Expr::Compare { register: 1, how: Compare::Equal, value: value.to_vec() }
 }
 
-fn network_header(offset: u32, length: u32, to: u32) -> Expr {
+pub(super) fn network_header(offset: u32, length: u32, to: u32) -> Expr {
     Expr::Payload { base: libc::NFT_PAYLOAD_NETWORK_HEADER as u32, offset, length, to }
 }
 
 /// Destination port of TCP, UDP and their like.
-fn dport(to: u32) -> Expr {
+pub(super) fn dport(to: u32) -> Expr {
     Expr::Payload { base: libc::NFT_PAYLOAD_TRANSPORT_HEADER as u32, offset: 2, length: 2, to }
 }
 

@@ -4,6 +4,7 @@
 //! Steps on what containers share (bridge, table, sysctls, other people's chains) are idempotent and have no undo here:
 //! they belong to the network's record.
 
+use super::dns::redirect::{self, ADDRESS};
 use super::entry::{self, Entry};
 use super::names::Mac;
 use super::publish::{Protocol, Published};
@@ -88,6 +89,8 @@ pub enum Step {
         owner: String,
         ports: Vec<Published>,
     },
+    /// Sockets of the monitor in init's namespace, which questions for names lead to.
+    AnswerNames,
     /// Forgets the flows that went to these ports before.
     ForgetFlows {
         protocol: Protocol,
@@ -166,6 +169,13 @@ impl Step {
                 let entries: Vec<Entry> = ports.iter().map(|p| Entry::Port(p.clone(), owner.clone())).collect();
                 format!("nft {}", quote(&entry::add_text(table, &entries).replace("add element", "create element")))
             }
+            Step::AnswerNames => {
+                let rules = quote(&redirect::text("UDP", "TCP"));
+                return Shell::no_tool(format!(
+                    "the monitor opens a UDP and a TCP socket at {ADDRESS} in there, and asks for port 53 to lead to \
+                     theirs: nsenter -t $INIT_PID -n nft {rules}"
+                ));
+            }
             Step::ForgetFlows { protocol, ports } => forget(*protocol, ports),
         })
     }
@@ -187,6 +197,7 @@ impl Step {
             Step::AddDefaultRoute { .. } => "all other addresses are behind the bridge",
             Step::HoldPort { .. } => "other programs meet EADDRINUSE instead of silence",
             Step::Publish { .. } => "one map element for each published port: no proxy process, no rule",
+            Step::AnswerNames => "the monitor answers for names, and its sockets leave port 53 to the container",
             Step::ForgetFlows { .. } => "a flow that began before keeps its old target as long as packets come",
         }
     }
@@ -209,6 +220,7 @@ impl Step {
             | Step::LinkUp { .. }
             | Step::AddDefaultRoute { .. }
             | Step::HoldPort { .. }
+            | Step::AnswerNames
             | Step::ForgetFlows { .. } => None,
         }
     }

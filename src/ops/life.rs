@@ -1,7 +1,7 @@
 //! `stop`, `kill`, `wait`: a container on its way to its end.
 
 use super::container::{self, Container, UNKNOWN_EXIT, ignore_gone};
-use super::{attach, cgroups, remains};
+use super::{attach, cgroups, network, remains};
 use crate::error::{Errno, Error, Result, SysResult};
 use crate::id::Name;
 use crate::monitor::protocol::Attach;
@@ -172,6 +172,7 @@ pub fn rename(roots: &Roots, word: &str, name: &Name) -> Result<()> {
         names::release(roots, name, &id)?;
         return Err(error);
     }
+    network::rename(roots, &id, &config.name, name)?;
     events::container(roots, &renamed, "rename", &[("oldName", &format!("/{}", config.name))]);
     names::release(roots, &config.name, &id).map(drop)
 }

@@ -47,13 +47,13 @@ pub(super) struct Lent {
 /// here, for some of them need the links first.
 pub(super) fn lend(
     roots: &Roots,
-    id: &ContainerId,
+    (id, name): (&ContainerId, &Name),
     words: &NetworkWords,
     image: Option<&ImageConfiguration>,
     spec: &mut Spec,
     how: Use,
 ) -> Result<Lent> {
-    let mut request = request(roots, words, image, spec)?;
+    let mut request = request(roots, name, words, image, spec)?;
     let me = Identity::of_self()?;
     let holder = Holder { container: id.clone(), pid: me.pid.0, start_time: me.start_time, boot_id: me.boot_id };
     let alive = |holder: &Holder| is_alive(roots, holder);
@@ -109,6 +109,7 @@ fn refuse_taken_ports(roots: &Roots, id: &ContainerId, ports: &[Published]) -> R
 
 fn request(
     roots: &Roots,
+    name: &Name,
     words: &NetworkWords,
     image: Option<&ImageConfiguration>,
     spec: &mut Spec,
@@ -122,7 +123,10 @@ fn request(
             publish.extend(Publish::parse(&port)?);
         }
     }
-    let mode = mode(roots, words)?;
+    let mut mode = mode(roots, words)?;
+    if let Mode::Networks(attachments) = &mut mode {
+        attachments.iter_mut().for_each(|one| one.names.insert(0, name.to_string()));
+    }
     let own = !matches!(mode, Mode::Host);
     let sysctls = if own { sysctl::take_net(spec) } else { Vec::new() };
     Ok(NetRequest { mode, publish, sysctls })
@@ -180,14 +184,15 @@ pub(super) fn attachments(words: &NetworkWords) -> Result<Vec<Attachment>> {
             return Err(Error::user(format!("network {} is named twice", one.network)).hint("leave out one of the two"));
         }
     }
-    let given = words.ip.is_some() || words.ip6.is_some() || words.mac.is_some();
+    let given = words.ip.is_some() || words.ip6.is_some() || words.mac.is_some() || !words.aliases.is_empty();
     if given && all.len() > 1 {
-        return Err(Error::user("with several networks an address belongs to one of them")
-            .hint("--network NAME:ip=ADDRESS,mac=ADDRESS"));
+        return Err(Error::user("with several networks an address or an alias belongs to one of them")
+            .hint("--network NAME:ip=ADDRESS,mac=ADDRESS,alias=NAME"));
     }
     if let Some(only) = all.first_mut() {
         only.addresses.extend(words.ip.as_deref().map(|ip| attachment::address(ip, true)).transpose()?);
         only.addresses.extend(words.ip6.as_deref().map(|ip| attachment::address(ip, false)).transpose()?);
+        only.names.extend(words.aliases.iter().map(|word| attachment::alias(word)).collect::<Result<Vec<_>>>()?);
         only.mac = words.mac.as_deref().map(names::Mac::parse).transpose()?.or(only.mac);
     }
     Ok(all)
@@ -214,16 +219,13 @@ pub(super) fn files(
         let copy = |name: &str| Ok((life.child(name), fs::read_text(of.child(name).as_path())?));
         return ["hosts", "hostname", "resolv.conf"].into_iter().map(copy).collect();
     }
-    let servers = words.dns.iter().map(|server| {
-        let wrong = |_| Error::user(format!("invalid resolver {server:?}")).hint("--dns takes an address like 9.9.9.9");
-        server.parse::<IpAddr>().map_err(wrong)
-    });
     let ipv6 = lent.leases.iter().flat_map(|lease| &lease.addresses).any(|net| net.addr().is_ipv6());
     let dns = Dns {
-        servers: servers.collect::<Result<_>>()?,
+        servers: servers(words)?,
         search: words.dns_search.clone(),
         options: words.dns_option.clone(),
         ipv6: ipv6 || lent.leases.is_empty(),
+        answered: plan::has_names(lent.leases.iter().map(|lease| &lease.network)),
     };
     let text = |path: &str| fs::read_text(Path::new(path)).ok();
     let host = text("/etc/resolv.conf").unwrap_or_default();
@@ -239,6 +241,30 @@ pub(super) fn files(
         (life.child("hostname"), files::hostname(hostname)),
         (life.child("resolv.conf"), files::resolv_conf(&host, resolved.as_deref(), &dns)),
     ])
+}
+
+/// `--dns`.
+pub(super) fn servers(words: &NetworkWords) -> Result<Vec<IpAddr>> {
+    let server = |server: &String| {
+        let wrong = |_| Error::user(format!("invalid resolver {server:?}")).hint("--dns takes an address like 9.9.9.9");
+        server.parse().map_err(wrong)
+    };
+    words.dns.iter().map(server).collect()
+}
+
+/// The others of its networks call a container by its new name from now on.
+pub(super) fn rename(roots: &Roots, id: &ContainerId, old: &Name, new: &Name) -> Result<()> {
+    if loans(roots, id).is_empty() {
+        return Ok(());
+    }
+    let networks = Networks::lock(&roots.state)?;
+    for (mut network, _) in loans(roots, id) {
+        for loan in network.loans.iter_mut().filter(|loan| loan.holder.container == *id) {
+            loan.names.iter_mut().filter(|name| **name == old.as_str()).for_each(|name| *name = new.to_string());
+        }
+        networks.save(&network)?;
+    }
+    Ok(())
 }
 
 /// The ports that each container has published; nothing where the networks' records cannot be read.

@@ -131,8 +131,9 @@ pub fn create(roots: &Roots, request: &RunRequest, progress: &dyn Progress) -> R
 }
 
 fn create_once(roots: &Roots, request: &RunRequest, id: &ContainerId, progress: &dyn Progress) -> Result<()> {
-    let design = design(roots, id.clone(), request, Purpose::Create, progress)?;
-    let config = record::config(name_for(roots, request)?, &design)?;
+    let name = name_for(roots, request)?;
+    let design = design(roots, (id, &name), request, Purpose::Create, progress)?;
+    let config = record::config(name, &design)?;
     let life = Life::<plan::step::Undo> {
         version: container::VERSION,
         id: id.clone(),
@@ -201,9 +202,10 @@ fn launch(
     attach: Attach,
     progress: &dyn Progress,
 ) -> Result<Monitor> {
-    let launched = design(roots, id.clone(), request, Purpose::Start, progress).and_then(|design| {
+    let name = name_for(roots, request)?;
+    let launched = design(roots, (id, &name), request, Purpose::Start, progress).and_then(|design| {
         warn(&design, progress);
-        let config = record::config(name_for(roots, request)?, &design)?;
+        let config = record::config(name, &design)?;
         hand_over(roots, request, config, design, Record::New, Restarts::default(), attach)
     });
     // from the launch on all of it is the monitor's; before, only addresses and ids were taken
@@ -220,7 +222,8 @@ fn name_for(roots: &Roots, request: &RunRequest) -> Result<Name> {
 
 /// The plan of a run in the asked form; nothing is done, and nothing is left.
 pub fn explain(roots: &Roots, request: &RunRequest, form: Explain, progress: &dyn Progress) -> Result<String> {
-    let design = design(roots, new_id()?, request, Purpose::Explain, progress)?;
+    let name = name_for(roots, request)?;
+    let design = design(roots, (&new_id()?, &name), request, Purpose::Explain, progress)?;
     let rootfs = roots.life(&design.id).child("rootfs");
     Ok(match form {
         Explain::Text => crate::explain::text(&design.planned.plan, rootfs.as_str()),
@@ -231,7 +234,7 @@ pub fn explain(roots: &Roots, request: &RunRequest, form: Explain, progress: &dy
 /// Looks and decides.
 pub(super) fn design(
     roots: &Roots,
-    id: ContainerId,
+    (id, name): (&ContainerId, &Name),
     request: &RunRequest,
     purpose: Purpose,
     progress: &dyn Progress,
@@ -248,16 +251,16 @@ pub(super) fn design(
     let request = &whole;
     let places = mounts::places(roots, request)?;
     let (joined, owners) = containers::joined(roots, request)?;
-    let mut spec_facts = facts::for_spec(roots, &id, request, found.root.as_ref(), joined)?;
+    let mut spec_facts = facts::for_spec(roots, id, request, found.root.as_ref(), joined)?;
     spec_facts.images = images;
-    let ids = ids(roots, &id, request, purpose)?;
+    let ids = ids(roots, id, request, purpose)?;
     spec_facts.ids = ids.as_ref().map(|(_, range)| *range);
     let ids = ids.map(|(taken, _)| taken);
     let mut spec = spec::build(request, found.config.as_ref(), &spec_facts)?;
-    let lent = network::lend(roots, &id, &request.network, found.config.as_ref(), &mut spec, how)?;
+    let lent = network::lend(roots, (id, name), &request.network, found.config.as_ref(), &mut spec, how)?;
     let mut facts = facts::for_plan(&spec, found.root.as_ref(), &spec_facts.cgroup_path, owners)?;
     cgroups::check_parent(request.cgroup_parent.as_deref(), &facts.cgroup)?;
-    let birth = birth(roots, &id, request, &found, &lent, &spec_facts)?;
+    let birth = birth(roots, id, request, &found, &lent, &spec_facts)?;
     // written by the plan's first steps, so not there yet
     let written = birth.files.iter().map(|(path, _)| (path.to_string(), FileKind::File));
     facts.mount.sources.extend(written);
@@ -272,7 +275,7 @@ pub(super) fn design(
     let (security, volumes) = (birth.security, birth.volumes);
     planned.warnings.extend(spec::warnings(request, &spec_facts));
     planned.warnings.extend(lent.plan.warnings.iter().cloned());
-    Ok(Design { id, request: whole, volumes, security, found, spec, lent, ids, planned, cgroups: facts.cgroup })
+    Ok(Design { id: id.clone(), request: whole, volumes, security, found, spec, lent, ids, planned, cgroups: facts.cgroup })
 }
 
 /// The image's labels are the container's, too.

@@ -129,7 +129,7 @@ fn start_kept(
     }
     let front = front.map(|front| Front { tty: config.tty, input: front.input && config.interactive, ..front });
     let wants = front.as_ref().map_or(Attach::default(), Front::attach);
-    let design = design(roots, config.id.clone(), &request, Purpose::Start, progress);
+    let design = design(roots, (&config.id, &config.name), &request, Purpose::Start, progress);
     let launched = design.and_then(|design| {
         warn(&design, progress);
         let config = Config {

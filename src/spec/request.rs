@@ -151,6 +151,9 @@ pub struct NetworkWords {
     #[serde(default)]
     pub ip6: Option<String>,
     pub mac: Option<String>,
+    /// `--network-alias`: what the others of the network call it, too.
+    #[serde(default)]
+    pub aliases: Vec<String>,
 }
 
 /// Limits in the kernel's units: bytes, microseconds, nano-CPUs. Ranges are checked by `spec::resources`.

@@ -4,6 +4,7 @@ use super::health::Check;
 use super::raw::Raw;
 use crate::id::{ContainerId, ContainerPath, Digest, Name};
 use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
 
 /// What a container was made from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,6 +41,9 @@ pub struct Config {
     /// What says whether it is well.
     #[serde(default)]
     pub health: Option<Check>,
+    /// Servers that are asked for names instead of the host's.
+    #[serde(default)]
+    pub dns: Vec<IpAddr>,
     /// The user that its output belongs to, so that the program can open /dev/stdout by name.
     pub uid: u32,
     /// The volumes that it has, running or not: none of them is removed before it.

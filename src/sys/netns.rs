@@ -93,6 +93,18 @@ fn bind_once(transport: Transport, address: SocketAddr, reuse: Reuse) -> SysResu
     Ok(fd)
 }
 
+/// A stream on its way to `address`: it can be written to when it is there. Neither this nor what follows waits.
+pub fn connect_now(address: SocketAddr) -> SysResult<OwnedFd> {
+    let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let call = || format!("connect(TCP, {address})");
+    let fd = named(nix::sys::socket::socket(family, SockType::Stream, flags, SockProtocol::Tcp), call)?;
+    match nix::sys::socket::connect(fd.as_raw_fd(), &SockaddrStorage::from(address)) {
+        Err(Errno::EINPROGRESS) => Ok(fd),
+        done => named(done, call).map(|()| fd),
+    }
+}
+
 /// The port to which a socket is bound.
 pub fn port(fd: &OwnedFd) -> SysResult<u16> {
     let socket = named_io(fd.try_clone().map(std::net::UdpSocket::from), || "dup(socket)".into())?;

@@ -219,6 +219,9 @@ pub(super) struct Network {
     /// A network, also NAME:ip=ADDRESS; or none, host, container:NAME [bridge]
     #[arg(long, alias = "net", value_name = "NETWORK")]
     pub(super) network: Vec<String>,
+    /// Another name of it in the network
+    #[arg(long, alias = "net-alias", value_name = "NAME", hide_short_help = true)]
+    pub(super) network_alias: Vec<String>,
     /// Its address on the network
     #[arg(long, value_name = "ADDRESS", hide_short_help = true)]
     pub(super) ip: Option<String>,

@@ -195,6 +195,7 @@ fn network_words(network: &Network) -> Result<NetworkWords> {
         ip: given(network.ip.as_ref()),
         ip6: given(network.ip6.as_ref()),
         mac: given(network.mac_address.as_ref()),
+        aliases: network.network_alias.clone(),
     })
 }
 

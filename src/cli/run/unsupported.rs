@@ -27,8 +27,6 @@ const TABLE: &[(&str, Why, &str)] = &[
     ("--kernel-memory", Why::Never, "the kernel has no such limit any more: --memory counts kernel memory, too"),
     ("--link", Why::Never, "use --add-host NAME:ADDRESS, or --network container:NAME"),
     ("--link-local-ip", Why::Later, "leave it out"),
-    ("--net-alias", Why::Later, "use --add-host NAME:ADDRESS in the others"),
-    ("--network-alias", Why::Later, "use --add-host NAME:ADDRESS in the others"),
     ("--oom-kill-disable", Why::Never, "a process that waits for memory for ever helps nobody: use --oom-score-adj"),
     ("--runtime", Why::Never, "minirun is the runtime: leave it out"),
     ("--storage-opt", Why::Later, "leave it out; --tmpfs DIR:size=… has a limit"),

@@ -150,6 +150,11 @@ pub enum Expr {
         port: u32,
     },
     Masquerade,
+    /// A register gets this value.
+    Immediate {
+        to: u32,
+        value: Vec<u8>,
+    },
     Verdict(Verdict),
 }
 

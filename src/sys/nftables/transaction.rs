@@ -198,7 +198,7 @@ impl Expr {
             Expr::Lookup { .. } | Expr::Map { .. } => "lookup",
             Expr::Dnat { .. } => "nat",
             Expr::Masquerade => "masq",
-            Expr::Verdict(_) => "immediate",
+            Expr::Immediate { .. } | Expr::Verdict(_) => "immediate",
         }
     }
 
@@ -238,6 +238,7 @@ impl Expr {
                 a.number(1, dnat).number(2, u32::from(*family)).number(3, *address).number(5, *port)
             }
             Expr::Masquerade => a,
+            Expr::Immediate { to, value: wanted } => a.number(1, *to).nest(2, value(wanted)),
             Expr::Verdict(verdict) => a.number(1, libc::NFT_REG_VERDICT as u32).nest(2, |a| verdict.encode(a)),
         };
     }

@@ -1,0 +1,97 @@
+//! Questions that came as datagrams and were handed on: whom they came from, whom they were sent to, and until when
+//! that one may take.
+
+use crate::net::dns::message::{self, Answer, DATAGRAM, Query};
+use std::io::{ErrorKind, Result};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::time::{Duration, Instant};
+
+/// As much as a datagram of DNS has in practice (EDNS, RFC 6891): servers are asked for less.
+pub(super) const LONGEST: usize = 8192;
+/// How long a server may take where another one could be asked, and the last one. Less together than what C libraries
+/// wait for us, 5 s (resolv.conf(5)), with the usual two servers.
+const NEXT: Duration = Duration::from_millis(1500);
+const LAST: Duration = Duration::from_secs(3);
+
+/// A question on its way.
+#[derive(Debug)]
+pub(super) struct Asked {
+    /// Connected to the server, from a port of its own that nobody can guess (RFC 5452).
+    pub(super) socket: UdpSocket,
+    query: Query,
+    bytes: Vec<u8>,
+    from: SocketAddr,
+    /// Those that have not been asked yet.
+    servers: Vec<SocketAddr>,
+    pub(super) until: Instant,
+}
+
+/// What has become of a question.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum State {
+    Open,
+    Over,
+}
+
+impl Asked {
+    /// Sends it to the first server that takes it; without one, it has failed.
+    pub(super) fn send(query: Query, bytes: &[u8], from: SocketAddr, servers: Vec<SocketAddr>) -> Option<Asked> {
+        let mut servers = servers.into_iter();
+        while let Some(server) = servers.next() {
+            if let Ok(socket) = connected(server, bytes) {
+                let servers: Vec<SocketAddr> = servers.collect();
+                let until = deadline(&servers);
+                return Some(Asked { socket, query, bytes: bytes.to_vec(), from, servers, until });
+            }
+        }
+        None
+    }
+
+    /// The server has something to say, or its host that nobody is there.
+    pub(super) fn hear(&mut self, to: &UdpSocket) -> State {
+        let mut buffer = [0; LONGEST];
+        match self.socket.recv(&mut buffer) {
+            Ok(length) if message::answers(&buffer[..length], &self.query) => {
+                // who asked may be gone
+                let _ = to.send_to(&buffer[..length], self.from);
+                State::Over
+            }
+            Ok(_) => State::Open, // not an answer to this
+            Err(e) if [ErrorKind::WouldBlock, ErrorKind::Interrupted].contains(&e.kind()) => State::Open,
+            Err(_) => self.ask_next(to),
+        }
+    }
+
+    /// The server did not answer in time.
+    pub(super) fn ask_next(&mut self, to: &UdpSocket) -> State {
+        let servers = std::mem::take(&mut self.servers);
+        match Asked::send(self.query.clone(), &self.bytes, self.from, servers) {
+            Some(next) => {
+                *self = next;
+                State::Open
+            }
+            None => {
+                self.fail(to);
+                State::Over
+            }
+        }
+    }
+
+    pub(super) fn fail(&self, to: &UdpSocket) {
+        let _ = to.send_to(&self.query.reply(&Answer::Failed, DATAGRAM), self.from);
+    }
+}
+
+/// When the server that is asked has taken too long, with these left.
+pub(super) fn deadline(left: &[SocketAddr]) -> Instant {
+    Instant::now() + if left.is_empty() { LAST } else { NEXT }
+}
+
+fn connected(server: SocketAddr, bytes: &[u8]) -> Result<UdpSocket> {
+    let any = if server.is_ipv4() { (Ipv4Addr::UNSPECIFIED, 0).into() } else { (Ipv6Addr::UNSPECIFIED, 0).into() };
+    let socket = UdpSocket::bind::<SocketAddr>(any)?;
+    socket.set_nonblocking(true)?;
+    socket.connect(server)?;
+    socket.send(bytes)?;
+    Ok(socket)
+}
