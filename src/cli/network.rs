@@ -4,6 +4,7 @@ use super::format::{self, Listing, Row, row};
 use super::{each, ui};
 use crate::error::{Error, Result};
 use crate::ops::networks::{self, CreateRequest, NetworkRow};
+use crate::ops::plug::{self, ConnectRequest};
 use crate::spec::mount::label_pair;
 use crate::state::Roots;
 use clap::Subcommand;
@@ -52,6 +53,18 @@ enum Verb {
         #[arg(required = true, value_name = "NETWORK")]
         names: Vec<String>,
     },
+    /// Plug a container into one more network; while it runs, at once
+    Connect(Connect),
+    /// Unplug a container from a network
+    Disconnect {
+        /// One that is not in it is no error
+        #[arg(short, long)]
+        force: bool,
+        #[arg(value_name = "NETWORK")]
+        network: String,
+        #[arg(value_name = "CONTAINER")]
+        container: String,
+    },
     /// Remove networks that no container is in
     #[command(visible_alias = "remove")]
     Rm {
@@ -70,6 +83,26 @@ enum Verb {
         #[arg(long, value_name = "KEY=VALUE")]
         filter: Vec<String>,
     },
+}
+
+#[derive(Debug, clap::Args)]
+struct Connect {
+    /// Its address there
+    #[arg(long, value_name = "ADDRESS")]
+    ip: Option<String>,
+    /// Its IPv6 address there
+    #[arg(long, value_name = "ADDRESS")]
+    ip6: Option<String>,
+    /// Its MAC address there
+    #[arg(long, value_name = "ADDRESS")]
+    mac_address: Option<String>,
+    /// Another name of it there
+    #[arg(long, value_name = "NAME")]
+    alias: Vec<String>,
+    #[arg(value_name = "NETWORK")]
+    network: String,
+    #[arg(value_name = "CONTAINER")]
+    container: String,
 }
 
 #[derive(Debug, clap::Args)]
@@ -129,6 +162,13 @@ pub(super) fn main(args: &Args, roots: &Roots) -> Result<u8> {
         Verb::Create(asked) => create(roots, asked),
         Verb::Ls { quiet, no_trunc, filter, format } => list(roots, *quiet, *no_trunc, filter, format.as_deref()),
         Verb::Inspect { format, names, verbose: _ } => inspect(roots, names, format.as_deref()),
+        Verb::Connect(asked) => connect(roots, asked),
+        Verb::Disconnect { force, network, container } => {
+            match plug::disconnect(roots, network, container, &ui::Bars::new(ui::Show::Nothing)) {
+                Err(error) if *force && error.kind == crate::error::Kind::NotFound => Ok(0),
+                done => done.map(|()| 0),
+            }
+        }
         Verb::Rm { force, names } => Ok(each(names, |name| match networks::remove(roots, name) {
             Err(error) if *force && error.kind == crate::error::Kind::NotFound => Ok(()),
             removed => ui::line(&removed?),
@@ -157,6 +197,12 @@ fn create(roots: &Roots, asked: &Create) -> Result<u8> {
         },
     )?;
     ui::line(&id).map(|()| 0)
+}
+
+fn connect(roots: &Roots, asked: &Connect) -> Result<u8> {
+    let Connect { ip, ip6, mac_address: mac, alias: aliases, network, container } = asked;
+    let wanted = ConnectRequest { ip: ip.clone(), ip6: ip6.clone(), mac: mac.clone(), aliases: aliases.clone() };
+    plug::connect(roots, network, container, &wanted, &ui::Bars::new(ui::Show::Nothing)).map(|()| 0)
 }
 
 const LISTING: Listing = Listing {

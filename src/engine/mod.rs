@@ -8,7 +8,7 @@ mod parent;
 
 pub use parent::{Running, Unstarted, create};
 
-use crate::error::{Error, Result};
+use crate::error::{Errno, Error, Result};
 use crate::mount::plan::RootSource;
 use crate::net::apply::Held;
 use crate::plan::step::{IdMapFile, IdMapWriter, IdRange, Joined, Namespace, Step, Undo};
@@ -139,7 +139,11 @@ fn join(namespace: Namespace, of: &Joined) -> Result<()> {
     if of.owner.as_ref().is_some_and(|owner| !owner.is_alive()) {
         return Err(Error::user(format!("cannot join {}: its container has ended", of.path)));
     }
-    Ok(process::setns(&file, namespace.flag())?)
+    process::setns(&file, namespace.flag()).map_err(|e| match e.errno {
+        Errno::EINVAL => Error::user(format!("{} is no {} namespace", of.path, namespace.name()))
+            .hint("`ip netns add NAME` makes one at /run/netns/NAME"),
+        _ => e.into(),
+    })
 }
 
 fn become_root() -> Result<()> {
@@ -199,7 +203,7 @@ fn undo_one(undo: &Undo, lingering: &mut Vec<Socket>) -> Result<()> {
         Undo::ReturnIds { link, container } => user_ids::release(link, container),
         Undo::ReturnLeases { state, container } => {
             let networks = net::record::Networks::lock(state)?;
-            net::lease::release(&networks, container).map(drop)
+            net::remove::give_back(&networks, container, None)
         }
     }
 }

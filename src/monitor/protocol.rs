@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 /// Of the messages below. A monitor is of the version that started it and may meet newer commands; each side says its
 /// own in its first message.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// The first version that understands [`Request::Check`].
 pub const CHECKS: u32 = 2;
@@ -125,6 +125,8 @@ pub enum Request {
     EndOfInput,
     /// The health check is to be made now. Answered by [`Event::Checked`] or [`Event::Failed`].
     Check,
+    /// The container has come into a network that has names. Answered by [`Event::Taken`] or [`Event::Failed`].
+    AnswerNames,
     /// The end that comes was asked for: no policy starts the container again. One that `stays` is not removed, even
     /// where it was made to go with its end. Answered by [`Event::Taken`].
     Ending {

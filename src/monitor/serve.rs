@@ -199,6 +199,10 @@ impl<'a> Session<'a> {
                 (self.asked, self.stays) = (true, stays);
                 client.tell(&Event::Taken);
             }
+            Said::Request(Request::AnswerNames) => match self.names.as_mut().map_or(Ok(()), Resolver::open) {
+                Ok(()) => client.tell(&Event::Taken),
+                Err(error) => client.tell(&Event::Failed(error)),
+            },
             Said::Request(Request::Check) => match &mut self.checks {
                 Some(checks) => checks.ask(client.socket.as_raw_fd()),
                 None => client.tell(&Event::Failed(Error::user("the container has no health check"))),

@@ -35,6 +35,19 @@ pub fn parse(word: &str) -> Result<Attachment> {
     Ok(wanted)
 }
 
+/// The word that says the same; names come with it, but for the container's own.
+pub fn word(wanted: &Attachment) -> String {
+    let address = |ip: &IpAddr| format!("{}={ip}", if ip.is_ipv4() { "ip" } else { "ip6" });
+    let mut options: Vec<String> = wanted.addresses.iter().map(address).collect();
+    options.extend(wanted.subnet.map(|net| format!("subnet={net}")));
+    options.extend(wanted.mac.map(|mac| format!("mac={mac}")));
+    options.extend(wanted.names.iter().map(|name| format!("alias={name}")));
+    match options.is_empty() {
+        true => wanted.network.to_string(),
+        false => format!("{}:{}", wanted.network, options.join(",")),
+    }
+}
+
 /// What the others of a network may call a container: letters, digits, `-`, `_` and dots between them, as in the DNS.
 pub fn alias(word: &str) -> Result<String> {
     let part = |part: &str| {
@@ -68,6 +81,7 @@ mod tests {
         let docker =
             parse("name=web,ip=10.0.0.9,ip6=fd00::9,mac-address=02:6d:00:00:00:01,subnet=10.0.0.0/24").unwrap();
         assert_eq!(podman, docker);
+        assert_eq!((parse(&word(&podman)).unwrap(), word(&plain)), (podman.clone(), "web".to_owned()));
         assert_eq!((podman.addresses.len(), podman.mac.is_some(), podman.subnet.is_some()), (2, true, true));
     }
 

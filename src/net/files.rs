@@ -167,6 +167,25 @@ pub fn hosts(hosts: &Hosts) -> Result<String> {
     Ok(text)
 }
 
+/// /etc/hosts of a container that has come to have other addresses; what else stands there stays.
+pub fn with_addresses(text: &str, hostname: &str, new: &[IpAddr], old: &[IpAddr]) -> String {
+    let line = |ip: &IpAddr| format!("{ip}\t{hostname}");
+    let gone: Vec<String> = old.iter().map(line).collect();
+    let kept = text.lines().filter(|one| !gone.iter().any(|gone| gone == one)).map(str::to_owned);
+    kept.chain(new.iter().map(line)).map(|line| line + "\n").collect()
+}
+
+/// Whether a container's resolv.conf names its monitor.
+pub fn is_answered(resolv_conf: &str) -> bool {
+    servers(resolv_conf).contains(&ADDRESS.into())
+}
+
+/// resolv.conf of a container whose monitor has begun to answer.
+pub fn answered(resolv_conf: &str) -> String {
+    let dns = Dns { answered: true, ..Dns::default() };
+    self::resolv_conf(resolv_conf, None, &dns)
+}
+
 /// /etc/hostname
 pub fn hostname(name: &str) -> String {
     format!("{name}\n")

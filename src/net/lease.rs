@@ -67,11 +67,11 @@ pub fn attachments(request: &NetRequest) -> &[Attachment] {
     }
 }
 
-/// Takes back what the container was lent, of all networks. None is left of what it had is success.
-pub fn release(networks: &Networks, container: &ContainerId) -> Result<Vec<Loan>> {
+/// Takes back what the container was lent, of one network or of all. None is left of what it had is success.
+pub fn release(networks: &Networks, container: &ContainerId, only: Option<&Name>) -> Result<Vec<Loan>> {
     let mut loans = Vec::new();
     let (all, _) = record::all(&networks.state)?;
-    for mut network in all {
+    for mut network in all.into_iter().filter(|network| only.is_none_or(|name| network.name == *name)) {
         if let Some(loan) = network.take_back(container) {
             networks.save(&network)?;
             loans.push(loan);
@@ -176,8 +176,8 @@ mod tests {
         let acquire = |container| acquire(&locked, &request, &holder(container), &quiet(&locked.state)).unwrap();
         assert_eq!(address(&acquire("a")), "172.18.0.2/16");
         assert_eq!(address(&acquire("b")), "172.18.0.3/16");
-        assert_eq!(release(&locked, &holder("a").container).unwrap().len(), 1);
-        assert!(release(&locked, &holder("a").container).unwrap().is_empty());
+        assert_eq!(release(&locked, &holder("a").container, None).unwrap().len(), 1);
+        assert!(release(&locked, &holder("a").container, None).unwrap().is_empty());
         let network = record::load(&locked.state, &Name::parse(DEFAULT_NETWORK).unwrap()).unwrap().unwrap();
         assert_eq!(network.loans.len(), 1);
     }

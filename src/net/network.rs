@@ -52,6 +52,12 @@ pub struct Loan {
     /// What the others of the network call it: its name first, then its aliases.
     #[serde(default)]
     pub names: Vec<String>,
+    /// Which of the container's links leads here: eth0 is 0.
+    #[serde(default)]
+    pub link: usize,
+    /// Plugged in while it ran: no undo of its start knows the link.
+    #[serde(default)]
+    pub later: bool,
     /// Kept so that the rules can be rebuilt when somebody flushed them.
     pub published: Vec<Published>,
 }
@@ -79,6 +85,9 @@ pub struct Lease {
     /// None where it leads nowhere.
     pub gateways: Vec<IpAddr>,
     pub mac: Mac,
+    /// Which of the container's links it is: eth0 is 0.
+    #[serde(default)]
+    pub link: usize,
 }
 
 /// What a request wants of one network.
@@ -93,12 +102,15 @@ pub struct Attachment {
     /// What the others of the network call it; the container's own name stands first where it is known.
     #[serde(default)]
     pub names: Vec<String>,
+    /// Which of the container's links it becomes: eth0 is 0.
+    #[serde(default)]
+    pub link: usize,
 }
 
 impl Attachment {
     /// The next free address of this network.
     pub fn any(network: Name) -> Attachment {
-        Attachment { network, addresses: Vec::new(), subnet: None, mac: None, names: Vec::new() }
+        Attachment { network, addresses: Vec::new(), subnet: None, mac: None, names: Vec::new(), link: 0 }
     }
 }
 
@@ -144,9 +156,10 @@ impl Network {
             return Err(self.not_mine(*foreign));
         }
         let mac = want.mac.or(old.map(|loan| loan.mac)).unwrap_or_else(|| Mac::of_address(addresses[0]));
-        let lease = self.lease(&addresses, mac);
-        let names = want.names.clone();
-        self.loans.push(Loan { holder: holder.clone(), addresses, mac, names, published: Vec::new() });
+        let (names, link) = (want.names.clone(), want.link);
+        let loan = Loan { holder: holder.clone(), addresses, mac, names, link, later: false, published: Vec::new() };
+        let lease = self.lease(&loan);
+        self.loans.push(loan);
         Ok(lease)
     }
 
@@ -188,7 +201,8 @@ impl Network {
         self.subnets.iter().map(|subnet| subnet.net.to_string()).collect::<Vec<_>>().join(" and ")
     }
 
-    fn lease(&self, addresses: &[IpAddr], mac: Mac) -> Lease {
+    /// What the container has of it by this loan.
+    pub fn lease(&self, loan: &Loan) -> Lease {
         let subnet_of = |ip: &IpAddr| self.subnets.iter().find(|subnet| subnet.net.contains(ip));
         let with_prefix = |ip: &IpAddr| subnet_of(ip).and_then(|s| IpNet::new(*ip, s.net.prefix_len()).ok());
         Lease {
@@ -196,12 +210,13 @@ impl Network {
             bridge: self.bridge.clone(),
             group: self.group,
             mtu: self.mtu,
-            addresses: addresses.iter().filter_map(with_prefix).collect(),
+            addresses: loan.addresses.iter().filter_map(with_prefix).collect(),
             gateways: match self.internal {
                 true => Vec::new(), // it leads nowhere
-                false => addresses.iter().filter_map(|ip| subnet_of(ip)?.gateway).collect(),
+                false => loan.addresses.iter().filter_map(|ip| subnet_of(ip)?.gateway).collect(),
             },
-            mac,
+            mac: loan.mac,
+            link: loan.link,
         }
     }
 

@@ -50,6 +50,10 @@ impl NetRequest {
         let sysctls = DEFAULT_SYSCTLS.map(|(key, value)| (key.to_owned(), value.to_owned())).to_vec();
         Ok(NetRequest { mode, publish, sysctls })
     }
+
+    fn of_nobody() -> NetRequest {
+        NetRequest { mode: Mode::None, publish: Vec::new(), sysctls: Vec::new() }
+    }
 }
 
 /// The system as the planner sees it.
@@ -252,14 +256,14 @@ fn links(
     let mark = facts.realm.container_mark(container);
     let mut steps = Vec::new();
     for (index, lease) in leases.iter().enumerate() {
-        let host = names::veth(tag, index)?;
+        let host = names::veth(tag, lease.link)?;
         steps.push(Step::AddVeth(Veth {
             host: host.clone(),
             mac: Mac::of_link(&host),
             bridge: lease.bridge.clone(),
             group: lease.group,
             mtu: lease.mtu,
-            peer: eth(index)?,
+            peer: eth(lease.link)?,
             peer_mac: lease.mac,
             mark: mark.clone(),
         }));
@@ -279,24 +283,47 @@ pub fn eth(index: usize) -> Result<IfName> {
 /// The container's side. Its first network of a family gives the default route.
 fn inside(request: &NetRequest, leases: &[Lease], facts: &NetFacts) -> Result<Vec<Step>> {
     let netns = Netns::Init;
-    let mut steps = Vec::new();
-    for (index, lease) in leases.iter().enumerate() {
-        if facts.ipv6_forwarding.is_some() && !lease.addresses.iter().any(|a| a.addr().is_ipv6()) {
-            let key = format!("net/ipv6/conf/{}/disable_ipv6", eth(index)?);
-            steps.push(Step::SetSysctl { netns, key, value: "1".into() });
-        }
-    }
+    let mut steps = without_ipv6(leases, facts)?;
     let sysctl = |(key, value): &(String, String)| Step::SetSysctl { netns, key: key.clone(), value: value.clone() };
     steps.extend(request.sysctls.iter().map(sysctl));
     // addresses first: they need the links' numbers, and all that follows leaves as one message
-    for (index, lease) in leases.iter().enumerate() {
-        let link = eth(index)?;
-        steps.extend(lease.addresses.iter().map(|a| Step::AddAddress { netns, link: link.clone(), address: *a }));
-    }
+    steps.extend(addresses(leases)?);
     steps.push(Step::LinkUp { netns, link: IfName::parse("lo")? });
-    let mut routed: Vec<bool> = Vec::new();
-    for (index, lease) in leases.iter().enumerate() {
-        let link = eth(index)?;
+    steps.extend(up(leases, &[])?);
+    if has_names(leases.iter().map(|lease| &lease.network)) {
+        steps.push(Step::AnswerNames);
+    }
+    Ok(steps)
+}
+
+fn without_ipv6(leases: &[Lease], facts: &NetFacts) -> Result<Vec<Step>> {
+    let mut steps = Vec::new();
+    for lease in leases {
+        if facts.ipv6_forwarding.is_some() && !lease.addresses.iter().any(|a| a.addr().is_ipv6()) {
+            let key = format!("net/ipv6/conf/{}/disable_ipv6", eth(lease.link)?);
+            steps.push(Step::SetSysctl { netns: Netns::Init, key, value: "1".into() });
+        }
+    }
+    Ok(steps)
+}
+
+fn addresses(leases: &[Lease]) -> Result<Vec<Step>> {
+    let mut steps = Vec::new();
+    for lease in leases {
+        let link = eth(lease.link)?;
+        let add = |address: &IpNet| Step::AddAddress { netns: Netns::Init, link: link.clone(), address: *address };
+        steps.extend(lease.addresses.iter().map(add));
+    }
+    Ok(steps)
+}
+
+/// The links up, and the first gateway of each family that has none yet.
+fn up(leases: &[Lease], routed: &[IpAddr]) -> Result<Vec<Step>> {
+    let netns = Netns::Init;
+    let mut steps = Vec::new();
+    let mut routed: Vec<bool> = routed.iter().map(IpAddr::is_ipv4).collect();
+    for lease in leases {
+        let link = eth(lease.link)?;
         steps.push(Step::LinkUp { netns, link: link.clone() });
         for via in &lease.gateways {
             if !routed.contains(&via.is_ipv4()) {
@@ -305,10 +332,58 @@ fn inside(request: &NetRequest, leases: &[Lease], facts: &NetFacts) -> Result<Ve
             }
         }
     }
-    if has_names(leases.iter().map(|lease| &lease.network)) {
-        steps.push(Step::AnswerNames);
+    Ok(steps)
+}
+
+/// One more network for a container that runs; `before` is what it has already.
+pub fn connect(
+    lease: &Lease,
+    before: &[Lease],
+    facts: &NetFacts,
+    container: &ContainerId,
+    tag: &str,
+) -> Result<NetPlan> {
+    let mut plan = NetPlan::default();
+    shared(facts, container, &mut plan);
+    let (one, nothing) = (std::slice::from_ref(lease), NetRequest::of_nobody());
+    plan.host.extend(links(&nothing, one, facts, container, tag)?);
+    plan.host.extend(without_ipv6(one, facts)?);
+    plan.host.extend(addresses(one)?);
+    let routed: Vec<IpAddr> = before.iter().flat_map(|lease| &lease.gateways).copied().collect();
+    plan.host.extend(up(one, &routed)?);
+    Ok(plan)
+}
+
+/// What a container that runs needs when it has lost a network, and `left` are what it still has: another default
+/// route, and its ports, which led there, lead to the next one. `ports` are those.
+pub fn disconnect(
+    left: &[Lease],
+    ports: &[Published],
+    realm: &Realm,
+    container: &ContainerId,
+    tag: &str,
+) -> Result<Vec<Step>> {
+    let mut steps = up(left, &[])?;
+    steps.retain(|step| matches!(step, Step::AddDefaultRoute { .. })); // where it is there already, it stays
+    if let (Some(index), false) = (publishing(left), ports.is_empty()) {
+        let (table, owner) = (realm.table(), names::owner(container));
+        steps.push(Step::SetHairpin { link: names::veth(tag, left[index].link)? });
+        let (udp, ports) = (udp_ports(ports), ports.to_vec());
+        steps.push(Step::Publish { table, owner, ports });
+        if !udp.is_empty() {
+            steps.push(Step::ForgetFlows { protocol: Protocol::Udp, ports: udp });
+        }
     }
     Ok(steps)
+}
+
+/// The same ports at another network's addresses; those of a family that it has not are left out.
+pub fn moved(ports: &[Published], to: &Lease) -> Vec<Published> {
+    let move_one = |port: &Published| {
+        let address = to.addresses.iter().map(IpNet::addr).find(|ip| ip.is_ipv4() == port.to.is_ipv4())?;
+        Some(Published { to: SocketAddr::new(address, port.to.port()), ..port.clone() })
+    };
+    ports.iter().filter_map(move_one).collect()
 }
 
 /// Whether the others are known by name in one of these networks. In the default network they are not, as with docker.

@@ -3,7 +3,7 @@
 //! and what failed comes back as a list.
 
 use super::entry::{self, Change, Entry};
-use super::link;
+use super::{lease, link};
 use super::names::{self, Realm};
 use super::network::{Holder, Network};
 use super::plan::entries;
@@ -12,11 +12,25 @@ use super::ruleset;
 use super::step::Undo;
 use super::undo::{alias, delete_link, undo};
 use crate::error::{Errno, Error, Result, SysError};
+use crate::id::{ContainerId, Name};
 use crate::sys::fs;
 use crate::sys::netlink::{self, Batch, Socket};
 use crate::sys::nftables::{self, Table, Transaction};
 use rtnetlink::packet_route::link::LinkMessage;
 use std::path::Path;
+
+/// Takes back what a container was lent, of one network or of all. A link that no undo of its start knows goes with it;
+/// so does, while it runs, the link to the one network that it leaves.
+pub fn give_back(networks: &Networks, container: &ContainerId, only: Option<&Name>) -> Result<()> {
+    let realm = Realm { state: networks.state.clone() };
+    let tag = container.tag(networks.state.as_str());
+    for loan in lease::release(networks, container, only)? {
+        if loan.later || only.is_some() {
+            delete_link(&names::veth(&tag, loan.link)?, &realm.container_mark(container))?;
+        }
+    }
+    Ok(())
+}
 
 /// Refuses while a living container has a lease of this network.
 pub fn check_unused(network: &Network, alive: &dyn Fn(&Holder) -> bool) -> Result<()> {

@@ -136,15 +136,27 @@ pub(super) fn join(roots: &Roots, found: &Container, front: Front, progress: &dy
 /// Tells the monitor of a container, by the directory of its life, that the end which comes is wanted, and whether the
 /// container stays then whatever it was made for; it has heard it.
 pub(super) fn announce_end(life: &Path, stays: bool) -> Result<()> {
+    tell(life, &Request::Ending { stays })
+}
+
+/// The monitor of a container, by the directory of its life, answers for names from now on.
+pub(super) fn answer_names(life: &Path) -> Result<()> {
+    tell(life, &Request::AnswerNames)
+}
+
+/// Says something to a monitor and waits until it was taken; one that goes away meanwhile has nothing to take.
+fn tell(life: &Path, request: &Request) -> Result<()> {
     let socket = connect(life, Attach::default())?;
-    socket::send_json(&socket, &Request::Ending { stays })?;
+    socket::send_json(&socket, request)?;
     loop {
         if !event::readable_within(socket.as_fd(), Some(ANSWER))? {
             return Err(Error::host("the container's monitor does not answer").hint(HELD));
         }
         let Some((message, _)) = socket::receive(&socket)? else { return Ok(()) };
-        if let Ok(Event::Taken) = serde_json::from_slice(&message) {
-            return Ok(());
+        match serde_json::from_slice(&message) {
+            Ok(Event::Taken) => return Ok(()),
+            Ok(Event::Failed(error)) => return Err(error),
+            _ => {}
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::plan::step::Undo;
 use crate::spec::JoinedNamespaces;
 use crate::spec::request::{NamespaceMode, NetworkNamespace, RunRequest};
 use crate::state::{Roots, Status, container, events, names};
-use crate::sys::event;
+use crate::sys::{event, fs};
 use crate::sys::process::{self, Identity};
 use std::collections::BTreeMap;
 use std::os::fd::AsFd as _;
@@ -49,7 +49,8 @@ pub(super) fn joined(roots: &Roots, request: &RunRequest) -> Result<(JoinedNames
         NamespaceMode::Private | NamespaceMode::Host => None,
     };
     let net = match request.network.namespace() {
-        NetworkNamespace::Container(name) => Some(name),
+        NetworkNamespace::Container(name) => path(Some(name), "ns/net")?,
+        NetworkNamespace::Path(file) => Some(network_namespace(file)?),
         NetworkNamespace::Own | NetworkNamespace::Host => None,
     };
     let modes = &request.namespaces;
@@ -58,9 +59,19 @@ pub(super) fn joined(roots: &Roots, request: &RunRequest) -> Result<(JoinedNames
         ipc: path(other(&modes.ipc).as_deref(), "ns/ipc")?,
         shm: path(other(&modes.ipc).as_deref(), "root/dev/shm")?,
         uts: path(other(&modes.uts).as_deref(), "ns/uts")?,
-        net: path(net, "ns/net")?,
+        net,
     };
     Ok((joined, owners))
+}
+
+/// `--network ns:PATH`, as `ip netns add NAME` makes one at /run/netns/NAME.
+fn network_namespace(file: &str) -> Result<HostPath> {
+    let path = HostPath::parse(file)?;
+    match fs::exists(path.as_path()) {
+        true => Ok(path),
+        false => Err(Error::user(format!("no network namespace at {path}"))
+            .hint("--network ns:/run/netns/NAME, after `ip netns add NAME`")),
+    }
 }
 
 /// A container that runs, and its init.

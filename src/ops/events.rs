@@ -16,7 +16,7 @@ use std::time::Duration;
 pub struct Event {
     /// Nanoseconds since 1970.
     pub time: i64,
-    /// `container`, `image` or `volume`.
+    /// `container`, `image`, `volume` or `network`.
     pub kind: &'static str,
     pub action: String,
     pub id: String,
@@ -39,7 +39,7 @@ pub struct EventsRequest {
     pub filters: Vec<String>,
 }
 
-const FILTERS: [&str; 6] = ["container", "event", "type", "image", "label", "volume"];
+const FILTERS: [&str; 7] = ["container", "event", "type", "image", "label", "volume", "network"];
 
 const TYPES: [&str; 4] = ["container", "image", "volume", "network"];
 
@@ -113,14 +113,19 @@ fn passes(filters: &[Filter], event: &events::Event) -> bool {
     // by the beginning of an id or of a name, as docker has it
     let is = |value: &str| event.id.starts_with(value) || name.is_some_and(|name| name.starts_with(value));
     filter::passes(filters, |Filter { key, value }| match key.as_str() {
-        "container" => event.kind == Of::Container && is(value),
+        "container" => match event.kind {
+            Of::Container => is(value),
+            Of::Network => event.attributes.get("container").is_some_and(|id| id.starts_with(value.as_str())),
+            Of::Image | Of::Volume => false,
+        },
+        "network" => event.kind == Of::Network && is(value),
         "volume" => event.kind == Of::Volume && is(value),
         "type" => event.kind.name() == value,
         "event" => event.action == *value || event.action.split_once(": ").is_some_and(|(action, _)| action == value),
         "image" => match event.kind {
             Of::Image => event.id == *value || name.is_some_and(|name| is_image(name, value)),
             Of::Container => event.attributes.get("image").is_some_and(|image| is_image(image, value)),
-            Of::Volume => false,
+            Of::Volume | Of::Network => false,
         },
         "label" => filter::has_label(&event.attributes, value),
         _ => false,

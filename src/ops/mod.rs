@@ -25,6 +25,7 @@ mod mounts;
 mod names;
 mod network;
 pub mod networks;
+pub mod plug;
 pub mod prune;
 mod record;
 mod remains;

@@ -1,6 +1,6 @@
 //! A container's network, from the words of the command line to what it is lent and the steps that make it.
 
-use super::{Progress, container};
+use super::{Progress, container, networks};
 use crate::engine;
 use crate::error::{Error, Result};
 use crate::id::{ContainerId, HostPath, Name};
@@ -54,8 +54,7 @@ pub(super) fn lend(
     how: Use,
 ) -> Result<Lent> {
     let mut request = request(roots, name, words, image, spec)?;
-    let me = Identity::of_self()?;
-    let holder = Holder { container: id.clone(), pid: me.pid.0, start_time: me.start_time, boot_id: me.boot_id };
+    let holder = holder(id)?;
     let alive = |holder: &Holder| is_alive(roots, holder);
     let around = Around { root: &roots.root, alive: &alive, used: &probe::used };
     let tag = id.tag(roots.state.as_str());
@@ -87,6 +86,12 @@ pub(super) fn lend(
             Ok(Lent { plan, leases, undo, handed })
         }
     }
+}
+
+/// This command holds for a container until the container's own records stand.
+pub(super) fn holder(id: &ContainerId) -> Result<Holder> {
+    let me = Identity::of_self()?;
+    Ok(Holder { container: id.clone(), pid: me.pid.0, start_time: me.start_time, boot_id: me.boot_id })
 }
 
 /// Names the container that has a port already; the kernel's own refusal comes too late to know names.
@@ -163,9 +168,14 @@ fn mode(roots: &Roots, words: &NetworkWords) -> Result<Mode> {
             let other = container::find_as_it_is(roots, &other["container:".len()..])?;
             return Ok(Mode::Container(other.id));
         }
+        Some(other) if other.starts_with("ns:") => return Ok(Mode::Path(HostPath::parse(&other["ns:".len()..])?)),
         _ => {}
     }
-    Ok(Mode::Networks(attachments(words)?))
+    let mut all = attachments(words)?;
+    for one in all.iter_mut().filter(|one| one.network.as_str() != DEFAULT_NETWORK) {
+        one.network = networks::named(roots, one.network.as_str())?.1; // it may be an id
+    }
+    Ok(Mode::Networks(all))
 }
 
 /// What it wants of each network that it names, or of the default one.
@@ -179,6 +189,7 @@ pub(super) fn attachments(words: &NetworkWords) -> Result<Vec<Attachment>> {
     if all.is_empty() {
         all.push(named("default")?);
     }
+    all.iter_mut().enumerate().for_each(|(at, one)| one.link = at);
     for (at, one) in all.iter().enumerate() {
         if all[..at].iter().any(|before| before.network == one.network) {
             return Err(Error::user(format!("network {} is named twice", one.network)).hint("leave out one of the two"));
@@ -320,7 +331,7 @@ pub(super) fn repair(roots: &Roots) -> Result<Vec<String>> {
     let mut lines = Vec::new();
     lines.extend((unwritten > 0).then(|| format!("{unwritten} networks' records that were being written")));
     for loan in all.iter().flat_map(|network| &network.loans).filter(|loan| !is_alive(roots, &loan.holder)) {
-        lease::release(&networks, &loan.holder.container)?;
+        remove::give_back(&networks, &loan.holder.container, None)?;
         lines.push(format!("the addresses of container {}", loan.holder.container.short()));
     }
     Ok(lines)

@@ -14,7 +14,7 @@ use crate::net::record::{self, Networks};
 use crate::net::{probe, remove};
 use crate::plan::step::Undo;
 use crate::spec::request::RunRequest;
-use crate::state::{Roots, container as records};
+use crate::state::{Roots, container as records, events};
 use crate::sys::host;
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -74,10 +74,11 @@ pub fn create(roots: &Roots, request: &CreateRequest) -> Result<String> {
         name,
     };
     networks.define(&roots.root, &definition)?;
+    events::network(roots, (&definition.id, &definition.name), "create", None);
     Ok(definition.id)
 }
 
-fn refuse_without_root(what: &str) -> Result<()> {
+pub(super) fn refuse_without_root(what: &str) -> Result<()> {
     if host::uid() == 0 {
         Ok(())
     } else {
@@ -231,6 +232,17 @@ fn find(roots: &Roots, word: &str) -> Result<NetworkRow> {
     }
 }
 
+/// The id and name of the one that a word means, and containers may be in.
+pub(super) fn named(roots: &Roots, word: &str) -> Result<(String, Name)> {
+    let word = if word == "default" { DEFAULT_NETWORK } else { word };
+    let row = find(roots, word)?;
+    match row.driver {
+        "bridge" => Ok((row.id, Name::parse(&row.name)?)),
+        _ => Err(Error::user(format!("{} is no network that a running container can come into or leave", row.name))
+            .hint(format!("make the container again with --network {}", row.name))),
+    }
+}
+
 /// What docker's inspect shows of a network; and beside it, under `Host`, where the host has it.
 pub fn inspect(roots: &Roots, word: &str) -> Result<Value> {
     let row = find(roots, word)?;
@@ -316,6 +328,7 @@ pub fn remove(roots: &Roots, word: &str) -> Result<String> {
         }
     }
     networks.undefine(&roots.root, &name)?;
+    events::network(roots, (&row.id, &name), "destroy", None);
     Ok(row.name)
 }
 

@@ -331,13 +331,19 @@ pub enum NetworkNamespace<'a> {
     Own,
     Host,
     Container(&'a str),
+    /// By its file.
+    Path(&'a str),
 }
 
 impl NetworkWords {
     pub fn namespace(&self) -> NetworkNamespace<'_> {
         match self.mode.as_deref() {
             Some("host") => NetworkNamespace::Host,
-            Some(mode) => mode.strip_prefix("container:").map_or(NetworkNamespace::Own, NetworkNamespace::Container),
+            Some(mode) => match mode.split_once(':') {
+                Some(("container", name)) => NetworkNamespace::Container(name),
+                Some(("ns", path)) => NetworkNamespace::Path(path),
+                _ => NetworkNamespace::Own,
+            },
             None => NetworkNamespace::Own,
         }
     }

@@ -1,4 +1,4 @@
-//! What has happened to containers, images and volumes: a line of JSON each, in `events` below the state directory.
+//! What has happened to containers, images, volumes and networks: a line of JSON each, in `events` below the state directory.
 //! Whoever does the deed appends the line, with one write(2) and no lock: lines of several writers never mix (open(2),
 //! O_APPEND). Nobody waits for it, and nothing fails because of it: where the line cannot be written it is dropped. A
 //! reboot and `system reset` empty it. Who has entered a container never writes here: the path would be the container's.
@@ -35,6 +35,7 @@ pub enum Kind {
     Container,
     Image,
     Volume,
+    Network,
 }
 
 impl Kind {
@@ -44,6 +45,7 @@ impl Kind {
             Kind::Container => "container",
             Kind::Image => "image",
             Kind::Volume => "volume",
+            Kind::Network => "network",
         }
     }
 }
@@ -55,7 +57,7 @@ pub struct Event {
     pub kind: Kind,
     /// docker's word, such as `start` or `health_status: healthy`.
     pub action: String,
-    /// A container's id, an image's id or name, a volume's name.
+    /// A container's id, an image's id or name, a volume's name, a network's id.
     pub id: String,
     pub attributes: BTreeMap<String, String>,
 }
@@ -98,6 +100,14 @@ pub fn image(roots: &Roots, id: &str, action: &str, name: &str) {
 pub fn volume(roots: &Roots, name: &Name, action: &str) {
     let attributes = [("driver".to_owned(), "local".to_owned())].into();
     note(roots, event(Kind::Volume, action, name.as_str(), attributes));
+}
+
+/// Something has happened to a network, or between it and a container.
+pub fn network(roots: &Roots, (id, name): (&str, &Name), action: &str, container: Option<&ContainerId>) {
+    let own = [("name", name.as_str()), ("type", "bridge")];
+    let all = own.into_iter().chain(container.map(|container| ("container", container.as_str())));
+    let attributes = all.map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+    note(roots, event(Kind::Network, action, id, attributes));
 }
 
 /// Of a container's volumes those that are not there yet: they are made for it.

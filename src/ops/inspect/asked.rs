@@ -1,12 +1,14 @@
 //! `.Config` and `.HostConfig`: what was asked for and what the image says, under docker's names.
 
 use crate::id::ContainerPath;
+use crate::net::attachment;
+use crate::net::plan::DEFAULT_NETWORK;
 use crate::net::publish::{HostPort, Publish};
 use crate::ops::record;
 use crate::spec::defaults;
 use crate::spec::device::DeviceRequest;
 use crate::spec::mount::{BindMount, MountRequest, Propagation, VolumeMount};
-use crate::spec::request::{NamespaceMode, RunRequest, UserNamespace};
+use crate::spec::request::{NamespaceMode, NetworkWords, RunRequest, UserNamespace};
 use crate::spec::restart::Restart;
 use crate::spec::{image, ulimit};
 use crate::state::Config;
@@ -39,6 +41,12 @@ pub(super) fn config(config: &Config, request: &RunRequest, image: Option<&Image
     merged
 }
 
+/// The first network's name, without what else is asked of it.
+fn network_mode(words: &NetworkWords) -> String {
+    let first = words.mode.as_deref().unwrap_or(DEFAULT_NETWORK);
+    attachment::parse(first).map_or_else(|_| first.to_owned(), |wanted| wanted.network.to_string())
+}
+
 /// What the host is to give and to keep from it.
 pub(super) fn host_config(config: &Config, request: &RunRequest) -> Value {
     let (limits, network) = (&request.resources, &request.network);
@@ -49,7 +57,7 @@ pub(super) fn host_config(config: &Config, request: &RunRequest) -> Value {
         "Tmpfs": tmpfs(request),
         "ContainerIDFile": request.cidfile.as_ref().map_or("", |file| file.as_str()),
         "LogConfig": log_config(config),
-        "NetworkMode": network.mode.as_deref().unwrap_or("bridge"),
+        "NetworkMode": network_mode(network),
         "PortBindings": port_bindings(request),
         "PublishAllPorts": network.publish_all,
         "Dns": network.dns,

@@ -2,8 +2,9 @@
 
 use crate::cgroup;
 use crate::image::{Image, Store};
-use crate::net::probe;
-use crate::net::step::Undo as NetUndo;
+use crate::net::network::{Loan, Network};
+use crate::net::plan::eth;
+use crate::net::{names, probe};
 use crate::ops::container::Container;
 use crate::plan::step::Undo;
 use crate::state::{Roots, Status};
@@ -12,26 +13,18 @@ use serde_json::{Map, Value, json};
 use std::path::Path;
 
 /// Where the host has a container that runs: everything that other tools need to look at it.
-pub(super) fn host(found: &Container) -> Option<Value> {
+pub(super) fn host(roots: &Roots, found: &Container, loans: &[(Network, Loan)]) -> Option<Value> {
     let life = found.life.as_ref().filter(|_| found.status == Status::Running)?;
     let init = life.init.as_ref()?;
     let mut cgroups = Vec::new();
-    let mut veths = Vec::new();
     for undo in &life.undo {
-        match undo {
-            Undo::Cgroup(cgroup::step::Undo::Remove { dir, .. }) => cgroups.push(dir.to_string()),
-            Undo::Net(NetUndo::DeleteLink { link, .. }) => {
-                let cable = probe::cable(link).ok().flatten();
-                veths.push(json!({
-                    "Name": link,
-                    "Index": cable.as_ref().map(|cable| cable.index),
-                    "PeerIndex": cable.as_ref().and_then(|cable| cable.peer_index),
-                    "BridgeIndex": cable.as_ref().and_then(|cable| cable.bridge_index),
-                }));
-            }
-            Undo::Mount(_) | Undo::Security(_) | Undo::Net(_) | Undo::ReturnLeases { .. } | Undo::ReturnIds { .. } => {}
+        if let Undo::Cgroup(cgroup::step::Undo::Remove { dir, .. }) = undo {
+            cgroups.push(dir.to_string());
         }
     }
+    let mut loans: Vec<&(Network, Loan)> = loans.iter().collect();
+    loans.sort_by_key(|(_, loan)| loan.link);
+    let veths: Vec<Value> = loans.iter().filter_map(|of| veth(roots, found, of)).collect();
     let kinds = ["cgroup", "ipc", "mnt", "net", "pid", "user", "uts"];
     let namespace = |kind: &str| fs::read_link(Path::new(&format!("/proc/{}/ns/{kind}", init.pid))).ok();
     let namespaces: Map<String, Value> =
@@ -42,6 +35,20 @@ pub(super) fn host(found: &Container) -> Option<Value> {
         "Cgroups": cgroups,
         "Namespaces": namespaces,
         "Veths": veths,
+    }))
+}
+
+/// One of its cables.
+fn veth(roots: &Roots, found: &Container, (network, loan): &(Network, Loan)) -> Option<Value> {
+    let link = names::veth(&found.id.tag(roots.state.as_str()), loan.link).ok()?;
+    let cable = probe::cable(&link).ok().flatten();
+    Some(json!({
+        "Name": link,
+        "Network": network.name,
+        "Inside": eth(loan.link).ok()?,
+        "Index": cable.as_ref().map(|cable| cable.index),
+        "PeerIndex": cable.as_ref().and_then(|cable| cable.peer_index),
+        "BridgeIndex": cable.as_ref().and_then(|cable| cable.bridge_index),
     }))
 }
 

@@ -57,7 +57,7 @@ fn whole(roots: &Roots, found: &Container, sizes: bool) -> Value {
         "RestartCount": restart_count(found),
         "LogPath": roots.container(&found.id).child(log::NAME),
         "NetworkSettings": network::settings(&loans),
-        "Host": host::host(found),
+        "Host": host::host(roots, found, &loans),
     });
     let Some(config) = &found.config else { return all }; // it can be removed all the same
     let image = config.image_id.as_ref().map(|id| Store::look(&roots.root).find(id.as_str()));

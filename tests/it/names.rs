@@ -1,0 +1,201 @@
+//! Names: whom a container knows, whom its monitor asks for the others, and that nobody waits for a slow one.
+
+use crate::adopted::kill_monitor;
+use crate::detached::{does, inspect, up};
+use crate::support::command::{eventually, seconds};
+use crate::support::requires::requires;
+use crate::support::sandbox::Sandbox;
+
+/// A container that waits, in these networks.
+fn waits(sandbox: &Sandbox, name: &str, flags: &[&str]) {
+    up(sandbox, &[&["--name", name][..], flags].concat(), &["sleep", "1000"]);
+}
+
+fn pid(sandbox: &Sandbox, name: &str) -> String {
+    inspect(sandbox, name)["State"]["Pid"].to_string()
+}
+
+/// What dig says in a container's network: short, at once.
+fn dig(sandbox: &Sandbox, name: &str, words: &str) -> String {
+    let pid = pid(sandbox, name);
+    let said = sandbox.sh(&format!("nsenter -t {pid} -n dig @127.0.0.11 +short +time=2 +tries=1 {words}"));
+    said.stdout.trim().to_owned()
+}
+
+/// The status that dig reports: NOERROR, SERVFAIL.
+fn status(sandbox: &Sandbox, name: &str, words: &str) -> String {
+    let pid = pid(sandbox, name);
+    let said = sandbox.sh(&format!("nsenter -t {pid} -n dig @127.0.0.11 +time=4 +tries=1 {words}")).stdout;
+    said.split_once("status: ").map_or(said.clone(), |(_, rest)| rest.split(',').next().unwrap().to_owned())
+}
+
+fn address(sandbox: &Sandbox, name: &str, network: &str) -> String {
+    inspect(sandbox, name)["NetworkSettings"]["Networks"][network]["IPAddress"].as_str().unwrap().to_owned()
+}
+
+/// A server of names on the host's loopback, which the host's resolv.conf names.
+fn add_server(sandbox: &Sandbox, words: &str) {
+    let conf = sandbox.path("resolv.conf");
+    std::fs::write(&conf, "nameserver 127.0.0.53\n").unwrap();
+    let script = format!(
+        "mount --bind {} /etc/resolv.conf
+        dnsmasq --no-resolv --no-hosts --conf-file=/dev/null --user=root --bind-interfaces --pid-file= --port=53 \
+            --listen-address=127.0.0.53 {words}",
+        conf.display()
+    );
+    sandbox.sh(&script).expect_code(0);
+}
+
+#[test]
+fn containers_of_a_network_know_each_other_by_name() {
+    requires![root, tool("dig")];
+    let sandbox = Sandbox::with_images(&["busybox"]);
+    for network in ["one", "two"] {
+        does(&sandbox, &["network", "create", "--ipv6=true", network]);
+    }
+    waits(&sandbox, "web", &["--network", "one", "--cap-add", "NET_RAW"]);
+    waits(&sandbox, "db", &["--network", "one:alias=data", "--network", "two"]);
+    waits(&sandbox, "other", &["--network", "two", "--network-alias", "data"]);
+    let (in_one, in_two) = (address(&sandbox, "db", "one"), address(&sandbox, "db", "two"));
+    let id = inspect(&sandbox, "db")["Id"].as_str().unwrap().to_owned();
+    for (who, asked, want) in [
+        ("web", "db A", in_one.as_str()),
+        ("web", "DB A", &in_one),
+        ("web", "db.one A", &in_one),
+        ("web", "data A", &in_one),
+        ("web", &format!("{} A", &id[..12]), &in_one),
+        ("web", &format!("-x {in_one}"), "db.one."),
+        ("web", "+tcp db A", &in_one),
+        ("other", "db A", &in_two),
+        ("other", "data A", &address(&sandbox, "other", "two")),
+        ("web", "other A", ""), // of another network
+        ("web", "db MX", ""),
+    ] {
+        assert_eq!(dig(&sandbox, who, asked), want, "{who}: {asked}");
+    }
+    let v6 = dig(&sandbox, "web", "db AAAA");
+    assert!(v6.starts_with("fd"), "{v6}");
+    // the one in both networks has both answers, each as often as it comes
+    assert_eq!(dig(&sandbox, "db", "data A").lines().count(), 2);
+    // programs of the image ask as they always do, and reach it
+    let fetched = does(&sandbox, &["exec", "web", "ping", "-c", "1", "-W", "5", "db"]).stdout;
+    assert!(fetched.contains(&in_one) || fetched.contains(&v6), "{fetched}");
+    // a name is the container's as long as it has it
+    does(&sandbox, &["rename", "db", "base"]);
+    assert_eq!((dig(&sandbox, "web", "base A"), dig(&sandbox, "web", "db A")), (in_one.clone(), String::new()));
+    does(&sandbox, &["rm", "-f", "base"]);
+    assert_eq!(dig(&sandbox, "web", "base A"), "");
+    assert_eq!(status(&sandbox, "web", &format!("-x {in_one}")), "NXDOMAIN");
+}
+
+#[test]
+fn the_default_network_has_no_names_and_asks_as_the_host_does() {
+    requires![root];
+    let sandbox = Sandbox::with_images(&["busybox"]);
+    let conf = sandbox.path("resolv.conf");
+    std::fs::write(&conf, "nameserver 192.0.2.1\nsearch lan\n").unwrap();
+    sandbox.sh(&format!("mount --bind {} /etc/resolv.conf", conf.display())).expect_code(0);
+    does(&sandbox, &["network", "create", "net"]);
+    for (network, want) in
+        [("bridge", "nameserver 192.0.2.1\nsearch lan\n"), ("net", "nameserver 127.0.0.11\nsearch lan\noptions ndots:0\n")]
+    {
+        let said = does(&sandbox, &["run", "--rm", "--network", network, "busybox", "cat", "/etc/resolv.conf"]).stdout;
+        assert_eq!(said, want, "{network}");
+    }
+}
+
+#[test]
+fn other_names_are_asked_of_the_hosts_servers_even_on_its_loopback() {
+    requires![root, tool("dig"), tool("dnsmasq")];
+    let sandbox = Sandbox::with_images(&["busybox"]);
+    let long = "x".repeat(250);
+    let records = (0..8).map(|n| format!("--txt-record=long.test,{n}{long}")).collect::<Vec<_>>().join(" ");
+    add_server(&sandbox, &format!("--address=/there.test/192.0.2.7 {records}"));
+    does(&sandbox, &["network", "create", "net"]);
+    does(&sandbox, &["network", "create", "--internal", "quiet"]);
+    waits(&sandbox, "web", &["--network", "net"]);
+    assert_eq!(dig(&sandbox, "web", "there.test A"), "192.0.2.7");
+    assert_eq!(dig(&sandbox, "web", "+tcp there.test A"), "192.0.2.7");
+    // an answer that fits no datagram comes by TCP, which dig then takes by itself
+    assert_eq!(dig(&sandbox, "web", "+noedns long.test TXT").lines().count(), 8);
+    // who leads nowhere says nothing outside, not even by its questions (CVE-2024-29018)
+    waits(&sandbox, "silent", &["--network", "quiet"]);
+    assert_eq!(status(&sandbox, "silent", "there.test A"), "SERVFAIL");
+    assert_eq!(dig(&sandbox, "silent", "silent A"), address(&sandbox, "silent", "quiet"));
+    // --dns names others; one that is not there is passed over, and where no one answers that is said
+    let flags = ["--network", "net", "--dns", "127.0.0.77", "--dns", "127.0.0.53"];
+    waits(&sandbox, "given", &flags);
+    assert_eq!(dig(&sandbox, "given", "there.test A"), "192.0.2.7");
+    assert_eq!(dig(&sandbox, "given", "+tcp there.test A"), "192.0.2.7");
+    waits(&sandbox, "lost", &["--network", "net", "--dns", "127.0.0.77"]);
+    assert_eq!(status(&sandbox, "lost", "there.test A"), "SERVFAIL");
+    assert_eq!(status(&sandbox, "lost", "+tcp there.test A"), "SERVFAIL");
+}
+
+#[test]
+fn a_container_may_serve_names_itself() {
+    requires![root, tool("dig"), tool("dnsmasq")];
+    let sandbox = Sandbox::with_images(&["busybox"]);
+    does(&sandbox, &["network", "create", "net"]);
+    waits(&sandbox, "server", &["--network", "net"]);
+    let inside = pid(&sandbox, "server");
+    let own = format!(
+        "nsenter -t {inside} -n dnsmasq --no-resolv --no-hosts --conf-file=/dev/null --user=root --pid-file= --port=53 \
+        --bind-interfaces --listen-address=0.0.0.0 --address=/own.test/192.0.2.9"
+    );
+    sandbox.sh(&own).expect_code(0);
+    waits(&sandbox, "asker", &["--network", "net"]);
+    let (asker, server) = (pid(&sandbox, "asker"), address(&sandbox, "server", "net"));
+    let ask = |at: &str, name: &str| {
+        let dig = format!("nsenter -t {asker} -n dig @{at} +short +time=2 +tries=1 {name}");
+        sandbox.sh(&dig).stdout.trim().to_owned()
+    };
+    assert_eq!(ask(&server, "own.test"), "192.0.2.9");
+    assert_eq!(ask("127.0.0.11", "server"), server);
+    // and its own questions still go to the resolver
+    assert_eq!(dig(&sandbox, "server", "asker A"), address(&sandbox, "asker", "net"));
+}
+
+#[test]
+fn a_slow_client_and_a_silent_server_keep_nobody_else_waiting() {
+    requires![root, tool("dig")];
+    let sandbox = Sandbox::with_images(&["busybox"]);
+    does(&sandbox, &["network", "create", "net"]);
+    // a server that takes everything and says nothing
+    sandbox.sh("busybox nc -u -l -p 53 -s 127.0.0.77 </dev/zero >/dev/null & busybox nc -l -p 53 -s 127.0.0.77 -e sleep 1000 &");
+    waits(&sandbox, "web", &["--network", "net", "--dns", "127.0.0.77"]);
+    let inside = pid(&sandbox, "web");
+    // half a message, and then nothing; one that has asked and never reads; questions that wait for the server
+    sandbox.sh(&format!(
+        "nsenter -t {inside} -n bash -c '
+        exec 3<>/dev/tcp/127.0.0.11/53; printf \"\\0\\x40\\x12\" >&3; sleep 1000 &
+        for i in $(seq 70); do exec {{fd}}<>/dev/tcp/127.0.0.11/53; done
+        for i in $(seq 300); do dig @127.0.0.11 +time=5 +tries=1 waits$i.test >/dev/null & done' >/dev/null 2>&1 &"
+    ));
+    let own = address(&sandbox, "web", "net");
+    let script = format!("for i in $(seq 100); do nsenter -t {inside} -n dig @127.0.0.11 +short +time=1 +tries=1 web A; done");
+    let said = sandbox.sh(&script).stdout;
+    assert_eq!(said.lines().filter(|line| *line == own).count(), 100, "{said}");
+    assert_eq!(dig(&sandbox, "web", "+tcp web A"), own);
+}
+
+#[test]
+fn names_go_on_with_another_monitor_and_end_with_the_container() {
+    requires![root, tool("dig")];
+    let sandbox = Sandbox::with_images(&["busybox"]);
+    does(&sandbox, &["network", "create", "net"]);
+    waits(&sandbox, "web", &["--network", "net"]);
+    waits(&sandbox, "db", &["--network", "net"]);
+    let db = address(&sandbox, "db", "net");
+    kill_monitor(&sandbox, "web");
+    assert_eq!(dig(&sandbox, "web", "db A"), db); // inspect has given it another one
+    // who shares the namespace shares the resolver, and is not kept by it
+    up(&sandbox, &["--name", "guest", "--network", "container:web"], &["sleep", "1000"]);
+    assert_eq!(dig(&sandbox, "guest", "db A"), db);
+    let namespace = sandbox.sh(&format!("readlink /proc/{}/ns/net", pid(&sandbox, "web"))).stdout;
+    does(&sandbox, &["rm", "-f", "web", "guest"]);
+    eventually("nobody holds its network namespace", seconds(20), || {
+        let held = format!("lsns -t net -n -o NS | grep -c {}", namespace.trim().trim_matches(|c: char| !c.is_ascii_digit()));
+        sandbox.sh(&held).stdout.trim() == "0"
+    });
+}

@@ -1,0 +1,158 @@
+//! Networks that a container comes into and leaves, while it runs and while it does not.
+
+use crate::detached::{does, inspect, refused, up};
+use crate::support::command::{eventually, seconds};
+use crate::support::requires::requires;
+use crate::support::sandbox::{HOST, Sandbox};
+use serde_json::Value;
+
+fn waits(sandbox: &Sandbox, name: &str, flags: &[&str]) {
+    up(sandbox, &[&["--name", name, "--cap-add", "NET_RAW"][..], flags].concat(), &["sleep", "1000"]);
+}
+
+fn networks(sandbox: &Sandbox, name: &str) -> Vec<String> {
+    let all = inspect(sandbox, name)["NetworkSettings"]["Networks"].clone();
+    all.as_object().unwrap().keys().cloned().collect()
+}
+
+fn address(sandbox: &Sandbox, name: &str, network: &str) -> String {
+    inspect(sandbox, name)["NetworkSettings"]["Networks"][network]["IPAddress"].as_str().unwrap().to_owned()
+}
+
+fn reaches(sandbox: &Sandbox, name: &str, address: &str) -> bool {
+    sandbox.minirun(&["exec", name, "ping", "-c", "1", "-W", "1", address]).code() == 0
+}
+
+fn inside(sandbox: &Sandbox, name: &str, command: &[&str]) -> String {
+    does(sandbox, &[&["exec", name][..], command].concat()).stdout
+}
+
+#[test]
+fn a_running_container_comes_into_a_network_and_leaves_it() {
+    requires![root, tool("nft")];
+    let sandbox = Sandbox::with_images(&["busybox"]);
+    does(&sandbox, &["network", "create", "--ipv6=true", "back"]);
+    waits(&sandbox, "db", &["--network", "back"]);
+    waits(&sandbox, "web", &[]);
+    let host = || sandbox.sh("ip -br link | awk '{print $1}'; nft list ruleset; ip route").stdout;
+    let before = host();
+    let (db, pid) = (address(&sandbox, "db", "back"), inspect(&sandbox, "web")["State"]["Pid"].clone());
+    let resolv = inside(&sandbox, "web", &["cat", "/etc/resolv.conf"]);
+    assert!(!reaches(&sandbox, "web", &db));
+    does(&sandbox, &["network", "connect", "--alias", "www", "back", "web"]);
+    assert!(reaches(&sandbox, "web", &db));
+    assert_eq!(networks(&sandbox, "web"), ["back", "bridge"]);
+    // names, both ways; the route out stays where it was
+    assert!(reaches(&sandbox, "web", "db") && reaches(&sandbox, "db", "www"));
+    assert!(inside(&sandbox, "web", &["cat", "/etc/resolv.conf"]).contains("nameserver 127.0.0.11"));
+    let hosts = inside(&sandbox, "web", &["cat", "/etc/hosts"]);
+    assert!(hosts.contains(&format!("{}\t", address(&sandbox, "web", "back"))), "{hosts}");
+    assert!(inside(&sandbox, "web", &["ip", "route"]).contains("dev eth0 \n"));
+    let veths = inspect(&sandbox, "web")["Host"]["Veths"].clone();
+    assert_eq!((&veths[1]["Network"], &veths[1]["Inside"]), (&Value::from("back"), &Value::from("eth1")));
+    let index = sandbox.sh(&format!("cat /sys/class/net/{}/ifindex", veths[1]["Name"].as_str().unwrap())).stdout;
+    assert_eq!(index.trim(), veths[1]["Index"].to_string());
+    refused(&sandbox, &["network", "connect", "back", "web"], 1, "is in network back already");
+    does(&sandbox, &["network", "disconnect", "back", "web"]);
+    assert!(!reaches(&sandbox, "web", &db));
+    assert_eq!((networks(&sandbox, "web"), &inspect(&sandbox, "web")["State"]["Pid"]), (vec!["bridge".to_owned()], &pid));
+    refused(&sandbox, &["network", "disconnect", "back", "web"], 1, "is not in network back");
+    does(&sandbox, &["network", "disconnect", "-f", "back", "web"]);
+    assert_eq!(host(), before);
+    assert_ne!(inside(&sandbox, "web", &["cat", "/etc/resolv.conf"]), resolv); // the resolver stays for the next one
+    let events = does(&sandbox, &["events", "--since", "1h", "--until", "0s", "--filter", "type=network"]).stdout;
+    for action in ["network create", "network connect", "network disconnect"] {
+        assert!(events.contains(action), "{action}: {events}");
+    }
+}
+
+#[test]
+fn what_a_container_was_connected_to_it_has_after_a_restart_and_gives_back() {
+    requires![root, tool("nft")];
+    let sandbox = Sandbox::with_images(&["busybox"]);
+    for network in ["one", "two"] {
+        does(&sandbox, &["network", "create", "--subnet", if network == "one" { "10.71.0.0/24" } else { "10.72.0.0/24" }, network]);
+    }
+    waits(&sandbox, "web", &["--network", "one", "--ip", "10.71.0.9"]);
+    does(&sandbox, &["network", "connect", "--ip", "10.72.0.7", "--mac-address", "02:00:00:00:00:07", "two", "web"]);
+    refused(&sandbox, &["network", "connect", "--ip", "10.99.0.7", "two", "web"], 1, "already");
+    does(&sandbox, &["restart", "-t", "0", "web"]);
+    assert_eq!((address(&sandbox, "web", "one"), address(&sandbox, "web", "two")), ("10.71.0.9".into(), "10.72.0.7".into()));
+    assert!(inside(&sandbox, "web", &["ip", "link", "show", "eth1"]).contains("02:00:00:00:00:07"));
+    // it has ended: the addresses are free, and it is asked for other ones
+    does(&sandbox, &["stop", "-t", "0", "web"]);
+    does(&sandbox, &["network", "disconnect", "one", "web"]);
+    refused(&sandbox, &["network", "connect", "--ip", "10.99.0.7", "one", "web"], 1, "is not in network one");
+    refused(&sandbox, &["network", "connect", "nosuch", "web"], 1, "no network nosuch");
+    does(&sandbox, &["network", "connect", "bridge", "web"]);
+    does(&sandbox, &["start", "web"]);
+    assert_eq!(networks(&sandbox, "web"), ["bridge", "two"]);
+    does(&sandbox, &["rm", "-f", "web"]);
+    does(&sandbox, &["network", "rm", "one", "two"]);
+}
+
+#[test]
+fn a_link_that_came_later_goes_with_the_container_even_where_its_namespace_stays() {
+    requires![root];
+    let sandbox = Sandbox::with_images(&["busybox"]);
+    does(&sandbox, &["network", "create", "net"]);
+    waits(&sandbox, "web", &[]);
+    does(&sandbox, &["network", "connect", "net", "web"]);
+    let pid = inspect(&sandbox, "web")["State"]["Pid"].to_string();
+    sandbox.sh(&format!("mkdir -p /run/netns; touch /run/netns/kept; mount --bind /proc/{pid}/ns/net /run/netns/kept")).expect_code(0);
+    let links = || sandbox.sh("ip -o link | grep -c 'mrv'").stdout.trim().to_owned();
+    assert_eq!(links(), "2");
+    does(&sandbox, &["rm", "-f", "web"]);
+    eventually("no link of its own is left", seconds(20), || links() == "0");
+}
+
+#[test]
+fn published_ports_go_with_the_way_out() {
+    requires![root, tool("nft")];
+    let sandbox = Sandbox::with_images(&["busybox"]);
+    sandbox.add_outside_host();
+    does(&sandbox, &["network", "create", "--internal", "quiet"]);
+    does(&sandbox, &["network", "create", "second"]);
+    let serve = ["httpd", "-f", "-p", "80", "-h", "/etc"];
+    up(&sandbox, &["--name", "web", "-p", "80", "--network", "bridge", "--network", "quiet", "--network", "second"], &serve);
+    let port = does(&sandbox, &["port", "web", "80"]).stdout;
+    let port = port.lines().next().unwrap().rsplit_once(':').unwrap().1.to_owned();
+    let answers = || sandbox.outside(&format!("busybox wget -qO- http://{HOST}:{port}/passwd")).stdout.contains("root");
+    eventually("it answers", seconds(20), answers);
+    does(&sandbox, &["network", "disconnect", "bridge", "web"]);
+    assert!(answers(), "through the network that is left");
+    assert!(inside(&sandbox, "web", &["ip", "route"]).contains("default via"));
+    let said = sandbox.minirun(&["network", "disconnect", "second", "web"]).expect_code(0);
+    assert!(said.stderr.contains("published ports lead nowhere"), "{}", said.stderr);
+    assert!(!inside(&sandbox, "web", &["ip", "route"]).contains("default via"));
+    let table = sandbox.sh("nft list map inet minirun pub4").stdout;
+    assert!(!table.contains(&format!("tcp . {port}")), "{table}");
+    does(&sandbox, &["rm", "-f", "web"]);
+}
+
+#[test]
+fn who_has_no_networks_of_its_own_comes_into_none() {
+    requires![root];
+    let sandbox = Sandbox::with_images(&["busybox"]);
+    does(&sandbox, &["network", "create", "net"]);
+    waits(&sandbox, "host", &["--network", "host"]);
+    waits(&sandbox, "none", &["--network", "none"]);
+    refused(&sandbox, &["network", "connect", "net", "host"], 1, "has no networks of its own");
+    refused(&sandbox, &["network", "connect", "net", "none"], 1, "was started without a network");
+    refused(&sandbox, &["network", "connect", "host", "none"], 1, "host is no network");
+    does(&sandbox, &["stop", "-t", "0", "none"]);
+    does(&sandbox, &["network", "connect", "net", "none"]);
+    does(&sandbox, &["start", "none"]);
+    assert_eq!(networks(&sandbox, "none"), ["net"]);
+}
+
+#[test]
+fn a_namespace_that_somebody_made_is_entered_by_its_file() {
+    requires![root];
+    let sandbox = Sandbox::with_images(&["busybox"]);
+    sandbox.sh("ip netns add there && ip -n there link add seen type bridge && touch /run/netns/none").expect_code(0);
+    let said = does(&sandbox, &["run", "--rm", "--network", "ns:/run/netns/there", "busybox", "ip", "link"]).stdout;
+    assert!(said.contains("seen"), "{said}");
+    refused(&sandbox, &["run", "--rm", "--network", "ns:/run/netns/nosuch", "busybox", "true"], 125, "no network namespace at");
+    refused(&sandbox, &["run", "--rm", "--network", "ns:/run/netns/none", "busybox", "true"], 125, "is no net namespace");
+}
