@@ -137,17 +137,38 @@ struct Create {
     /// Containers reach the outside under their own addresses
     #[arg(long)]
     no_masquerade: bool,
+    /// Its containers reach the host and the outside, and not each other
+    #[arg(long)]
+    isolate: bool,
+    /// Its containers reach each other [true]; docker's word for the same
+    #[arg(long, value_name = "true|false", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    icc: Option<bool>,
+    /// On the bridge of this network, or on a bridge that the host has
+    #[arg(long, value_name = "NETWORK")]
+    bridge: Option<String>,
+    /// Its containers are in this VLAN of the bridge, without tags
+    #[arg(long, value_name = "NUMBER")]
+    vlan: Option<String>,
+    /// Its containers are in these VLANs, with tags
+    #[arg(long, value_name = "NUMBER,...")]
+    vlan_trunk: Vec<String>,
+    /// One subnet on several bridges: the host answers for those on the others
+    #[arg(long)]
+    proxy_arp: bool,
+    /// A route that its containers get; without a gateway what is there is on the wire
+    #[arg(long, value_name = "NET[,GATEWAY]")]
+    route: Vec<String>,
     /// Bytes in one packet
     #[arg(long, value_name = "BYTES")]
     mtu: Option<u32>,
     /// Note KEY=VALUE with it
     #[arg(short, long, value_name = "KEY=VALUE")]
     label: Vec<String>,
-    /// docker's options of the driver: com.docker.network.driver.mtu=1400
+    /// Of the driver: parent=eth0, mode=l3, docker's com.docker.network.…
     #[arg(short, long, value_name = "KEY=VALUE")]
     opt: Vec<String>,
-    /// The only one is bridge
-    #[arg(short, long, value_name = "DRIVER", hide = true)]
+    /// bridge, macvlan or ipvlan [bridge]
+    #[arg(short, long, value_name = "DRIVER")]
     driver: Option<String>,
     /// Every container may be in it
     #[arg(long, hide = true)]
@@ -190,6 +211,12 @@ fn create(roots: &Roots, asked: &Create) -> Result<u8> {
             no_gateway: asked.no_gateway,
             no_masquerade: asked.no_masquerade,
             internal: asked.internal,
+            isolate: asked.isolate || asked.icc == Some(false),
+            proxy_arp: asked.proxy_arp,
+            routes: asked.route.clone(),
+            bridge: asked.bridge.clone(),
+            vlan: asked.vlan.clone(),
+            trunk: asked.vlan_trunk.clone(),
             ipv6: asked.ipv6,
             mtu: asked.mtu,
             labels: asked.label.iter().map(|label| label_pair(label)).collect(),

@@ -6,7 +6,7 @@ use super::link;
 use super::publish::{Protocol, Published};
 use super::resolver;
 use super::ruleset::{self, Direction};
-use super::step::{ForeignChain, Netns, Step};
+use super::step::{ForeignChain, Netns, Step, Sublink, SublinkKind};
 use super::undo::find_link;
 pub use super::undo::{port_owner, undo};
 use crate::error::{Errno, Error, Result, SysError};
@@ -121,6 +121,13 @@ impl Run<'_> {
             | Step::SetAlias { .. }
             | Step::AddVeth(_)
             | Step::SetHairpin { .. }
+            | Step::SetIsolated { .. }
+            | Step::FilterVlans { .. }
+            | Step::LeaveVlan { .. }
+            | Step::JoinVlan { .. }
+            | Step::EnsureVlanLink { .. }
+            | Step::AddSublink(_)
+            | Step::AddRoute { .. }
             | Step::AddAddress { .. }
             | Step::LinkUp { .. }
             | Step::AddDefaultRoute { .. } => Err(Error::internal("a step of rtnetlink outside its batch").into()),
@@ -273,8 +280,11 @@ impl Run<'_> {
 
 /// Whether this errno says that what the step wants is there already.
 fn ensured(step: &Step, errno: Errno) -> bool {
-    let shared = match step {
-        Step::EnsureBridge { .. } | Step::AddAddress { .. } | Step::AddDefaultRoute { .. } => true,
+    let there = match step {
+        // a new port is in VLAN 1 only where its bridge has one by default
+        Step::LeaveVlan { .. } => return errno == Errno::ENOENT,
+        Step::EnsureBridge { .. } | Step::EnsureVlanLink { .. } => true,
+        Step::AddAddress { .. } | Step::AddDefaultRoute { .. } | Step::AddRoute { .. } => true,
         Step::SetSysctl { .. }
         | Step::EnsureRuleset { .. }
         | Step::EnsureEntries { .. }
@@ -282,13 +292,17 @@ fn ensured(step: &Step, errno: Errno) -> bool {
         | Step::AllowForward { .. }
         | Step::AddVeth(_)
         | Step::SetHairpin { .. }
+        | Step::SetIsolated { .. }
+        | Step::FilterVlans { .. }
+        | Step::JoinVlan { .. }
+        | Step::AddSublink(_)
         | Step::LinkUp { .. }
         | Step::HoldPort { .. }
         | Step::Publish { .. }
         | Step::AnswerNames
         | Step::ForgetFlows { .. } => false,
     };
-    shared && errno == Errno::EEXIST
+    there && errno == Errno::EEXIST
 }
 
 fn other(netns: Netns) -> Netns {
@@ -349,6 +363,25 @@ fn hint(step: &Step, errno: Errno) -> Option<String> {
     if let (Step::EnsureBridge { .. } | Step::AddVeth(_), Errno::EOPNOTSUPP) = (step, errno) {
         return Some("this kernel lacks bridge or veth: modprobe bridge veth".into());
     }
+    if let (Step::FilterVlans { .. } | Step::JoinVlan { .. } | Step::LeaveVlan { .. }, true) = (step, missing) {
+        return Some("this kernel lacks CONFIG_BRIDGE_VLAN_FILTERING: --isolate keeps the containers of a network apart".into());
+    }
+    if let (Step::EnsureVlanLink { .. }, true) = (step, missing) {
+        return Some("this kernel lacks CONFIG_VLAN_8021Q: modprobe 8021q".into());
+    }
+    if let Step::AddSublink(Sublink { parent, kind, .. }) = step {
+        let (name, option) = match kind {
+            SublinkKind::Macvlan(..) => ("macvlan", "CONFIG_MACVLAN"),
+            SublinkKind::Ipvlan(_) => ("ipvlan", "CONFIG_IPVLAN"),
+        };
+        return match errno {
+            Errno::EOPNOTSUPP => Some(format!("this kernel lacks {option}: modprobe {name}")),
+            Errno::EBUSY | Errno::EINVAL => {
+                Some(format!("does {parent} belong to a bridge, or has it sublinks of another kind or mode already?"))
+            }
+            _ => None,
+        };
+    }
     if matches!(step, Step::EnsureRuleset { .. }) && missing {
         return Some("this kernel lacks nf_tables, nft_nat, nft_masq or nft_fib_inet: modprobe them".into());
     }
@@ -360,6 +393,13 @@ fn call(step: &Step) -> String {
         Step::EnsureBridge { name, .. } => format!("RTM_NEWLINK({name}, bridge)"),
         Step::AddVeth(veth) => format!("RTM_NEWLINK({}, veth, master {})", veth.host, veth.bridge),
         Step::SetHairpin { link } => format!("RTM_NEWLINK({link}, hairpin)"),
+        Step::SetIsolated { link } => format!("RTM_NEWLINK({link}, isolated)"),
+        Step::FilterVlans { bridge } => format!("RTM_NEWLINK({bridge}, vlan_filtering)"),
+        Step::LeaveVlan { link, vlan } => format!("RTM_DELLINK({link}, vlan {vlan})"),
+        Step::JoinVlan { link, vlan, .. } => format!("RTM_SETLINK({link}, vlan {vlan})"),
+        Step::EnsureVlanLink { name, bridge, vlan, .. } => format!("RTM_NEWLINK({name}, vlan {vlan} of {bridge})"),
+        Step::AddSublink(link) => format!("RTM_NEWLINK({}, on {})", link.name, link.parent),
+        Step::AddRoute { to, link, .. } => format!("RTM_NEWROUTE({to}, {link})"),
         Step::SetAlias { link, .. } => format!("RTM_SETLINK({link}, alias)"),
         Step::LinkUp { link, .. } => format!("RTM_SETLINK({link}, up)"),
         Step::AddAddress { link, address, .. } => format!("RTM_NEWADDR({address}, {link})"),

@@ -3,6 +3,7 @@
 
 use super::names::Realm;
 use super::network::{Network, Subnet, following, usable};
+use super::shape::{Segment, Shape};
 use super::subnet::{self, Used};
 use crate::error::{Error, Result};
 use crate::id::Name;
@@ -20,9 +21,8 @@ pub struct Definition {
     pub created: String,
     pub labels: BTreeMap<String, String>,
     pub subnets: Vec<Subnet>,
-    pub mtu: Option<u32>,
-    pub masquerade: bool,
-    pub internal: bool,
+    #[serde(flatten)]
+    pub shape: Shape,
 }
 
 /// What is asked of a new network.
@@ -36,12 +36,10 @@ pub struct Wish {
     pub reserved: Vec<IpAddr>,
     /// The host is not in its subnets, and nothing leads out.
     pub no_gateway: bool,
-    pub no_masquerade: bool,
-    pub internal: bool,
     /// With a subnet of IPv6, where none is given.
     pub ipv6: bool,
-    pub mtu: Option<u32>,
     pub labels: BTreeMap<String, String>,
+    pub shape: Shape,
 }
 
 /// The subnets of a new network; `used` is what they may not overlap.
@@ -53,7 +51,7 @@ pub fn subnets(wish: &Wish, name: &Name, realm: &Realm, used: &[Used]) -> Result
     if wish.ipv6 && !nets.iter().any(|net| net.addr().is_ipv6()) {
         nets.push(subnet::choose_v6(used, |attempt| realm.unique_local(name, attempt))?);
     }
-    check_mtu(wish.mtu, &nets)?;
+    check_mtu(wish.shape.mtu, &nets)?;
     let mut subnets: Vec<Subnet> = Vec::new();
     for net in nets {
         check_net(&net)?;
@@ -127,15 +125,31 @@ fn check_mtu(mtu: Option<u32>, nets: &[IpNet]) -> Result<()> {
     }
 }
 
+/// Of all networks those that share a subnet with this one, each on a bridge of its own (proxy ARP).
+pub fn beside(all: &[Definition], name: &Name, shape: &Shape, nets: &[IpNet]) -> Vec<Name> {
+    let same = |other: &&Definition| {
+        let shares = |net: &IpNet| other.subnets.iter().any(|subnet| subnet.net.trunc() == net.trunc());
+        shape.proxy_arp && other.shape.proxy_arp && other.name != *name && nets.iter().any(shares)
+    };
+    all.iter().filter(same).map(|other| other.name.clone()).collect()
+}
+
 impl Definition {
-    /// The network, which has lent nothing yet.
-    pub fn network(&self, realm: &Realm) -> Result<Network> {
-        Ok(Network {
-            mtu: self.mtu,
-            masquerade: self.masquerade,
-            internal: self.internal,
-            ..Network::new(realm, &self.name, self.subnets.clone())?
-        })
+    /// The network, which has lent nothing yet; `beside` are those that have the same subnet.
+    pub fn network(&self, realm: &Realm, beside: &[Name]) -> Result<Network> {
+        let plain = Network::new(realm, &self.name, self.subnets.clone())?;
+        let bridge = match &self.shape.segment {
+            Segment::Bridge => plain.bridge.clone(),
+            Segment::Shared(other) => realm.bridge(other)?,
+            Segment::Foreign(link) => link.clone(),
+            Segment::Macvlan { parent, .. } | Segment::Ipvlan { parent, .. } => parent.clone(),
+        };
+        let mut network = Network { bridge, shape: self.shape.clone(), ..plain };
+        if self.shape.vlan.is_some() && !network.gateways().is_empty() {
+            network.gate = Some(realm.vlan_link(&self.name)?);
+        }
+        network.beside = beside.iter().map(|other| realm.bridge(other)).collect::<Result<_>>()?;
+        Ok(network)
     }
 }
 
@@ -202,8 +216,8 @@ mod tests {
                 "two gateways",
             ),
             (Wish { ranges: vec!["10.1.0.0/16".parse().unwrap()], ..one.clone() }, "9.0.0.0/8", "reaches out"),
-            (Wish { mtu: Some(40), ..one.clone() }, "9.0.0.0/8", "invalid MTU"),
-            (Wish { mtu: Some(1000), ipv6: true, ..one }, "9.0.0.0/8", "invalid MTU"),
+            (Wish { shape: Shape { mtu: Some(40), ..Shape::default() }, ..one.clone() }, "9.0.0.0/8", "invalid MTU"),
+            (Wish { shape: Shape { mtu: Some(1000), ..Shape::default() }, ipv6: true, ..one }, "9.0.0.0/8", "invalid MTU"),
         ] {
             let error = made(&wish, &[used]).unwrap_err();
             assert!(error.message.contains(part) && error.hint.is_some(), "{part}: {error}");

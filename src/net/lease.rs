@@ -5,9 +5,12 @@ use super::names::Realm;
 use super::network::{Attachment, Holder, Lease, Loan, Network, Subnet};
 use super::plan::{DEFAULT_NETWORK, Mode, NetRequest, published, publishing};
 use super::record::{self, Networks};
+use super::definition;
+use super::shape::{Segment, Shape};
 use super::subnet::{self, Used};
 use crate::error::{Error, Result};
 use crate::id::{ContainerId, HostPath, Name};
+use std::net::IpAddr;
 
 /// What lending looks at, besides the records.
 #[allow(missing_debug_implementations)] // functions have none
@@ -48,7 +51,7 @@ fn lend(
     let (mut networks, mut leases) = (Vec::<Network>::new(), Vec::new());
     for want in attachments(request) {
         let mut network = live(state, &want.network, around)?;
-        leases.push(network.lend(want, holder, around.alive)?);
+        leases.push(lend_of(state, &mut network, want, holder, around)?);
         networks.push(network);
     }
     let ports = published(request, &leases)?;
@@ -56,7 +59,54 @@ fn lend(
     if let Some(loan) = through.and_then(|network| network.loans.last_mut()) {
         loan.published = ports;
     }
+    // what they are plugged into may be another network's, which has to be there as well
+    for index in 0..networks.len() {
+        if let Segment::Shared(base) = networks[index].shape.segment.clone()
+            && networks.iter().all(|network| network.name != base)
+        {
+            networks.push(live(state, &base, around)?);
+        }
+    }
     Ok((networks, leases))
+}
+
+/// The records of the networks that a container has leases of, and of those whose bridges they are on.
+pub fn involved(state: &HostPath, leases: &[Lease]) -> Result<Vec<Network>> {
+    let mut all: Vec<Network> = Vec::new();
+    let bases = leases.iter().filter_map(|lease| match &lease.shape.segment {
+        Segment::Shared(base) => Some(base),
+        _ => None,
+    });
+    for name in leases.iter().map(|lease| &lease.network).chain(bases) {
+        if all.iter().all(|network| network.name != *name) {
+            all.extend(record::load(state, name)?);
+        }
+    }
+    Ok(all)
+}
+
+/// An address that no network with the same subnet has lent.
+fn lend_of(
+    state: &HostPath,
+    network: &mut Network,
+    want: &Attachment,
+    holder: &Holder,
+    around: &Around<'_>,
+) -> Result<Lease> {
+    if !network.shape.proxy_arp {
+        return network.lend(want, holder, around.alive);
+    }
+    let (all, _) = record::all(state)?;
+    let others = all.iter().filter(|other| other.name != network.name && other.shape.proxy_arp);
+    let theirs: Vec<IpAddr> = others.flat_map(|other| &other.loans).flat_map(|loan| loan.addresses.clone()).collect();
+    let own: Vec<Vec<IpAddr>> = network.subnets.iter().map(|subnet| subnet.reserved.clone()).collect();
+    for subnet in &mut network.subnets {
+        let net = subnet.net;
+        subnet.reserved.extend(theirs.iter().filter(|ip| net.contains(*ip)));
+    }
+    let lease = network.lend(want, holder, around.alive);
+    network.subnets.iter_mut().zip(own).for_each(|(subnet, own)| subnet.reserved = own);
+    lease
 }
 
 /// The networks that a request names.
@@ -88,13 +138,16 @@ fn live(state: &HostPath, name: &Name, around: &Around<'_>) -> Result<Network> {
     match record::definition(around.root, name)? {
         Some(definition) => {
             // what the host has may be another since it was made: a reboot, a VPN
-            let taken = taken(state, name, around)?;
+            let (all, _) = record::definitions(around.root)?;
+            let (shape, nets): (_, Vec<_>) = (&definition.shape, definition.subnets.iter().map(|one| one.net).collect());
+            let beside = definition::beside(&all, name, shape, &nets);
+            let taken = taken(state, &Place { name, shape, beside: &beside }, around)?;
             let again = format!("minirun network rm {name}, and make it again");
             let check = |one: &Subnet| {
                 subnet::check(&one.net, &taken).map_err(|e| e.during(format!("network {name}")).hint(&again))
             };
             definition.subnets.iter().try_for_each(check)?;
-            definition.network(&Realm { state: state.clone() })
+            definition.network(&Realm { state: state.clone() }, &beside)
         }
         None if name.as_str() == DEFAULT_NETWORK => default_network(state, name, around),
         None => Err(missing(name)),
@@ -108,26 +161,52 @@ pub fn missing(name: &Name) -> Error {
 
 fn default_network(state: &HostPath, name: &Name, around: &Around<'_>) -> Result<Network> {
     let realm = Realm { state: state.clone() };
-    let used = taken(state, name, around)?;
+    let place = Place { name, shape: &Shape::default(), beside: &[] };
+    let used = taken(state, &place, around)?;
     Network::new(&realm, name, vec![Subnet::with_gateway(subnet::choose(&used)?)])
 }
 
 /// What a new network of this name may not have: what other networks have, and what the host uses. A bridge of its own
 /// that outlived its record is taken over as it is.
-pub fn taken(state: &HostPath, name: &Name, around: &Around<'_>) -> Result<Vec<Used>> {
+pub fn taken(state: &HostPath, place: &Place<'_>, around: &Around<'_>) -> Result<Vec<Used>> {
     let realm = Realm { state: state.clone() };
-    let bridge = realm.bridge(name)?;
+    let own = own_links(&realm, place)?;
     let mut taken = Vec::new();
     let (live, _) = record::all(state)?;
     let (defined, _) = record::definitions(around.root)?;
     let defined = defined.iter().filter(|one| live.iter().all(|network| network.name != one.name));
     let subnets = live.iter().map(|one| (&one.name, &one.subnets)).chain(defined.map(|one| (&one.name, &one.subnets)));
-    for (other, subnets) in subnets.filter(|(other, _)| *other != name) {
+    for (other, subnets) in subnets.filter(|(other, _)| *other != place.name && !place.beside.contains(other)) {
         let by = format!("network {other}");
         taken.extend(subnets.iter().map(|subnet| Used { net: subnet.net, by: by.clone() }));
     }
-    taken.extend((around.used)()?.into_iter().filter(|used| !used.by.ends_with(bridge.as_str())));
+    let is_own = |used: &Used| used.by.rsplit(' ').next().is_some_and(|link| own.iter().any(|own| own == link));
+    taken.extend((around.used)()?.into_iter().filter(|used| !is_own(used)));
     Ok(taken)
+}
+
+/// A network that is to have subnets.
+#[derive(Debug, Clone, Copy)]
+pub struct Place<'a> {
+    pub name: &'a Name,
+    pub shape: &'a Shape,
+    /// Networks that it may share its subnet with.
+    pub beside: &'a [Name],
+}
+
+/// Links whose addresses and routes are its own.
+fn own_links(realm: &Realm, place: &Place<'_>) -> Result<Vec<String>> {
+    let mut links = vec![realm.bridge(place.name)?, realm.vlan_link(place.name)?];
+    for other in place.beside {
+        links.push(realm.bridge(other)?);
+    }
+    match &place.shape.segment {
+        Segment::Bridge | Segment::Shared(_) => {}
+        Segment::Foreign(link) | Segment::Macvlan { parent: link, .. } | Segment::Ipvlan { parent: link, .. } => {
+            links.push(link.clone());
+        }
+    }
+    Ok(links.iter().map(ToString::to_string).collect())
 }
 
 #[cfg(test)]

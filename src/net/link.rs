@@ -1,15 +1,17 @@
 //! Steps on links, addresses and routes as the kernel's messages. Pure.
 
 use super::names::Mac;
-use super::step::{Netns, Step, Veth};
+use super::shape::{IpvlanMode, MacvlanMode};
+use super::step::{Member, Netns, Step, Sublink, SublinkKind, Veth};
 use crate::id::IfName;
 use ipnet::IpNet;
 use nix::unistd::Pid;
 use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags, AddressMessage};
 use rtnetlink::packet_route::link::{
-    InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoPortKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo,
-    LinkMessage,
+    AfSpecBridge, BridgeFlag, BridgeVlanInfo, BridgeVlanInfoFlags, InfoBridge, InfoBridgePort, InfoData, InfoIpVlan,
+    InfoKind, InfoMacVlan, InfoPortData, InfoPortKind, InfoVeth, InfoVlan, IpVlanMode, LinkAttribute, LinkFlags,
+    LinkInfo, LinkMessage, MacVlanMode,
 };
 use rtnetlink::packet_route::route::{RouteAttribute, RouteMessage, RouteProtocol, RouteScope, RouteType};
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
@@ -37,9 +39,26 @@ pub(super) fn request<E>(
             (Netns::Host, 0, set_link(link, vec![LinkAttribute::IfAlias(alias.clone())], None))
         }
         Step::AddVeth(ends) => (Netns::Host, create, veth(ends, index(Netns::Host, &ends.bridge)?, init)),
-        Step::SetHairpin { link } => (Netns::Host, 0, hairpin(link)),
+        Step::SetHairpin { link } => (Netns::Host, 0, port(link, InfoBridgePort::HairpinMode(true))),
+        Step::SetIsolated { link } => (Netns::Host, 0, port(link, InfoBridgePort::Isolated(true))),
+        Step::FilterVlans { bridge } => (Netns::Host, 0, filter_vlans(bridge)),
+        Step::LeaveVlan { link, vlan } => {
+            let message = member(index(Netns::Host, link)?, *vlan, Member::Tagged);
+            (Netns::Host, 0, RouteNetlinkMessage::DelLink(message))
+        }
+        Step::JoinVlan { link, vlan, member: how } => {
+            let message = member(index(Netns::Host, link)?, *vlan, *how);
+            (Netns::Host, 0, RouteNetlinkMessage::SetLink(message))
+        }
+        Step::EnsureVlanLink { name, bridge, vlan, mac } => {
+            (Netns::Host, create, vlan_link(name, index(Netns::Host, bridge)?, *vlan, *mac))
+        }
+        Step::AddSublink(link) => (Netns::Host, create, sublink(link, index(Netns::Host, &link.parent)?, init)),
+        Step::AddRoute { netns, to, via, link } => {
+            (*netns, create, RouteNetlinkMessage::NewRoute(route(index(*netns, link)?, to, *via)))
+        }
         Step::LinkUp { netns, link } => (*netns, 0, set_link(link, Vec::new(), Some(LinkFlags::Up))),
-        Step::AddAddress { netns, link, address } => (*netns, create, add_address(index(*netns, link)?, address)),
+        Step::AddAddress { netns, link, address } => (*netns, create, RouteNetlinkMessage::NewAddress(self::address(index(*netns, link)?, address))),
         Step::AddDefaultRoute { netns, via, link } => (*netns, create, default_route(index(*netns, link)?, *via)),
         Step::SetSysctl { .. }
         | Step::EnsureRuleset { .. }
@@ -109,16 +128,79 @@ fn set_link(link: &IfName, attributes: Vec<LinkAttribute>, up: Option<LinkFlags>
 }
 
 /// RTM_NEWLINK without NLM_F_CREATE changes an existing link; RTM_SETLINK ignores the port's data.
-fn hairpin(link: &IfName) -> RouteNetlinkMessage {
-    let port = InfoPortData::BridgePort(vec![InfoBridgePort::HairpinMode(true)]);
+fn port(link: &IfName, how: InfoBridgePort) -> RouteNetlinkMessage {
+    let port = InfoPortData::BridgePort(vec![how]);
     let info = vec![LinkInfo::PortKind(InfoPortKind::Bridge), LinkInfo::PortData(port)];
     let mut message = LinkMessage::default();
     message.attributes = vec![LinkAttribute::IfName(link.to_string()), LinkAttribute::LinkInfo(info)];
     RouteNetlinkMessage::NewLink(message)
 }
 
+fn filter_vlans(bridge: &IfName) -> RouteNetlinkMessage {
+    let data = InfoData::Bridge(vec![InfoBridge::VlanFiltering(true)]);
+    let info = vec![LinkInfo::Kind(InfoKind::Bridge), LinkInfo::Data(data)];
+    let mut message = LinkMessage::default();
+    message.attributes = vec![LinkAttribute::IfName(bridge.to_string()), LinkAttribute::LinkInfo(info)];
+    RouteNetlinkMessage::NewLink(message)
+}
+
+/// What `bridge vlan` sends: the bridge's family, the port by its number.
+fn member(index: u32, vlan: u16, how: Member) -> LinkMessage {
+    let flags = match how {
+        Member::Untagged => BridgeVlanInfoFlags::Pvid | BridgeVlanInfoFlags::Untagged,
+        Member::Tagged | Member::Host => BridgeVlanInfoFlags::empty(),
+    };
+    let mut spec = vec![AfSpecBridge::VlanInfo(BridgeVlanInfo { flags, vid: vlan })];
+    if how == Member::Host {
+        spec.push(AfSpecBridge::Flags(BridgeFlag::LowerDev));
+    }
+    let mut message = LinkMessage::default();
+    message.header.interface_family = AddressFamily::Bridge;
+    message.header.index = index;
+    message.attributes = vec![LinkAttribute::AfSpecBridge(spec)];
+    message
+}
+
+fn vlan_link(name: &IfName, bridge: u32, vlan: u16, mac: Mac) -> RouteNetlinkMessage {
+    let data = InfoData::Vlan(vec![InfoVlan::Id(vlan)]);
+    let mut message = LinkMessage::default();
+    message.attributes = own_end(name, mac, None);
+    message.attributes.push(LinkAttribute::Link(bridge));
+    message.attributes.push(LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Vlan), LinkInfo::Data(data)]));
+    RouteNetlinkMessage::NewLink(message)
+}
+
+fn sublink(link: &Sublink, parent: u32, init: Pid) -> RouteNetlinkMessage {
+    let mut message = LinkMessage::default();
+    message.attributes = vec![LinkAttribute::IfName(link.name.to_string())];
+    message.attributes.extend(link.mtu.map(LinkAttribute::Mtu));
+    let (kind, data) = match link.kind {
+        SublinkKind::Macvlan(mode, mac) => {
+            message.attributes.push(LinkAttribute::Address(mac.0.to_vec()));
+            let mode = match mode {
+                MacvlanMode::Bridge => MacVlanMode::Bridge,
+                MacvlanMode::Private => MacVlanMode::Private,
+                MacvlanMode::Vepa => MacVlanMode::Vepa,
+            };
+            (InfoKind::MacVlan, InfoData::MacVlan(vec![InfoMacVlan::Mode(mode)]))
+        }
+        SublinkKind::Ipvlan(mode) => {
+            let mode = match mode {
+                IpvlanMode::L2 => IpVlanMode::L2,
+                IpvlanMode::L3 => IpVlanMode::L3,
+                IpvlanMode::L3s => IpVlanMode::L3S,
+            };
+            (InfoKind::IpVlan, InfoData::IpVlan(vec![InfoIpVlan::Mode(mode)]))
+        }
+    };
+    message.attributes.push(LinkAttribute::Link(parent));
+    message.attributes.push(LinkAttribute::NetNsPid(init.as_raw() as u32));
+    message.attributes.push(LinkAttribute::LinkInfo(vec![LinkInfo::Kind(kind), LinkInfo::Data(data)]));
+    RouteNetlinkMessage::NewLink(message)
+}
+
 /// An IPv6 address is usable at once (IFA_F_NODAD): we gave it to nobody else.
-fn add_address(index: u32, address: &IpNet) -> RouteNetlinkMessage {
+pub(super) fn address(index: u32, address: &IpNet) -> AddressMessage {
     let mut message = AddressMessage::default();
     message.header.family = family(address.addr());
     message.header.prefix_len = address.prefix_len();
@@ -127,7 +209,7 @@ fn add_address(index: u32, address: &IpNet) -> RouteNetlinkMessage {
     if address.addr().is_ipv6() {
         message.attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
     }
-    RouteNetlinkMessage::NewAddress(message)
+    message
 }
 
 fn default_route(index: u32, via: IpAddr) -> RouteNetlinkMessage {
@@ -139,6 +221,20 @@ fn default_route(index: u32, via: IpAddr) -> RouteNetlinkMessage {
     message.header.kind = RouteType::Unicast;
     message.attributes = vec![RouteAttribute::Gateway(via.into()), RouteAttribute::Oif(index)];
     RouteNetlinkMessage::NewRoute(message)
+}
+
+/// Without a gateway its scope is the link: who is there answers for himself.
+pub(super) fn route(index: u32, to: &IpNet, via: Option<IpAddr>) -> RouteMessage {
+    let mut message = RouteMessage::default();
+    message.header.address_family = family(to.addr());
+    message.header.destination_prefix_length = to.prefix_len();
+    message.header.table = rtnetlink::packet_route::route::RouteHeader::RT_TABLE_MAIN;
+    message.header.protocol = RouteProtocol::Boot;
+    message.header.scope = if via.is_some() { RouteScope::Universe } else { RouteScope::Link };
+    message.header.kind = RouteType::Unicast;
+    message.attributes = vec![RouteAttribute::Destination(to.addr().into()), RouteAttribute::Oif(index)];
+    message.attributes.extend(via.map(|via| RouteAttribute::Gateway(via.into())));
+    message
 }
 
 fn family(ip: IpAddr) -> AddressFamily {

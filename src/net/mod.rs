@@ -4,6 +4,7 @@
 
 pub mod apply;
 pub mod attachment;
+pub mod cables;
 pub mod definition;
 pub mod dns;
 pub mod entry;
@@ -18,6 +19,8 @@ pub mod record;
 pub mod remove;
 pub mod resolver;
 pub mod ruleset;
+pub mod segment;
+pub mod shape;
 pub mod step;
 pub mod subnet;
 

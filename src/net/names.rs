@@ -35,6 +35,11 @@ impl Realm {
         IfName::parse(&format!("mr-{}", self.digits(&format!("network {network}"))))
     }
 
+    /// The host's link into the VLAN of a network.
+    pub fn vlan_link(&self, network: &Name) -> Result<IfName> {
+        IfName::parse(&format!("mr-{}", self.digits(&format!("vlan of network {network}"))))
+    }
+
     /// The group of all veths of a network: `ip link show group N`. Never 0, which is everybody's.
     pub fn group(&self, network: &Name) -> u32 {
         let hash = self.hash(&format!("group {network}"));

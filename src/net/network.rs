@@ -2,6 +2,7 @@
 
 use super::names::{Mac, Realm};
 use super::publish::Published;
+use super::shape::Shape;
 use crate::error::{Error, Result};
 use crate::id::{ContainerId, IfName, Name};
 use ipnet::IpNet;
@@ -12,19 +13,22 @@ use std::net::IpAddr;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Network {
     pub name: Name,
+    /// What its containers are plugged into.
     pub bridge: IfName,
+    /// The host's own link into its VLAN, which has the gateways' addresses; `None` where the bridge has them.
+    #[serde(default)]
+    pub gate: Option<IfName>,
+    /// The links of networks that its subnet is shared with.
+    #[serde(default)]
+    pub beside: Vec<IfName>,
     pub mac: Mac,
     /// The group of its links, never 0.
     pub group: u32,
-    pub mtu: Option<u32>,
     /// Alias of the bridge and comment of its rules in other people's chains.
     pub mark: String,
     pub subnets: Vec<Subnet>,
-    /// Containers reach the outside under the host's address.
-    pub masquerade: bool,
-    /// Nothing goes out and nothing comes in: its containers and the host alone.
-    #[serde(default)]
-    pub internal: bool,
+    #[serde(flatten)]
+    pub shape: Shape,
     pub loans: Vec<Loan>,
 }
 
@@ -79,7 +83,8 @@ pub struct Lease {
     pub network: Name,
     pub bridge: IfName,
     pub group: u32,
-    pub mtu: Option<u32>,
+    #[serde(flatten)]
+    pub shape: Shape,
     /// With the subnet's prefix length.
     pub addresses: Vec<IpNet>,
     /// None where it leads nowhere.
@@ -120,13 +125,13 @@ impl Network {
         Ok(Network {
             name: name.clone(),
             bridge: realm.bridge(name)?,
+            gate: None,
+            beside: Vec::new(),
             mac: realm.bridge_mac(name),
             group: realm.group(name),
-            mtu: None,
             mark: realm.network_mark(name),
             subnets,
-            masquerade: true,
-            internal: false,
+            shape: Shape::default(),
             loans: Vec::new(),
         })
     }
@@ -176,13 +181,22 @@ impl Network {
 
     /// Whether its packets go anywhere else.
     pub fn leads_out(&self) -> bool {
-        !self.internal && !self.gateways().is_empty()
+        !self.shape.internal && !self.gateways().is_empty()
     }
 
-    /// The bridge's own addresses.
+    /// The host's own addresses in it. Where its subnet lies on other bridges, too, they give no route to all of it.
     pub fn gateways(&self) -> Vec<IpNet> {
-        let with_prefix = |subnet: &Subnet| IpNet::new(subnet.gateway?, subnet.net.prefix_len()).ok();
-        self.subnets.iter().filter_map(with_prefix).collect()
+        let length = |net: &IpNet| if self.shape.proxy_arp { net.max_prefix_len() } else { net.prefix_len() };
+        let with_prefix = |subnet: &Subnet| IpNet::new(subnet.gateway?, length(&subnet.net)).ok();
+        match self.shape.is_bridged() {
+            true => self.subnets.iter().filter_map(with_prefix).collect(),
+            false => Vec::new(), // its gateways are others
+        }
+    }
+
+    /// The link by which the host is in it, and which the rules know.
+    pub fn router(&self) -> &IfName {
+        self.gate.as_ref().unwrap_or(&self.bridge)
     }
 
     /// Of which of its subnets of a family an address is lent: of the wanted one, else of that of before, else the first.
@@ -209,9 +223,9 @@ impl Network {
             network: self.name.clone(),
             bridge: self.bridge.clone(),
             group: self.group,
-            mtu: self.mtu,
+            shape: self.shape.clone(),
             addresses: loan.addresses.iter().filter_map(with_prefix).collect(),
-            gateways: match self.internal {
+            gateways: match self.shape.internal {
                 true => Vec::new(), // it leads nowhere
                 false => loan.addresses.iter().filter_map(|ip| subnet_of(ip)?.gateway).collect(),
             },
@@ -306,13 +320,13 @@ mod tests {
         Network {
             name: Name::parse("bridge").unwrap(),
             bridge: IfName::parse("mr-0123456789").unwrap(),
+            gate: None,
+            beside: Vec::new(),
             mac: Mac([2, 0x6d, 0, 0, 0, 1]),
             group: 7,
-            mtu: None,
             mark: "minirun x network bridge".into(),
             subnets: nets.iter().map(|net| Subnet::with_gateway(net.parse().unwrap())).collect(),
-            masquerade: true,
-            internal: false,
+            shape: Shape::default(),
             loans: Vec::new(),
         }
     }
@@ -403,7 +417,8 @@ mod tests {
 
     #[test]
     fn an_internal_network_has_no_way_out() {
-        let mut net = Network { internal: true, ..network(&["10.0.0.0/24"]) };
+        let mut net = network(&["10.0.0.0/24"]);
+        net.shape.internal = true;
         assert_eq!(net.lend(&any(), &holder("a"), &|_| true).unwrap().gateways, [] as [IpAddr; 0]);
         assert_eq!(net.gateways().len(), 1); // for the host
     }

@@ -1,12 +1,15 @@
 //! From a request, what was lent and what is there, to steps. Pure: it never reads the system.
 
+use super::{cables, segment};
 use super::entry::Entry;
-use super::names::{self, Mac, Realm};
+use super::segment::entries;
+use super::shape::Segment;
+use super::names::{self, Realm};
 use super::network::{Attachment, Lease, Loan, Network};
 use super::publish::{HostPort, Protocol, Publish, Published};
-use super::step::{ForeignChain, Netns, Step, Veth, udp_ports};
+use super::step::{ForeignChain, Netns, Step, udp_ports};
 use crate::error::{Error, Result};
-use crate::id::{ContainerId, HostPath, IfName, Name};
+use crate::id::{ContainerId, HostPath, Name};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, SocketAddr};
@@ -51,7 +54,7 @@ impl NetRequest {
         Ok(NetRequest { mode, publish, sysctls })
     }
 
-    fn of_nobody() -> NetRequest {
+    pub(super) fn of_nobody() -> NetRequest {
         NetRequest { mode: Mode::None, publish: Vec::new(), sysctls: Vec::new() }
     }
 }
@@ -82,7 +85,9 @@ pub struct NetFacts {
 pub struct NetworkFacts {
     pub network: Network,
     pub bridge: Option<BridgeFacts>,
-    /// The table's sets know the bridge.
+    /// The link that has the gateways' addresses: the bridge, or the host's way into its VLAN.
+    pub router: Option<BridgeFacts>,
+    /// The table's sets know that link.
     pub entries: bool,
 }
 
@@ -121,15 +126,15 @@ pub fn plan(
     let mut plan = NetPlan::default();
     let separate = match &request.mode {
         Mode::Networks(_) => {
-            shared(facts, container, &mut plan);
+            shared(facts, container, &mut plan)?;
             true
         }
         Mode::None => true,
         Mode::Host | Mode::Container(_) | Mode::Path(_) => false,
     };
     if separate {
-        plan.host.extend(links(request, leases, facts, container, tag)?);
-        plan.host.extend(inside(request, leases, facts)?);
+        plan.host.extend(cables::links(request, leases, facts, container, tag)?);
+        plan.host.extend(cables::inside(request, leases, facts)?);
     }
     match &request.mode {
         Mode::Networks(_) => plan.host.extend(ports(request, leases, &facts.realm, container)?),
@@ -142,41 +147,48 @@ pub fn plan(
 }
 
 /// What all containers share, as far as it is missing. The rules stand before the first packet can pass.
-fn shared(facts: &NetFacts, container: &ContainerId, plan: &mut NetPlan) {
+pub(super) fn shared(facts: &NetFacts, container: &ContainerId, plan: &mut NetPlan) -> Result<()> {
+    facts.networks.iter().try_for_each(segment::check)?;
     let table = facts.realm.table();
     let steps = &mut plan.prepare;
-    if !facts.table {
+    if !facts.table && facts.networks.iter().any(|of| of.network.shape.is_bridged()) {
         steps.push(Step::EnsureRuleset { table: table.clone() });
         let entries: Vec<Entry> =
-            facts.rebuild.iter().flat_map(|n| [entries(n), lent_ports(n, container)].concat()).collect();
+            facts.rebuild.iter().filter(|n| n.shape.is_bridged()).flat_map(|n| [entries(n), lent_ports(n, container)].concat()).collect();
         if !entries.is_empty() {
             steps.push(Step::EnsureEntries { table: table.clone(), entries });
         }
     }
-    for of in &facts.networks {
+    let mut bridged: Vec<_> = facts.networks.iter().filter(|of| of.network.shape.is_bridged()).collect();
+    // whoever is on another one's bridge comes after it
+    bridged.sort_by_key(|of| of.network.shape.segment != Segment::Bridge);
+    for of in bridged {
         let rebuilt = facts.rebuild.iter().any(|network| network.name == of.network.name);
         if !of.entries && !rebuilt {
             steps.push(Step::EnsureEntries { table: table.clone(), entries: entries(&of.network) });
         }
-        bridge(of, facts.ipv6_forwarding.is_some(), steps);
+        steps.extend(segment::steps(of, facts.ipv6_forwarding.is_some()));
+        let link = of.network.router();
         for chain in &facts.foreign {
             if !chain.comments.contains(&of.network.mark) {
                 plan.warnings.push(format!(
                     "chain {} drops forwarded packets: added rules for {}",
                     chain.chain.text(),
-                    of.network.bridge
+                    link
                 ));
                 let (chain, comment) = (chain.chain.clone(), of.network.mark.clone());
-                steps.push(Step::AllowForward { chain, bridge: of.network.bridge.clone(), comment });
+                steps.push(Step::AllowForward { chain, bridge: link.clone(), comment });
             }
         }
     }
     forwarding(facts, plan);
+    Ok(())
 }
 
 fn forwarding(facts: &NetFacts, plan: &mut NetPlan) {
     let set = |key: &str| Step::SetSysctl { netns: Netns::Host, key: key.into(), value: "1".into() };
-    if !facts.ip_forward {
+    let bridged = facts.networks.iter().any(|of| of.network.shape.is_bridged());
+    if !facts.ip_forward && bridged {
         plan.prepare.push(set("net/ipv4/ip_forward"));
         plan.warnings.push("net.ipv4.ip_forward was 0 and is set to 1".into());
     }
@@ -193,50 +205,6 @@ fn forwarding(facts: &NetFacts, plan: &mut NetPlan) {
     }
 }
 
-/// The bridge, up last: by then it has its sysctls.
-fn bridge(of: &NetworkFacts, ipv6: bool, steps: &mut Vec<Step>) {
-    let network = &of.network;
-    let name = &network.bridge;
-    if of.bridge.is_none() {
-        let (name, mac, group, mtu) = (name.clone(), network.mac, network.group, network.mtu);
-        steps.push(Step::EnsureBridge { name, mac, group, mtu });
-    }
-    if of.bridge.as_ref().is_none_or(|bridge| bridge.alias.as_ref() != Some(&network.mark)) {
-        steps.push(Step::SetAlias { link: name.clone(), alias: network.mark.clone() });
-    }
-    let sysctl = |key: String, value: &str| Step::SetSysctl { netns: Netns::Host, key, value: value.into() };
-    if of.bridge.as_ref().is_none_or(|bridge| !bridge.up) {
-        steps.push(sysctl(format!("net/ipv4/conf/{name}/route_localnet"), "1"));
-        match (ipv6, network.has_ipv6_gateway()) {
-            (false, _) => {}
-            // nor the host's own link-local address, where it is not to be there
-            (true, false) => steps.push(sysctl(format!("net/ipv6/conf/{name}/disable_ipv6"), "1")),
-            // a container's router advertisement must not become the host's route (CVE-2020-13401)
-            (true, true) => steps.push(sysctl(format!("net/ipv6/conf/{name}/accept_ra"), "0")),
-        }
-    }
-    for address in network.gateways() {
-        if of.bridge.as_ref().is_none_or(|bridge| !bridge.addresses.contains(&address)) {
-            steps.push(Step::AddAddress { netns: Netns::Host, link: name.clone(), address });
-        }
-    }
-    if of.bridge.as_ref().is_none_or(|bridge| !bridge.up) {
-        steps.push(Step::LinkUp { netns: Netns::Host, link: name.clone() });
-    }
-}
-
-/// What the sets hold of a network.
-pub fn entries(network: &Network) -> Vec<Entry> {
-    let bridge = &network.bridge;
-    let mut entries = vec![Entry::Bridge(bridge.clone()), Entry::Pass(bridge.clone(), bridge.clone())];
-    match network.leads_out() {
-        true => entries.extend(network.masquerade.then(|| Entry::Masquerade(bridge.clone()))),
-        false => entries.push(Entry::Internal(bridge.clone())),
-    }
-    entries.extend(network.subnets.iter().map(|subnet| Entry::Subnet(subnet.net)));
-    entries
-}
-
 /// Ports of the other containers; this one's are published by a step with an undo.
 fn lent_ports(network: &Network, except: &ContainerId) -> Vec<Entry> {
     let of_loan = |loan: &Loan| {
@@ -244,146 +212,6 @@ fn lent_ports(network: &Network, except: &ContainerId) -> Vec<Entry> {
         loan.published.iter().map(|port| Entry::Port(port.clone(), owner.clone())).collect::<Vec<_>>()
     };
     network.loans.iter().filter(|loan| loan.holder.container != *except).flat_map(of_loan).collect()
-}
-
-fn links(
-    request: &NetRequest,
-    leases: &[Lease],
-    facts: &NetFacts,
-    container: &ContainerId,
-    tag: &str,
-) -> Result<Vec<Step>> {
-    let mark = facts.realm.container_mark(container);
-    let mut steps = Vec::new();
-    for (index, lease) in leases.iter().enumerate() {
-        let host = names::veth(tag, lease.link)?;
-        steps.push(Step::AddVeth(Veth {
-            host: host.clone(),
-            mac: Mac::of_link(&host),
-            bridge: lease.bridge.clone(),
-            group: lease.group,
-            mtu: lease.mtu,
-            peer: eth(lease.link)?,
-            peer_mac: lease.mac,
-            mark: mark.clone(),
-        }));
-        steps.push(Step::SetAlias { link: host.clone(), alias: mark.clone() });
-        if Some(index) == publishing(leases) && !request.publish.is_empty() {
-            steps.push(Step::SetHairpin { link: host });
-        }
-    }
-    Ok(steps)
-}
-
-/// eth0, eth1, … as the container names its links.
-pub fn eth(index: usize) -> Result<IfName> {
-    IfName::parse(&format!("eth{index}"))
-}
-
-/// The container's side. Its first network of a family gives the default route.
-fn inside(request: &NetRequest, leases: &[Lease], facts: &NetFacts) -> Result<Vec<Step>> {
-    let netns = Netns::Init;
-    let mut steps = without_ipv6(leases, facts)?;
-    let sysctl = |(key, value): &(String, String)| Step::SetSysctl { netns, key: key.clone(), value: value.clone() };
-    steps.extend(request.sysctls.iter().map(sysctl));
-    // addresses first: they need the links' numbers, and all that follows leaves as one message
-    steps.extend(addresses(leases)?);
-    steps.push(Step::LinkUp { netns, link: IfName::parse("lo")? });
-    steps.extend(up(leases, &[])?);
-    if has_names(leases.iter().map(|lease| &lease.network)) {
-        steps.push(Step::AnswerNames);
-    }
-    Ok(steps)
-}
-
-fn without_ipv6(leases: &[Lease], facts: &NetFacts) -> Result<Vec<Step>> {
-    let mut steps = Vec::new();
-    for lease in leases {
-        if facts.ipv6_forwarding.is_some() && !lease.addresses.iter().any(|a| a.addr().is_ipv6()) {
-            let key = format!("net/ipv6/conf/{}/disable_ipv6", eth(lease.link)?);
-            steps.push(Step::SetSysctl { netns: Netns::Init, key, value: "1".into() });
-        }
-    }
-    Ok(steps)
-}
-
-fn addresses(leases: &[Lease]) -> Result<Vec<Step>> {
-    let mut steps = Vec::new();
-    for lease in leases {
-        let link = eth(lease.link)?;
-        let add = |address: &IpNet| Step::AddAddress { netns: Netns::Init, link: link.clone(), address: *address };
-        steps.extend(lease.addresses.iter().map(add));
-    }
-    Ok(steps)
-}
-
-/// The links up, and the first gateway of each family that has none yet.
-fn up(leases: &[Lease], routed: &[IpAddr]) -> Result<Vec<Step>> {
-    let netns = Netns::Init;
-    let mut steps = Vec::new();
-    let mut routed: Vec<bool> = routed.iter().map(IpAddr::is_ipv4).collect();
-    for lease in leases {
-        let link = eth(lease.link)?;
-        steps.push(Step::LinkUp { netns, link: link.clone() });
-        for via in &lease.gateways {
-            if !routed.contains(&via.is_ipv4()) {
-                routed.push(via.is_ipv4());
-                steps.push(Step::AddDefaultRoute { netns, via: *via, link: link.clone() });
-            }
-        }
-    }
-    Ok(steps)
-}
-
-/// One more network for a container that runs; `before` is what it has already.
-pub fn connect(
-    lease: &Lease,
-    before: &[Lease],
-    facts: &NetFacts,
-    container: &ContainerId,
-    tag: &str,
-) -> Result<NetPlan> {
-    let mut plan = NetPlan::default();
-    shared(facts, container, &mut plan);
-    let (one, nothing) = (std::slice::from_ref(lease), NetRequest::of_nobody());
-    plan.host.extend(links(&nothing, one, facts, container, tag)?);
-    plan.host.extend(without_ipv6(one, facts)?);
-    plan.host.extend(addresses(one)?);
-    let routed: Vec<IpAddr> = before.iter().flat_map(|lease| &lease.gateways).copied().collect();
-    plan.host.extend(up(one, &routed)?);
-    Ok(plan)
-}
-
-/// What a container that runs needs when it has lost a network, and `left` are what it still has: another default
-/// route, and its ports, which led there, lead to the next one. `ports` are those.
-pub fn disconnect(
-    left: &[Lease],
-    ports: &[Published],
-    realm: &Realm,
-    container: &ContainerId,
-    tag: &str,
-) -> Result<Vec<Step>> {
-    let mut steps = up(left, &[])?;
-    steps.retain(|step| matches!(step, Step::AddDefaultRoute { .. })); // where it is there already, it stays
-    if let (Some(index), false) = (publishing(left), ports.is_empty()) {
-        let (table, owner) = (realm.table(), names::owner(container));
-        steps.push(Step::SetHairpin { link: names::veth(tag, left[index].link)? });
-        let (udp, ports) = (udp_ports(ports), ports.to_vec());
-        steps.push(Step::Publish { table, owner, ports });
-        if !udp.is_empty() {
-            steps.push(Step::ForgetFlows { protocol: Protocol::Udp, ports: udp });
-        }
-    }
-    Ok(steps)
-}
-
-/// The same ports at another network's addresses; those of a family that it has not are left out.
-pub fn moved(ports: &[Published], to: &Lease) -> Vec<Published> {
-    let move_one = |port: &Published| {
-        let address = to.addresses.iter().map(IpNet::addr).find(|ip| ip.is_ipv4() == port.to.is_ipv4())?;
-        Some(Published { to: SocketAddr::new(address, port.to.port()), ..port.clone() })
-    };
-    ports.iter().filter_map(move_one).collect()
 }
 
 /// Whether the others are known by name in one of these networks. In the default network they are not, as with docker.
@@ -408,7 +236,7 @@ fn ports(request: &NetRequest, leases: &[Lease], realm: &Realm, container: &Cont
 
 /// The lease through which ports are published: the first whose network leads out.
 pub fn publishing(leases: &[Lease]) -> Option<usize> {
-    leases.iter().position(|lease| !lease.gateways.is_empty())
+    leases.iter().position(|lease| lease.shape.is_bridged() && !lease.gateways.is_empty())
 }
 
 /// Where each published port leads. Pure, so that the loan's record and the steps say the same.
@@ -489,7 +317,7 @@ mod tests {
             ipv6_forwarding: Some(false),
             advertised: Vec::new(),
             table: false,
-            networks: vec![NetworkFacts { network: network.clone(), bridge: None, entries: false }],
+            networks: vec![NetworkFacts { network: network.clone(), bridge: None, router: None, entries: false }],
             rebuild: vec![network.clone()],
             foreign: Vec::new(),
         }
@@ -503,7 +331,12 @@ mod tests {
             ip_forward: true,
             ipv6_forwarding: Some(true),
             table: true,
-            networks: vec![NetworkFacts { network: network.clone(), bridge: Some(bridge), entries: true }],
+            networks: vec![NetworkFacts {
+                network: network.clone(),
+                bridge: Some(bridge.clone()),
+                router: Some(bridge),
+                entries: true,
+            }],
             rebuild: Vec::new(),
             ..first_run(network)
         }

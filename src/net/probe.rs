@@ -21,7 +21,7 @@ use ipnet::IpNet;
 use rtnetlink::packet_core::Parseable as _;
 use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
-use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
+use rtnetlink::packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
 use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteProtocol, RouteType};
 use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -40,8 +40,13 @@ pub fn facts(
     let mut route = Socket::route()?;
     let mut of = Vec::new();
     for network in networks {
-        let bridge = bridge(&mut route, &network.bridge)?;
-        of.push(NetworkFacts { network: network.clone(), bridge, entries: rules.know(&network.bridge)? });
+        let there = bridge(&mut route, &network.bridge)?;
+        let router = match &network.gate {
+            Some(gate) => bridge(&mut route, gate)?,
+            None => there.clone(),
+        };
+        let entries = rules.know(network.router())?;
+        of.push(NetworkFacts { network: network.clone(), bridge: there, router, entries });
     }
     let rebuild = if rules.table { Vec::new() } else { living(state, networks, alive)? };
     let ipv6_forwarding = is_on("net/ipv6/conf/all/forwarding");
@@ -82,6 +87,16 @@ pub fn cable(name: &IfName) -> Result<Option<Cable>> {
         }
     }
     Ok(Some(Cable { index: link.header.index, peer_index, bridge_index }))
+}
+
+/// Whether the host has a bridge of this name.
+pub fn is_bridge(name: &str) -> Result<bool> {
+    let kind = LinkInfo::Kind(InfoKind::Bridge);
+    let is = |link: &LinkMessage| {
+        let has = |attribute: &LinkAttribute| matches!(attribute, LinkAttribute::LinkInfo(info) if info.contains(&kind));
+        link_name(link) == name && link.attributes.iter().any(has)
+    };
+    Ok(netlink::links()?.iter().any(is))
 }
 
 /// What nf_tables holds, as far as we may see it.

@@ -108,7 +108,7 @@ const BASE: &str = ".base";
 
 /// Those of a bridge itself go with it.
 fn outlives_bridge(key: &str) -> bool {
-    !key.contains("/conf/mr-")
+    !key.contains("/mr-")
 }
 
 /// One network's record; readable without the lock, for a record is replaced whole.

@@ -6,16 +6,19 @@ use super::entry::{self, Change, Entry};
 use super::{lease, link};
 use super::names::{self, Realm};
 use super::network::{Holder, Network};
-use super::plan::entries;
+use super::segment::entries;
+use super::shape::Segment;
 use super::record::{self, Networks};
 use super::ruleset;
 use super::step::Undo;
-use super::undo::{alias, delete_link, undo};
+use super::undo::{alias, delete_link, find_link, undo};
 use crate::error::{Errno, Error, Result, SysError};
-use crate::id::{ContainerId, Name};
+use crate::id::{ContainerId, IfName, Name};
 use crate::sys::fs;
 use crate::sys::netlink::{self, Batch, Socket};
 use crate::sys::nftables::{self, Table, Transaction};
+use ipnet::IpNet;
+use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::link::LinkMessage;
 use std::path::Path;
 
@@ -53,9 +56,18 @@ pub fn remove_network(networks: &Networks, network: &Network) -> Vec<Error> {
         note(undo(&Undo::Unpublish { table: realm.table(), owner, ports }, &mut Vec::new()));
     }
     note(remove_ports(&realm, network));
-    note(delete_link(&network.bridge, &network.mark));
+    note(network.gate.as_ref().map_or(Ok(()), |gate| delete_link(gate, &network.mark)));
+    match network.shape.segment {
+        Segment::Bridge => note(delete_link(&network.bridge, &network.mark)),
+        Segment::Shared(_) | Segment::Foreign(_) if network.gate.is_none() => {
+            network.gateways().iter().for_each(|address| note(delete_address(&network.bridge, address)));
+        }
+        _ => {}
+    }
     note(remove_foreign_rules(&network.mark));
-    for entry in entries(network) {
+    let (all, _) = record::all(&networks.state).unwrap_or_default();
+    let others: Vec<Entry> = all.iter().filter(|other| other.name != network.name).flat_map(entries).collect();
+    for entry in entries(network).into_iter().filter(|entry| !others.contains(entry)) {
         note(remove_entry(&realm.table(), entry));
     }
     note(networks.remove(&network.name));
@@ -105,6 +117,16 @@ fn remove_ports(realm: &Realm, network: &Network) -> Result<()> {
     batch.acknowledge();
     let sent = Socket::route()?.send(&batch, |_, errno| errno == Errno::ENODEV);
     Ok(sent.map_err(|refused| refused.named(format!("RTM_DELLINK(group {})", network.group)))?)
+}
+
+fn delete_address(name: &IfName, address: &IpNet) -> Result<()> {
+    let mut socket = Socket::route()?;
+    let Some(found) = find_link(&mut socket, name)? else { return Ok(()) };
+    let mut batch = Batch::default();
+    batch.push_route(RouteNetlinkMessage::DelAddress(link::address(found.header.index, address)), 0);
+    batch.acknowledge();
+    let sent = socket.send(&batch, |_, errno| errno == Errno::EADDRNOTAVAIL);
+    Ok(sent.map_err(|refused| refused.named(format!("RTM_DELADDR({address}, {name})")))?)
 }
 
 fn remove_foreign_rules(mark: &str) -> Result<()> {

@@ -9,6 +9,7 @@ use super::entry::{self, Entry};
 use super::names::Mac;
 use super::publish::{Protocol, Published};
 use super::ruleset;
+use super::shape::{IpvlanMode, MacvlanMode};
 use crate::id::IfName;
 use crate::shell::{Shell, quote, words};
 use ipnet::IpNet;
@@ -63,6 +64,33 @@ pub enum Step {
     SetHairpin {
         link: IfName,
     },
+    /// The port passes nothing on to other ports of this kind.
+    SetIsolated {
+        link: IfName,
+    },
+    /// The bridge looks at VLAN tags from now on.
+    FilterVlans {
+        bridge: IfName,
+    },
+    /// The port is no member of this VLAN any more.
+    LeaveVlan {
+        link: IfName,
+        vlan: u16,
+    },
+    JoinVlan {
+        link: IfName,
+        vlan: u16,
+        member: Member,
+    },
+    /// The host's own way into one VLAN of a bridge; there already is done.
+    EnsureVlanLink {
+        name: IfName,
+        bridge: IfName,
+        vlan: u16,
+        mac: Mac,
+    },
+    /// A link of init's namespace on one of the host's.
+    AddSublink(Sublink),
     AddAddress {
         netns: Netns,
         link: IfName,
@@ -76,6 +104,13 @@ pub enum Step {
     AddDefaultRoute {
         netns: Netns,
         via: IpAddr,
+        link: IfName,
+    },
+    /// A route to a net or a host; where it leads is behind `via`, or on the link itself.
+    AddRoute {
+        netns: Netns,
+        to: IpNet,
+        via: Option<IpAddr>,
         link: IfName,
     },
     /// A bound socket that the monitor keeps.
@@ -114,6 +149,33 @@ pub struct Veth {
     pub mark: String,
 }
 
+/// A link on another one: what comes in there for its address is handed to it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sublink {
+    pub parent: IfName,
+    pub kind: SublinkKind,
+    /// In init's network namespace.
+    pub name: IfName,
+    pub mtu: Option<u32>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SublinkKind {
+    Macvlan(MacvlanMode, Mac),
+    /// It has its parent's MAC address.
+    Ipvlan(IpvlanMode),
+}
+
+/// How a port is in a VLAN.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Member {
+    /// Its frames carry no tag, and those that come without one are of this VLAN.
+    Untagged,
+    Tagged,
+    /// The bridge itself, as the host's own port.
+    Host,
+}
+
 /// A chain that is not ours and drops what it does not know.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ForeignChain {
@@ -129,6 +191,8 @@ pub enum Undo {
     DeleteLink { link: IfName, mark: String },
     /// Only the elements that carry the owner's comment; flows of UDP ports are forgotten.
     Unpublish { table: String, owner: String, ports: Vec<Published> },
+    /// A route of the host's to one container.
+    DeleteRoute { to: IpNet, link: IfName },
 }
 
 impl ForeignChain {
@@ -156,6 +220,18 @@ impl Step {
             Step::AllowForward { chain, bridge, comment } => format!("nft {}", quote(&allow(chain, bridge, comment))),
             Step::AddVeth(veth) => veth.shell(),
             Step::SetHairpin { link } => format!("ip link set {link} type bridge_slave hairpin on"),
+            Step::SetIsolated { link } => format!("ip link set {link} type bridge_slave isolated on"),
+            Step::FilterVlans { bridge } => format!("ip link set {bridge} type bridge vlan_filtering 1"),
+            Step::LeaveVlan { link, vlan } => format!("bridge vlan del dev {link} vid {vlan}"),
+            Step::JoinVlan { link, vlan, member } => format!("bridge vlan add dev {link} vid {vlan}{}", member.text()),
+            Step::EnsureVlanLink { name, bridge, vlan, mac } => {
+                format!("ip link add link {bridge} name {name} address {mac} type vlan id {vlan}")
+            }
+            Step::AddSublink(sublink) => sublink.shell(),
+            Step::AddRoute { netns, to, via, link } => {
+                let via = via.map(|via| format!(" via {via}")).unwrap_or_default();
+                netns.ip(&format!("route add {to}{via} dev {link}"))
+            }
             Step::AddAddress { netns, link, address } => {
                 let nodad = if address.addr().is_ipv6() { " nodad" } else { "" };
                 netns.ip(&format!("address add {address} dev {link}{nodad}"))
@@ -191,6 +267,15 @@ impl Step {
             Step::AllowForward { .. } => "this chain drops what it does not know, and an accept elsewhere cannot help",
             Step::AddVeth(_) => "a veth is a cable: one end on the bridge, the other inside the container",
             Step::SetHairpin { .. } => "the container may call its own published port, by the port it came from",
+            Step::SetIsolated { .. } => "the containers of this network do not reach each other",
+            Step::FilterVlans { .. } => "one bridge carries several segments: frames stay in their VLAN",
+            Step::LeaveVlan { .. } => "a new port is a member of VLAN 1",
+            Step::JoinVlan { member: Member::Host, .. } => "the host is in this VLAN, too",
+            Step::JoinVlan { .. } => "the segment that the container is in",
+            Step::EnsureVlanLink { .. } => "the gateway of one VLAN is behind its tag",
+            Step::AddSublink(_) => "a part of the host's own link: no bridge, and the host itself is not reached",
+            Step::AddRoute { netns: Netns::Host, .. } => "the host knows behind which bridge this one is, and answers for it",
+            Step::AddRoute { .. } => "asked for, with the network",
             Step::AddAddress { netns: Netns::Host, .. } => "the bridge's address is the containers' gateway",
             Step::AddAddress { netns: Netns::Init, .. } => "the container's address, with a route to its neighbours",
             Step::LinkUp { .. } => "a link is made down",
@@ -209,7 +294,17 @@ impl Step {
             Step::Publish { table, owner, ports } => {
                 Some(Undo::Unpublish { table: table.clone(), owner: owner.clone(), ports: ports.clone() })
             }
+            Step::AddRoute { netns: Netns::Host, to, link, .. } => {
+                Some(Undo::DeleteRoute { to: *to, link: link.clone() })
+            }
             Step::SetSysctl { .. }
+            | Step::SetIsolated { .. }
+            | Step::FilterVlans { .. }
+            | Step::LeaveVlan { .. }
+            | Step::JoinVlan { .. }
+            | Step::EnsureVlanLink { .. }
+            | Step::AddSublink(_)
+            | Step::AddRoute { netns: Netns::Init, .. }
             | Step::EnsureRuleset { .. }
             | Step::EnsureEntries { .. }
             | Step::EnsureBridge { .. }
@@ -230,6 +325,7 @@ impl Undo {
     pub fn shell(&self) -> Shell {
         Shell::line(match self {
             Undo::DeleteLink { link, .. } => format!("ip link delete {link}"),
+            Undo::DeleteRoute { to, link } => format!("ip route delete {to} dev {link}"),
             Undo::Unpublish { table, ports, .. } => {
                 let key = |port: &Published| {
                     let set = Entry::Port(port.clone(), String::new()).set();
@@ -248,7 +344,7 @@ impl Undo {
     pub fn follows_init(&self) -> bool {
         match self {
             Undo::DeleteLink { .. } => true,
-            Undo::Unpublish { .. } => false,
+            Undo::Unpublish { .. } | Undo::DeleteRoute { .. } => false,
         }
     }
 }
@@ -265,6 +361,27 @@ impl Veth {
             "ip link add {} up address {} master {} group {}{mtu} type veth peer name {} address {}{mtu} netns $INIT_PID",
             self.host, self.mac, self.bridge, self.group, self.peer, self.peer_mac
         )
+    }
+}
+
+impl Sublink {
+    fn shell(&self) -> String {
+        let (kind, mac) = match self.kind {
+            SublinkKind::Macvlan(mode, mac) => (format!("macvlan mode {}", mode.name()), format!(" address {mac}")),
+            SublinkKind::Ipvlan(mode) => (format!("ipvlan mode {}", mode.name()), String::new()),
+        };
+        let (Sublink { parent, name, .. }, mtu) = (self, mtu_text(self.mtu));
+        format!("ip link add link {parent} name {name}{mac}{mtu} netns $INIT_PID type {kind}")
+    }
+}
+
+impl Member {
+    fn text(self) -> &'static str {
+        match self {
+            Member::Untagged => " pvid untagged",
+            Member::Tagged => "",
+            Member::Host => " self",
+        }
     }
 }
 

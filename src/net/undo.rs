@@ -11,6 +11,8 @@ use crate::id::{ContainerId, IfName};
 use crate::sys::conntrack;
 use crate::sys::netlink::{Batch, Dump, Socket};
 use crate::sys::nftables;
+use ipnet::IpNet;
+use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::link::{LinkAttribute, LinkMessage};
 
 /// The link of this name, where there is one.
@@ -35,6 +37,7 @@ pub fn port_owner(socket: &mut Socket, table: &str, port: &Published) -> Result<
 pub fn undo(undo: &Undo, lingering: &mut Vec<Socket>) -> Result<()> {
     match undo {
         Undo::DeleteLink { link, mark } => delete_link(link, mark),
+        Undo::DeleteRoute { to, link } => delete_route(to, link),
         Undo::Unpublish { table, owner, ports } => {
             let mut socket = Socket::netfilter()?;
             let done = unpublish(&mut socket, table, owner, ports);
@@ -56,6 +59,16 @@ pub(super) fn delete_link(name: &IfName, mark: &str) -> Result<()> {
     batch.acknowledge();
     let gone = |errno| errno == Errno::ENODEV;
     Ok(socket.send(&batch, |_, errno| gone(errno)).map_err(|e| e.named(format!("RTM_DELLINK({name})")))?)
+}
+
+fn delete_route(to: &IpNet, name: &IfName) -> Result<()> {
+    let mut socket = Socket::route()?;
+    let Some(found) = find_link(&mut socket, name)? else { return Ok(()) };
+    let mut batch = Batch::default();
+    batch.push_route(RouteNetlinkMessage::DelRoute(link::route(found.header.index, to, None)), 0);
+    batch.acknowledge();
+    let gone = |errno| errno == Errno::ESRCH;
+    Ok(socket.send(&batch, |_, errno| gone(errno)).map_err(|e| e.named(format!("RTM_DELROUTE({to}, {name})")))?)
 }
 
 pub(super) fn alias(link: &LinkMessage) -> Option<&str> {

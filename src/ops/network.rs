@@ -75,8 +75,7 @@ pub(super) fn lend(
             let networks = Networks::lock(&roots.state)?;
             choose_ports(roots, &mut request, id)?; // nobody else chooses meanwhile
             let leases = lease::acquire(&networks, &request, &holder, &around)?;
-            let records = leases.iter().filter_map(|lease| record::load(&roots.state, &lease.network).transpose());
-            let (facts, rules) = probe::facts(&roots.state, &records.collect::<Result<Vec<_>>>()?, &alive)?;
+            let (facts, rules) = probe::facts(&roots.state, &lease::involved(&roots.state, &leases)?, &alive)?;
             let plan = plan::plan(&request, &leases, &facts, id, &tag)?;
             refuse_taken_ports(roots, id, &plan::published(&request, &leases)?)?;
             networks.intend(&plan)?;

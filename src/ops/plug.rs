@@ -11,7 +11,7 @@ use crate::net::network::{Attachment, Holder, Lease, Loan, Network};
 use crate::net::plan::{self, Mode, NetRequest};
 use crate::net::record::{self, Networks};
 use crate::net::step::Undo as NetUndo;
-use crate::net::{apply, attachment, files, names, probe, remove};
+use crate::net::{apply, attachment, cables, files, names, probe, remove};
 use crate::plan::step::Undo;
 use crate::spec::request::{NetworkNamespace, NetworkWords, RunRequest};
 use crate::state::{Config, Raw, Roots, Status, container as records, events};
@@ -151,6 +151,7 @@ fn connect_running(
     let alive = |holder: &Holder| is_alive(roots, holder);
     let around = Around { root: &roots.root, alive: &alive, used: &probe::used };
     let networks = Networks::lock(&roots.state)?;
+    refuse_sublink(roots, &wanted.network)?;
     let had = loans(roots, id);
     let free = (0..).find(|link| had.iter().all(|(_, loan)| loan.link != *link)).unwrap_or_default();
     let request = one(&Attachment { link: free, ..wanted.clone() });
@@ -161,8 +162,8 @@ fn connect_running(
         let mut network = of_record(roots, &wanted.network)?;
         network.loans.iter_mut().filter(|loan| loan.holder.container == *id).for_each(|loan| loan.later = true);
         networks.save(&network)?;
-        let (facts, _) = probe::facts(&roots.state, &[network], &alive)?;
-        let plan = plan::connect(&leases[0], &before, &facts, id, &tag)?;
+        let (facts, _) = probe::facts(&roots.state, &lease::involved(&roots.state, &leases)?, &alive)?;
+        let plan = cables::connect(&leases[0], &before, &facts, id, &tag)?;
         networks.intend(&plan)?;
         plan.warnings.iter().for_each(|warning| progress.warn(warning));
         let steps = [plan.prepare, plan.host].concat();
@@ -186,6 +187,7 @@ fn connect_running(
 
 fn disconnect_running(roots: &Roots, found: &Container, name: &Name, progress: &dyn Progress) -> Result<()> {
     let (id, init) = (&found.id, init(found, found.id.short())?);
+    refuse_sublink(roots, name)?;
     let networks = Networks::lock(&roots.state)?;
     let had = loans(roots, id);
     let Some((_, lost)) = had.iter().find(|(network, _)| network.name == *name) else { return Ok(()) };
@@ -199,7 +201,7 @@ fn disconnect_running(roots: &Roots, found: &Container, name: &Name, progress: &
         apply::undo(&NetUndo::Unpublish { table, owner, ports }, &mut Vec::new())?;
     }
     remove::give_back(&networks, id, Some(name))?;
-    let moved = plan::publishing(&leases).map(|at| (at, plan::moved(&lost.published, &leases[at])));
+    let moved = plan::publishing(&leases).map(|at| (at, cables::moved(&lost.published, &leases[at])));
     let (at, ports) = moved.unwrap_or_default();
     if !ports.is_empty() {
         let mut network = of_record(roots, &left[at].0.name)?;
@@ -208,11 +210,22 @@ fn disconnect_running(roots: &Roots, found: &Container, name: &Name, progress: &
     } else if !lost.published.is_empty() {
         progress.warn("its published ports lead nowhere until it is started in another network");
     }
-    let steps = plan::disconnect(&leases, &ports, &realm, id, &id.tag(roots.state.as_str()))?;
+    let steps = cables::disconnect(&leases, &ports, &realm, id, &id.tag(roots.state.as_str()))?;
     let pid = nix::unistd::Pid::from_raw(init.pid.0);
     let done = apply::apply(&steps, Some(pid), &mut apply::Held::default());
     done.map_err(|failure| failure.error.during(steps[failure.index].shell()))?;
     rewrite_files(roots, found, &[], &lost.addresses, false)
+}
+
+/// A link on one of the host's has no other end that could be unplugged.
+fn refuse_sublink(roots: &Roots, name: &Name) -> Result<()> {
+    match record::definition(&roots.root, name)?.map(|definition| definition.shape.driver()) {
+        Some(driver @ ("macvlan" | "ipvlan")) => {
+            Err(Error::user(format!("network {name} is of driver {driver}: a container that runs cannot come or go"))
+                .hint("stop it first, and start it again after"))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn init(found: &Container, word: &str) -> Result<Identity> {

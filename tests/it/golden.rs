@@ -388,7 +388,12 @@ fn network(request: &RunRequest, host: Host, spec: &mut Spec) -> NetPlan {
         ipv6_forwarding: Some(later),
         advertised: Vec::new(),
         table: later,
-        networks: vec![NetworkFacts { network: network.clone(), bridge: later.then_some(bridge), entries: later }],
+        networks: vec![NetworkFacts {
+            network: network.clone(),
+            bridge: later.then_some(bridge.clone()),
+            router: later.then_some(bridge),
+            entries: later,
+        }],
         rebuild: if later { Vec::new() } else { vec![network.clone()] },
         foreign: Vec::new(),
     };

@@ -41,6 +41,7 @@ mod prune;
 mod registry;
 mod restarts;
 mod run;
+mod segments;
 mod started_again;
 mod style;
 mod support;

@@ -110,7 +110,7 @@ fn what_was_asked_of_a_network_holds() {
         (&["--network", "net:subnet=10.9.0.0/24"], "is no subnet of network net"),
         (&["--network", "net", "--network", "net"], "is named twice"),
         (&["--network", "net", "--network", "bridge", "--ip", "10.77.0.8"], "with several networks"),
-        (&["--network", "nosuch"], "network nosuch not found"),
+        (&["--network", "nosuch"], "no network nosuch"),
     ] {
         refused(&sandbox, &[&["run", "--rm"][..], flags, &["busybox", "true"]].concat(), 125, part);
     }

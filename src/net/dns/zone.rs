@@ -161,7 +161,7 @@ mod tests {
     #[test]
     fn a_network_that_leads_nowhere_asks_nobody() {
         let mut quiet = network("quiet", &["10.0.0.0/24"], &[('a', &["one"])]);
-        quiet.internal = true;
+        quiet.shape.internal = true;
         let zone = Zone::of(std::slice::from_ref(&quiet), &id('a'));
         assert_eq!(ask(&zone, "example.com", A), Verdict::Answer(Answer::Failed));
         assert_eq!(ask(&zone, "host.docker.internal", A), Verdict::Answer(Answer::Failed));

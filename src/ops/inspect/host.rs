@@ -3,7 +3,7 @@
 use crate::cgroup;
 use crate::image::{Image, Store};
 use crate::net::network::{Loan, Network};
-use crate::net::plan::eth;
+use crate::net::cables::eth;
 use crate::net::{names, probe};
 use crate::ops::container::Container;
 use crate::plan::step::Undo;

@@ -32,7 +32,7 @@ fn endpoint(of: &Network, loan: &Loan) -> Value {
         let address = loan.addresses.iter().find(|address| address.is_ipv4() == v4).copied();
         let subnet = address.and_then(|address| of.subnets.iter().find(|subnet| subnet.net.contains(&address)));
         let length = subnet.map_or(0, |subnet| subnet.net.prefix_len());
-        (text(address), length, text(subnet.and_then(|subnet| subnet.gateway).filter(|_| !of.internal)))
+        (text(address), length, text(subnet.and_then(|subnet| subnet.gateway).filter(|_| !of.shape.internal)))
     };
     let (v4, v6) = (side(true), side(false));
     json!({

@@ -1,82 +1,25 @@
-//! `network create`, `ls`, `inspect`, `rm`, `prune`: networks as people handle them.
+//! `network ls`, `inspect`, `rm`, `prune`: networks as people handle them.
 
-use super::container;
-use super::list::filter::{self, Filter};
-use super::network::{attachments, is_alive};
+mod create;
+
+pub use create::{CreateRequest, create};
+
+use crate::ops::container;
+use crate::ops::list::filter::{self, Filter};
+use crate::ops::network::{attachments, is_alive};
 use crate::error::{Error, Kind, Result};
-use crate::id::{Digest, Name, hex};
-use crate::net::definition::{self, Definition, Wish};
-use crate::net::lease::{self, Around};
-use crate::net::names::Realm;
-use crate::net::network::{Holder, Loan, Subnet};
+use crate::id::{Digest, Name};
+use crate::net::network::{Loan, Subnet};
 use crate::net::plan::DEFAULT_NETWORK;
 use crate::net::record::{self, Networks};
-use crate::net::{probe, remove};
+use crate::net::remove;
+use crate::net::shape::Segment;
 use crate::plan::step::Undo;
 use crate::spec::request::RunRequest;
 use crate::state::{Roots, container as records, events};
 use crate::sys::host;
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
-use std::str::FromStr;
-
-/// One `network create`, in the command line's words.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct CreateRequest {
-    pub name: String,
-    pub driver: Option<String>,
-    pub subnets: Vec<String>,
-    pub gateways: Vec<String>,
-    pub ranges: Vec<String>,
-    /// `ADDRESS`, or docker's `NAME=ADDRESS`.
-    pub reserved: Vec<String>,
-    pub no_gateway: bool,
-    pub no_masquerade: bool,
-    pub internal: bool,
-    /// Where nobody says: if the host has IPv6.
-    pub ipv6: Option<bool>,
-    pub mtu: Option<u32>,
-    pub labels: Vec<(String, String)>,
-    /// docker's and podman's `KEY=VALUE` for the driver.
-    pub options: Vec<String>,
-}
-
-/// Makes a network; gives its id. On the host it comes to be with its first container.
-pub fn create(roots: &Roots, request: &CreateRequest) -> Result<String> {
-    refuse_without_root("making a network")?;
-    let name = Name::parse(&request.name).map_err(|e| e.during("network"))?;
-    if BUILT_IN.iter().any(|(known, _)| *known == name.as_str()) || name.as_str() == "default" {
-        return Err(Error::user(format!("network {name} is built in")).hint("choose another name"));
-    }
-    if let Some(driver) = request.driver.as_deref().filter(|driver| !["", "bridge"].contains(driver)) {
-        return Err(Error::user(format!("networks of driver {driver:?} are not supported"))
-            .hint("bridge is; for the host's own network: run --network host"));
-    }
-    let wish = wish(request)?;
-    roots.make()?;
-    let networks = Networks::lock(&roots.state)?;
-    if record::definition(&roots.root, &name)?.is_some() {
-        return Err(Error::user(format!("there is a network {name} already"))
-            .hint(format!("minirun network rm {name}, or choose another name")));
-    }
-    let alive = |holder: &Holder| is_alive(roots, holder);
-    let around = Around { root: &roots.root, alive: &alive, used: &probe::used };
-    let taken = lease::taken(&roots.state, &name, &around)?;
-    let realm = Realm { state: roots.state.clone() };
-    let definition = Definition {
-        id: hex(&host::random::<32>()?),
-        created: super::now(),
-        labels: wish.labels.clone(),
-        subnets: definition::subnets(&wish, &name, &realm, &taken)?,
-        mtu: wish.mtu,
-        masquerade: !wish.no_masquerade,
-        internal: wish.internal,
-        name,
-    };
-    networks.define(&roots.root, &definition)?;
-    events::network(roots, (&definition.id, &definition.name), "create", None);
-    Ok(definition.id)
-}
 
 pub(super) fn refuse_without_root(what: &str) -> Result<()> {
     if host::uid() == 0 {
@@ -84,59 +27,6 @@ pub(super) fn refuse_without_root(what: &str) -> Result<()> {
     } else {
         Err(Error::user(format!("{what} needs root")).hint("sudo minirun network …"))
     }
-}
-
-fn wish(request: &CreateRequest) -> Result<Wish> {
-    let mut wish = Wish {
-        subnets: all("--subnet", "10.1.0.0/24", &request.subnets)?,
-        gateways: all("--gateway", "10.1.0.1", &request.gateways)?,
-        ranges: all("--ip-range", "10.1.0.128/25", &request.ranges)?,
-        no_gateway: request.no_gateway,
-        no_masquerade: request.no_masquerade,
-        internal: request.internal,
-        ipv6: request.ipv6.unwrap_or_else(probe::has_ipv6),
-        mtu: request.mtu,
-        labels: request.labels.iter().cloned().collect(),
-        ..Wish::default()
-    };
-    let plain = |word: &String| word.split_once('=').map_or(word.as_str(), |(_, address)| address).to_owned();
-    let reserved: Vec<String> = request.reserved.iter().map(plain).collect();
-    wish.reserved = all("--aux-address", "10.1.0.9", &reserved)?;
-    let wants_ipv6 = request.ipv6 == Some(true) || wish.subnets.iter().any(|net| net.addr().is_ipv6());
-    if wants_ipv6 && !probe::has_ipv6() {
-        return Err(
-            Error::user("this host has no IPv6").hint("leave out --ipv6, or `sysctl net.ipv6.conf.all.disable_ipv6=0`")
-        );
-    }
-    for word in &request.options {
-        option(&mut wish, word)?;
-    }
-    Ok(wish)
-}
-
-fn all<T: FromStr>(flag: &str, example: &str, words: &[String]) -> Result<Vec<T>> {
-    let wrong = |word| Error::user(format!("invalid {flag} {word:?}")).hint(format!("it takes one like {example}"));
-    words.iter().map(|word| word.parse().map_err(|_| wrong(word))).collect()
-}
-
-/// `-o KEY=VALUE`: what docker's bridge driver and podman's netavark have of it, as far as it is here.
-fn option(wish: &mut Wish, word: &str) -> Result<()> {
-    let bad = |what: &str| {
-        Error::user(format!("{what} {word:?}")).hint(
-            "com.docker.network.driver.mtu=1400 and com.docker.network.bridge.enable_ip_masquerade=false are there",
-        )
-    };
-    let (key, value) = word.split_once('=').ok_or_else(|| bad("invalid option"))?;
-    match key {
-        "com.docker.network.driver.mtu" | "mtu" => wish.mtu = Some(value.parse().map_err(|_| bad("invalid option"))?),
-        "com.docker.network.bridge.enable_ip_masquerade" => match value {
-            "true" | "1" => wish.no_masquerade = false,
-            "false" | "0" => wish.no_masquerade = true,
-            _ => return Err(bad("invalid option")),
-        },
-        _ => return Err(bad("there is no option")),
-    }
-    Ok(())
 }
 
 /// Networks that are always there, and their drivers.
@@ -201,8 +91,8 @@ fn rows(roots: &Roots) -> Result<Vec<NetworkRow>> {
         ipv6: one.subnets.iter().any(|subnet| subnet.net.addr().is_ipv6()),
         id: one.id,
         name: one.name.to_string(),
-        driver: "bridge",
-        internal: one.internal,
+        driver: one.shape.driver(),
+        internal: one.shape.internal,
         created: Some(one.created),
         labels: one.labels,
     });
@@ -237,7 +127,7 @@ pub(super) fn named(roots: &Roots, word: &str) -> Result<(String, Name)> {
     let word = if word == "default" { DEFAULT_NETWORK } else { word };
     let row = find(roots, word)?;
     match row.driver {
-        "bridge" => Ok((row.id, Name::parse(&row.name)?)),
+        "bridge" | "macvlan" | "ipvlan" => Ok((row.id, Name::parse(&row.name)?)),
         _ => Err(Error::user(format!("{} is no network that a running container can come into or leave", row.name))
             .hint(format!("make the container again with --network {}", row.name))),
     }
@@ -251,8 +141,8 @@ pub fn inspect(roots: &Roots, word: &str) -> Result<Value> {
     let defined = record::definition(&roots.root, &name)?;
     let subnets = live.as_ref().map(|live| &live.subnets).or(defined.as_ref().map(|defined| &defined.subnets));
     let subnets: &[Subnet] = subnets.map_or(&[], Vec::as_slice);
-    let mtu = live.as_ref().and_then(|live| live.mtu).or(defined.as_ref().and_then(|defined| defined.mtu));
-    let masquerade = defined.as_ref().is_none_or(|defined| defined.masquerade);
+    let mtu = live.as_ref().and_then(|live| live.shape.mtu).or(defined.as_ref().and_then(|defined| defined.shape.mtu));
+    let masquerade = defined.as_ref().is_none_or(|defined| defined.shape.masquerade);
     let mut options = Map::new();
     options.extend(mtu.map(|mtu| ("com.docker.network.driver.mtu".to_owned(), mtu.to_string().into())));
     if row.driver == "bridge" {
@@ -321,6 +211,11 @@ pub fn remove(roots: &Roots, word: &str) -> Result<String> {
     }
     let name = Name::parse(&row.name)?;
     let networks = Networks::lock(&roots.state)?;
+    let (all, _) = record::definitions(&roots.root)?;
+    if let Some(other) = all.iter().find(|other| other.shape.segment == Segment::Shared(name.clone())) {
+        return Err(Error::user(format!("network {} is on the bridge of network {name}", other.name))
+            .hint(format!("minirun network rm {} first", other.name)));
+    }
     if let Some(live) = record::load(&roots.state, &name)? {
         remove::check_unused(&live, &|holder| is_alive(roots, holder))?;
         if let Some(error) = remove::remove_network(&networks, &live).into_iter().next() {

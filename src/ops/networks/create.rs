@@ -1,0 +1,232 @@
+//! `network create`: from the command line's words to what is kept.
+
+use super::{BUILT_IN, refuse_without_root};
+use crate::error::{Error, Result};
+use crate::id::{IfName, Name, hex};
+use crate::net::definition::{self, Definition, Wish};
+use crate::net::lease::{self, Around, Place};
+use crate::net::names::Realm;
+use crate::net::network::Holder;
+use crate::net::plan::DEFAULT_NETWORK;
+use crate::net::record::{self, Networks};
+use crate::net::shape::{IpvlanMode, MacvlanMode, Route, Segment, Shape, vlan};
+use crate::net::probe;
+use crate::ops::network::is_alive;
+use crate::state::{Roots, events};
+use crate::sys::host;
+use std::str::FromStr;
+
+/// One `network create`, in the command line's words.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CreateRequest {
+    pub name: String,
+    pub driver: Option<String>,
+    pub subnets: Vec<String>,
+    pub gateways: Vec<String>,
+    pub ranges: Vec<String>,
+    /// `ADDRESS`, or docker's `NAME=ADDRESS`.
+    pub reserved: Vec<String>,
+    pub no_gateway: bool,
+    pub no_masquerade: bool,
+    pub internal: bool,
+    pub isolate: bool,
+    pub proxy_arp: bool,
+    /// `NET[,GATEWAY]`
+    pub routes: Vec<String>,
+    /// Another network's name, or a bridge of the host's.
+    pub bridge: Option<String>,
+    pub vlan: Option<String>,
+    /// Numbers, several in one word too.
+    pub trunk: Vec<String>,
+    /// Where nobody says: if the host has IPv6.
+    pub ipv6: Option<bool>,
+    pub mtu: Option<u32>,
+    pub labels: Vec<(String, String)>,
+    /// docker's and podman's `KEY=VALUE` for the driver.
+    pub options: Vec<String>,
+}
+
+/// Makes a network; gives its id. On the host it comes to be with its first container.
+pub fn create(roots: &Roots, request: &CreateRequest) -> Result<String> {
+    refuse_without_root("making a network")?;
+    let name = Name::parse(&request.name).map_err(|e| e.during("network"))?;
+    if BUILT_IN.iter().any(|(known, _)| *known == name.as_str()) || name.as_str() == "default" {
+        return Err(Error::user(format!("network {name} is built in")).hint("choose another name"));
+    }
+    let mut wish = wish(request)?;
+    roots.make()?;
+    let networks = Networks::lock(&roots.state)?;
+    if record::definition(&roots.root, &name)?.is_some() {
+        return Err(Error::user(format!("there is a network {name} already"))
+            .hint(format!("minirun network rm {name}, or choose another name")));
+    }
+    on_another(roots, &mut wish, request)?;
+    let alive = |holder: &Holder| is_alive(roots, holder);
+    let around = Around { root: &roots.root, alive: &alive, used: &probe::used };
+    let (all, _) = record::definitions(&roots.root)?;
+    let beside = definition::beside(&all, &name, &wish.shape, &wish.subnets);
+    let taken = lease::taken(&roots.state, &Place { name: &name, shape: &wish.shape, beside: &beside }, &around)?;
+    let realm = Realm { state: roots.state.clone() };
+    let definition = Definition {
+        id: hex(&host::random::<32>()?),
+        created: crate::ops::now(),
+        labels: wish.labels.clone(),
+        subnets: definition::subnets(&wish, &name, &realm, &taken)?,
+        shape: wish.shape,
+        name,
+    };
+    networks.define(&roots.root, &definition)?;
+    events::network(roots, (&definition.id, &definition.name), "create", None);
+    Ok(definition.id)
+}
+
+fn wish(request: &CreateRequest) -> Result<Wish> {
+    let bridged = matches!(request.driver.as_deref(), None | Some("" | "bridge"));
+    let mut wish = Wish {
+        subnets: all("--subnet", "10.1.0.0/24", &request.subnets)?,
+        gateways: all("--gateway", "10.1.0.1", &request.gateways)?,
+        ranges: all("--ip-range", "10.1.0.128/25", &request.ranges)?,
+        no_gateway: request.no_gateway,
+        ipv6: request.ipv6.unwrap_or_else(|| bridged && !request.proxy_arp && probe::has_ipv6()),
+        labels: request.labels.iter().cloned().collect(),
+        shape: shape(request)?,
+        ..Wish::default()
+    };
+    let plain = |word: &String| word.split_once('=').map_or(word.as_str(), |(_, address)| address).to_owned();
+    let reserved: Vec<String> = request.reserved.iter().map(plain).collect();
+    wish.reserved = all("--aux-address", "10.1.0.9", &reserved)?;
+    let wants_ipv6 = request.ipv6 == Some(true) || wish.subnets.iter().any(|net| net.addr().is_ipv6());
+    if wants_ipv6 && request.proxy_arp {
+        return Err(Error::user("--proxy-arp is for IPv4").hint("leave out --ipv6 and IPv6 subnets"));
+    }
+    if wants_ipv6 && !probe::has_ipv6() {
+        return Err(
+            Error::user("this host has no IPv6").hint("leave out --ipv6, or `sysctl net.ipv6.conf.all.disable_ipv6=0`")
+        );
+    }
+    Ok(wish)
+}
+
+fn all<T: FromStr>(flag: &str, example: &str, words: &[String]) -> Result<Vec<T>> {
+    let wrong = |word| Error::user(format!("invalid {flag} {word:?}")).hint(format!("it takes one like {example}"));
+    words.iter().map(|word| word.parse().map_err(|_| wrong(word))).collect()
+}
+
+/// From flags, docker's and podman's `-o KEY=VALUE`, and the driver.
+fn shape(request: &CreateRequest) -> Result<Shape> {
+    let numbers = request.trunk.iter().flat_map(|word| word.split(','));
+    let mut shape = Shape {
+        mtu: request.mtu,
+        masquerade: !request.no_masquerade,
+        internal: request.internal,
+        isolated: request.isolate,
+        proxy_arp: request.proxy_arp,
+        routes: request.routes.iter().map(|word| Route::parse(word)).collect::<Result<_>>()?,
+        segment: Segment::Bridge,
+        vlan: request.vlan.as_deref().map(vlan).transpose()?,
+        trunk: numbers.map(vlan).collect::<Result<_>>()?,
+    };
+    let mut driver = Driver::default();
+    for word in &request.options {
+        option(&mut shape, &mut driver, word)?;
+    }
+    let parent = || {
+        let none = || {
+            Error::user("this driver needs a link of the host's").hint("-o parent=eth0; `ip link` lists what there is")
+        };
+        IfName::parse(driver.parent.as_deref().ok_or_else(none)?)
+    };
+    shape.segment = match request.driver.as_deref() {
+        None | Some("" | "bridge") => return refuse(driver.parent.is_some(), "-o parent", "bridge").map(|()| shape),
+        Some("macvlan") => {
+            let mode = driver.mode.as_deref().map_or(Ok(MacvlanMode::default()), MacvlanMode::parse)?;
+            Segment::Macvlan { parent: parent()?, mode }
+        }
+        Some("ipvlan") => {
+            let mode = driver.mode.as_deref().map_or(Ok(IpvlanMode::default()), IpvlanMode::parse)?;
+            Segment::Ipvlan { parent: parent()?, mode }
+        }
+        Some(other) => {
+            return Err(Error::user(format!("networks of driver {other:?} are not supported"))
+                .hint("bridge, macvlan and ipvlan are; for the host's own network: run --network host"));
+        }
+    };
+    for (given, flag) in [
+        (shape.isolated, "--isolate"),
+        (shape.proxy_arp, "--proxy-arp"),
+        (shape.has_vlans(), "--vlan"),
+        (request.bridge.is_some(), "--bridge"),
+    ] {
+        refuse(given, flag, shape.driver())?;
+    }
+    Ok(shape)
+}
+
+fn refuse(given: bool, flag: &str, driver: &str) -> Result<()> {
+    match given {
+        true => Err(Error::user(format!("{flag} is not for networks of driver {driver}")).hint("leave it out")),
+        false => Ok(()),
+    }
+}
+
+/// What is for macvlan and ipvlan.
+#[derive(Default)]
+struct Driver {
+    parent: Option<String>,
+    mode: Option<String>,
+}
+
+/// `-o KEY=VALUE`: what docker's drivers and podman's netavark have of it, as far as it is here.
+fn option(shape: &mut Shape, driver: &mut Driver, word: &str) -> Result<()> {
+    let bad = |what: &str| {
+        Error::user(format!("{what} {word:?}"))
+            .hint("parent=eth0, mode=…, com.docker.network.driver.mtu=1400 and …bridge.enable_icc=false are there")
+    };
+    let (key, value) = word.split_once('=').ok_or_else(|| bad("invalid option"))?;
+    let truth = || match value {
+        "true" | "1" => Ok(true),
+        "false" | "0" => Ok(false),
+        _ => Err(bad("invalid option")),
+    };
+    match key {
+        "com.docker.network.driver.mtu" | "mtu" => shape.mtu = Some(value.parse().map_err(|_| bad("invalid option"))?),
+        "com.docker.network.bridge.enable_ip_masquerade" => shape.masquerade = truth()?,
+        "com.docker.network.bridge.enable_icc" => shape.isolated = !truth()?,
+        "vlan" => shape.vlan = Some(vlan(value)?),
+        "parent" => driver.parent = Some(value.to_owned()),
+        "mode" | "macvlan_mode" | "ipvlan_mode" => driver.mode = Some(value.to_owned()),
+        _ => return Err(bad("there is no option")),
+    }
+    Ok(())
+}
+
+/// `--bridge`: what another network says of a bridge holds for all that are on it.
+fn on_another(roots: &Roots, wish: &mut Wish, request: &CreateRequest) -> Result<()> {
+    let Some(word) = &request.bridge else { return Ok(()) };
+    let base = match Name::parse(word) {
+        Ok(name) if name.as_str() == DEFAULT_NETWORK => Some((name, Shape::default())),
+        Ok(name) => record::definition(&roots.root, &name)?.map(|base| (name, base.shape)),
+        Err(_) => None,
+    };
+    let Some((name, base)) = base else {
+        wish.shape.segment = Segment::Foreign(IfName::parse(word)?);
+        return match probe::is_bridge(word)? {
+            true => Ok(()),
+            false => Err(Error::user(format!("--bridge {word}: neither a network nor a bridge of this host"))
+                .hint("`minirun network ls` lists networks, `ip link show type bridge` bridges")),
+        };
+    };
+    wish.shape.segment = match &base.segment {
+        Segment::Bridge => Segment::Shared(name),
+        Segment::Shared(_) | Segment::Foreign(_) => base.segment.clone(),
+        Segment::Macvlan { .. } | Segment::Ipvlan { .. } => {
+            return Err(Error::user(format!("--bridge {word}: that network has no bridge")).hint("leave out --bridge"));
+        }
+    };
+    if wish.shape.vlan.is_none() {
+        // the rules know the link alone, which is one for both
+        (wish.shape.internal, wish.shape.masquerade) = (base.internal, base.masquerade);
+        wish.shape.isolated |= base.isolated;
+    }
+    Ok(())
+}

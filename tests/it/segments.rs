@@ -1,0 +1,332 @@
+//! Which subnets lie on which segments: what the second article shows, made by networks and seen by packets.
+
+use crate::detached::{does, inspect, refused, up};
+use crate::support::requires::requires;
+use crate::support::sandbox::{HOST, OUTSIDE, Sandbox};
+use crate::support::snapshot::Snapshot;
+
+fn create(sandbox: &Sandbox, words: &str) {
+    does(sandbox, &["network", "create"].into_iter().chain(words.split(' ')).collect::<Vec<_>>());
+}
+
+/// A container that waits; `network` with all that is asked of it.
+fn waits(sandbox: &Sandbox, name: &str, network: &str) {
+    let flags = ["--name", name, "--network", network, "--cap-add", "NET_RAW", "--cap-add", "NET_ADMIN"];
+    up(sandbox, &flags, &["sleep", "1000"]);
+}
+
+/// What one ping says.
+fn ping(sandbox: &Sandbox, from: &str, to: &str) -> String {
+    let said = sandbox.minirun(&["exec", from, "ping", "-c", "1", "-W", "2", to]);
+    said.stdout + &said.stderr
+}
+
+/// The TTL with which an answer comes; `None` where none does.
+fn ttl(sandbox: &Sandbox, from: &str, to: &str) -> Option<u8> {
+    let said = ping(sandbox, from, to);
+    said.split_once("ttl=").map(|(_, rest)| rest.split(' ').next().unwrap().parse().unwrap())
+}
+
+/// The link address that a container has for a neighbour.
+fn neighbour(sandbox: &Sandbox, name: &str, address: &str) -> String {
+    let said = does(sandbox, &["exec", name, "ip", "neigh", "show", address]).stdout;
+    said.split_once("lladdr ").map_or(String::new(), |(_, rest)| rest.split(' ').next().unwrap().to_owned())
+}
+
+fn mac(sandbox: &Sandbox, name: &str, network: &str) -> String {
+    inspect(sandbox, name)["NetworkSettings"]["Networks"][network]["MacAddress"].as_str().unwrap().to_owned()
+}
+
+fn bridge_mac(sandbox: &Sandbox, network: &str) -> String {
+    does(sandbox, &["network", "inspect", "-f", "{{.Host.Mac}}", network]).text().trim().to_owned()
+}
+
+/// Counts the frames of two kinds that come to a container from now on.
+fn watch(sandbox: &Sandbox, name: &str) {
+    let pid = inspect(sandbox, name)["State"]["Pid"].to_string();
+    let chain = "add chain netdev seen in { type filter hook ingress device eth0 priority 0; }";
+    sandbox
+        .sh(&format!(
+            "nsenter -t {pid} -n nft 'add table netdev seen; {chain}; add rule netdev seen in ether type arp counter;
+            add rule netdev seen in ip protocol icmp counter'"
+        ))
+        .expect_code(0);
+}
+
+/// ARP and ICMP, as counted.
+fn seen(sandbox: &Sandbox, name: &str) -> (u32, u32) {
+    let pid = inspect(sandbox, name)["State"]["Pid"].to_string();
+    let list = sandbox.sh(&format!("nsenter -t {pid} -n nft list table netdev seen")).stdout;
+    let mut counts = list.split("packets ").skip(1).map(|rest| rest.split(' ').next().unwrap().parse().unwrap());
+    (counts.next().unwrap(), counts.next().unwrap())
+}
+
+#[test]
+fn one_subnet_on_one_segment_is_switched() {
+    requires![root, tool("nft")];
+    let sandbox = Sandbox::with_images(&["busybox"]);
+    create(&sandbox, "--subnet 192.168.0.0/24 --no-gateway lan");
+    for (name, ip) in [("a", "lan:ip=192.168.0.1"), ("b", "lan:ip=192.168.0.2"), ("bystander", "lan:ip=192.168.0.3")] {
+        waits(&sandbox, name, ip);
+    }
+    watch(&sandbox, "bystander");
+    assert_eq!(ttl(&sandbox, "a", "192.168.0.2"), Some(64));
+    assert_eq!(neighbour(&sandbox, "a", "192.168.0.2"), mac(&sandbox, "b", "lan"));
+    // the question is a broadcast, and all that follows is between the two
+    assert_eq!(seen(&sandbox, "bystander"), (1, 0));
+    assert_eq!(ttl(&sandbox, "bystander", "192.168.0.2"), Some(64)); // that it counts
+    assert!(seen(&sandbox, "bystander").1 > 0);
+    // the host is not in it, and nothing leads out
+    assert!(ping(&sandbox, "a", "192.0.2.1").contains("Network is unreachable"));
+    assert!(!sandbox.sh("ip route").stdout.contains("192.168.0"));
+}
+
+#[test]
+fn two_subnets_on_one_segment_hear_each_other_and_have_no_route() {
+    requires![root, tool("nft")];
+    let sandbox = Sandbox::with_images(&["busybox"]);
+    create(&sandbox, "--subnet 192.168.0.0/24 --subnet 192.168.1.0/24 --no-gateway lan");
+    for (name, ip) in [("a", "192.168.0.10"), ("b", "192.168.0.11"), ("x", "192.168.1.20"), ("y", "192.168.1.21")] {
+        waits(&sandbox, name, &format!("lan:ip={ip}"));
+    }
+    watch(&sandbox, "x");
+    assert_eq!((ttl(&sandbox, "a", "192.168.0.11"), ttl(&sandbox, "y", "192.168.1.20")), (Some(64), Some(64)));
+    let (before, _) = seen(&sandbox, "x");
+    assert!(ping(&sandbox, "a", "192.168.1.20").contains("Network is unreachable"));
+    does(&sandbox, &["exec", "a", "ip", "neigh", "flush", "dev", "eth0"]);
+    assert_eq!(ttl(&sandbox, "a", "192.168.0.11"), Some(64));
+    assert!(seen(&sandbox, "x").0 > before, "a question of the other subnet is heard");
+    // two subnets on a wire are no isolation: a route of one's own is all it takes
+    for (name, to) in [("a", "192.168.1.0/24"), ("x", "192.168.0.0/24")] {
+        does(&sandbox, &["exec", name, "ip", "route", "add", to, "dev", "eth0"]);
+    }
+    assert_eq!(ttl(&sandbox, "a", "192.168.1.20"), Some(64));
+}
+
+#[test]
+fn routes_of_the_network_make_one_of_two_subnets() {
+    requires![root];
+    let sandbox = Sandbox::with_images(&["busybox"]);
+    let subnets = "--subnet 192.168.0.0/24 --subnet 192.168.1.0/24";
+    create(&sandbox, &format!("{subnets} --no-gateway --route 192.168.0.0/24 --route 192.168.1.0/24 onlink"));
+    waits(&sandbox, "a", "onlink:ip=192.168.0.10");
+    waits(&sandbox, "x", "onlink:ip=192.168.1.20");
+    assert_eq!(ttl(&sandbox, "a", "192.168.1.20"), Some(64)); // no router
+    assert_eq!(neighbour(&sandbox, "a", "192.168.1.20"), mac(&sandbox, "x", "onlink"));
+    does(&sandbox, &["rm", "-f", "a", "x"]);
+    does(&sandbox, &["network", "rm", "onlink"]);
+    // a router on a stick: both gateways on the bridge
+    create(&sandbox, &format!("{subnets} stick"));
+    waits(&sandbox, "a", "stick:ip=192.168.0.10");
+    waits(&sandbox, "x", "stick:ip=192.168.1.20");
+    assert_eq!(ttl(&sandbox, "a", "192.168.1.20"), Some(63));
+    assert_eq!(neighbour(&sandbox, "a", "192.168.0.1"), bridge_mac(&sandbox, "stick"));
+    let route = inside_route(&sandbox, "x");
+    assert!(route.contains("default via 192.168.1.1"), "{route}");
+    // a route behind somebody else
+    create(&sandbox, "--subnet 192.168.5.0/24 --route 10.9.0.0/16,192.168.5.77 behind");
+    waits(&sandbox, "z", "behind");
+    assert!(inside_route(&sandbox, "z").contains("10.9.0.0/16 via 192.168.5.77 dev eth0"));
+}
+
+fn inside_route(sandbox: &Sandbox, name: &str) -> String {
+    does(sandbox, &["exec", name, "ip", "route"]).stdout
+}
+
+#[test]
+fn one_subnet_on_two_segments_is_bridged_by_proxy_arp() {
+    requires![root, tool("nft")];
+    let sandbox = Sandbox::with_images(&["busybox"]);
+    let before = Snapshot::of(&sandbox);
+    refused(&sandbox, &["network", "create", "--proxy-arp", "--ipv6", "x"], 1, "--proxy-arp is for IPv4");
+    create(&sandbox, "--proxy-arp --subnet 192.168.0.0/24 left");
+    refused(&sandbox, &["network", "create", "--subnet", "192.168.0.0/24", "right"], 1, "overlaps 192.168.0.0/24 (network left)");
+    create(&sandbox, "--proxy-arp --subnet 192.168.0.0/24 right");
+    for (name, network) in [("a", "left"), ("b", "right"), ("c", "left")] {
+        waits(&sandbox, name, network);
+    }
+    let ip = |name: &str, network: &str| {
+        inspect(&sandbox, name)["NetworkSettings"]["Networks"][network]["IPAddress"].as_str().unwrap().to_owned()
+    };
+    let (b, c) = (ip("b", "right"), ip("c", "left"));
+    assert_eq!([ip("a", "left"), b.clone(), c.clone()], ["192.168.0.2", "192.168.0.3", "192.168.0.4"]);
+    assert_eq!(ttl(&sandbox, "a", &b), Some(63));
+    assert_eq!(neighbour(&sandbox, "a", &b), bridge_mac(&sandbox, "left"));
+    assert_eq!((ttl(&sandbox, "a", &c), neighbour(&sandbox, "a", &c)), (Some(64), mac(&sandbox, "c", "left")));
+    // that it is this which does it
+    let name = does(&sandbox, &["network", "inspect", "-f", "{{.Host.Bridge}}", "left"]).text();
+    sandbox.sh(&format!("echo 0 >/proc/sys/net/ipv4/conf/{}/proxy_arp", name.trim())).expect_code(0);
+    does(&sandbox, &["exec", "a", "ip", "neigh", "flush", "dev", "eth0"]);
+    assert_eq!(ttl(&sandbox, "a", &b), None);
+    does(&sandbox, &["rm", "-f", "a", "b", "c"]);
+    assert!(!sandbox.sh("ip route").stdout.contains("192.168.0."), "the routes to each are gone");
+    does(&sandbox, &["network", "rm", "left", "right"]);
+    before.assert_only(&sandbox, |change| change.contains("/events"));
+}
+
+#[test]
+fn isolated_containers_reach_the_outside_and_not_each_other() {
+    requires![root, tool("nft")];
+    let sandbox = Sandbox::with_images(&["busybox"]);
+    sandbox.add_outside_host();
+    create(&sandbox, "--isolate --subnet 10.80.0.0/24 apart");
+    create(&sandbox, "--icc=false --subnet 10.81.0.0/24 docker");
+    create(&sandbox, "--subnet 10.82.0.0/24 together");
+    for (network, together) in [("apart", false), ("docker", false), ("together", true)] {
+        waits(&sandbox, "a", network);
+        waits(&sandbox, "b", network);
+        let b = inspect(&sandbox, "b")["NetworkSettings"]["Networks"][network]["IPAddress"].as_str().unwrap().to_owned();
+        assert_eq!(ttl(&sandbox, "a", &b).is_some(), together, "{network}");
+        // nor by way of the gateway, with a route of its own
+        let gateway = b.replace(".3", ".1");
+        sandbox.minirun(&["exec", "a", "ip", "route", "add", &b, "via", &gateway]);
+        assert_eq!(ttl(&sandbox, "a", &b).is_some(), together, "{network}, routed");
+        assert_eq!(ttl(&sandbox, "a", OUTSIDE), Some(63), "{network}");
+        does(&sandbox, &["rm", "-f", "a", "b"]);
+    }
+    // what they publish is for all, the neighbours too; not where the rules are asked on the way through the bridge
+    // already, for then it never leaves that
+    sandbox.sh("echo 0 >/proc/sys/net/bridge/bridge-nf-call-iptables");
+    up(&sandbox, &["--name", "web", "--network", "apart", "-p", "8080:80"], &["httpd", "-f", "-p", "80", "-h", "/etc"]);
+    waits(&sandbox, "a", "apart");
+    assert!(does(&sandbox, &["exec", "a", "timeout", "5", "wget", "-qO-", &format!("http://{HOST}:8080/passwd")]).stdout.contains("root"));
+}
+
+#[test]
+fn a_second_network_on_a_bridge_is_the_first_ones_neighbour() {
+    requires![root, tool("nft")];
+    let sandbox = Sandbox::with_images(&["busybox"]);
+    create(&sandbox, "--ipv6=false --subnet 10.80.0.0/24 first");
+    create(&sandbox, "--ipv6=false --bridge first --subnet 10.81.0.0/24 second");
+    waits(&sandbox, "b", "second"); // the bridge comes with whoever is first
+    let before = sandbox.sh("ip -br address show type bridge").stdout;
+    waits(&sandbox, "a", "first");
+    assert_eq!(sandbox.sh("ip -br address show type bridge").stdout, before);
+    assert!(before.lines().count() == 1 && before.contains("10.80.0.1/24") && before.contains("10.81.0.1/24"), "{before}");
+    assert_eq!(ttl(&sandbox, "a", "10.81.0.2"), Some(63)); // by the gateway
+    does(&sandbox, &["exec", "a", "ip", "route", "add", "10.81.0.0/24", "dev", "eth0"]);
+    does(&sandbox, &["exec", "b", "ip", "route", "add", "10.80.0.0/24", "dev", "eth0"]);
+    assert_eq!(ttl(&sandbox, "a", "10.81.0.2"), Some(64)); // on the wire
+    refused(&sandbox, &["network", "rm", "first"], 1, "network second is on the bridge of network first");
+    does(&sandbox, &["rm", "-f", "b"]);
+    does(&sandbox, &["network", "rm", "second"]);
+    let left = sandbox.sh("ip -br address show type bridge").stdout;
+    assert!(left.contains("10.80.0.1/24") && !left.contains("10.81.0.1"), "{left}");
+    assert_eq!(ttl(&sandbox, "a", "10.80.0.1"), Some(64));
+}
+
+#[test]
+fn a_bridge_of_the_hosts_is_used_and_left_as_it_was() {
+    requires![root, tool("nft")];
+    let sandbox = Sandbox::with_images(&["busybox"]);
+    refused(&sandbox, &["network", "create", "--bridge", "br0", "lan"], 1, "neither a network nor a bridge");
+    sandbox.sh("ip link add br0 address 02:00:00:00:00:77 type bridge && ip address add 192.168.7.1/24 dev br0 && ip link set br0 up").expect_code(0);
+    let host = || sandbox.sh("ip -d link show br0; ip address show br0; sysctl -a 2>/dev/null | grep 'conf.br0'").stdout;
+    let state = |text: String| text.lines().filter(|line| !line.contains("timer") && !line.contains("lft")).map(str::to_owned).collect::<Vec<_>>();
+    let before = state(host());
+    create(&sandbox, "--ipv6=false --bridge br0 --subnet 192.168.7.0/24 --gateway 192.168.7.1 --ip-range 192.168.7.128/25 lan");
+    waits(&sandbox, "a", "lan");
+    assert_eq!(ttl(&sandbox, "a", "192.168.7.1"), Some(64));
+    assert_eq!(sandbox.sh("busybox ping -c 1 -W 2 192.168.7.128").code(), 0);
+    does(&sandbox, &["rm", "-f", "a"]);
+    does(&sandbox, &["network", "rm", "lan"]);
+    let after = state(host());
+    assert_eq!(after.iter().filter(|line| !before.contains(line) && !line.contains("br0:")).collect::<Vec<_>>(), [] as [&String; 0]);
+    assert!(host().contains("192.168.7.1/24"), "the host keeps its address");
+}
+
+#[test]
+fn a_container_is_on_a_link_of_the_hosts_by_macvlan() {
+    requires![root, link("macvlan")];
+    let sandbox = Sandbox::with_images(&["busybox"]);
+    sandbox.add_outside_host();
+    let net = format!("{}.0/24", HOST.rsplit_once('.').unwrap().0);
+    refused(&sandbox, &["network", "create", "-d", "macvlan", "x"], 1, "this driver needs a link");
+    refused(&sandbox, &["network", "create", "-d", "macvlan", "-o", "parent=out0", "--isolate", "x"], 1, "--isolate is not for");
+    let range = net.replace(".0/24", ".192/26");
+    create(&sandbox, &format!("-d macvlan -o parent=out0 --subnet {net} --gateway {OUTSIDE} --ip-range {range} lan"));
+    waits(&sandbox, "a", "lan");
+    waits(&sandbox, "b", "lan");
+    let (a, b) = (range.replace("/26", ""), range.replace("192/26", "193"));
+    // the outside sees each under its own addresses, and they each other; not the host itself
+    assert_eq!(ttl(&sandbox, "a", OUTSIDE), Some(64));
+    assert_eq!(sandbox.outside(&format!("ip neigh show {a} | grep -c {}", mac(&sandbox, "a", "lan"))).stdout.trim(), "1");
+    assert_eq!((ttl(&sandbox, "a", &b), ttl(&sandbox, "a", HOST)), (Some(64), None));
+    refused(&sandbox, &["run", "--rm", "--network", "lan", "-p", "80", "busybox", "true"], 125, "no port can be published");
+    does(&sandbox, &["rm", "-f", "a", "b"]);
+    create(&sandbox, "-d macvlan -o parent=gone0 --subnet 10.99.0.0/24 lost");
+    refused(&sandbox, &["run", "--rm", "--network", "lost", "busybox", "true"], 125, "this host has no link gone0");
+}
+
+#[test]
+fn a_container_shares_a_links_address_by_ipvlan() {
+    requires![root, link("ipvlan")];
+    let sandbox = Sandbox::with_images(&["busybox"]);
+    sandbox.add_outside_host();
+    let net = format!("{}.0/24", HOST.rsplit_once('.').unwrap().0);
+    let range = net.replace(".0/24", ".192/26");
+    create(&sandbox, &format!("-d ipvlan -o parent=out0 --subnet {net} --gateway {OUTSIDE} --ip-range {range} lan"));
+    waits(&sandbox, "a", "lan");
+    let a = range.replace("/26", "");
+    assert_eq!(ttl(&sandbox, "a", OUTSIDE), Some(64));
+    let own = sandbox.sh("cat /sys/class/net/out0/address").stdout;
+    assert_eq!(sandbox.outside(&format!("ip neigh show {a} | grep -c {}", own.trim())).stdout.trim(), "1");
+    does(&sandbox, &["rm", "-f", "a"]);
+    does(&sandbox, &["network", "rm", "lan"]);
+    // by its own routes: the outside has to know the way
+    create(&sandbox, "-d ipvlan -o parent=out0 -o mode=l3 --subnet 10.99.0.0/24 --no-gateway --route 0.0.0.0/0 routed");
+    waits(&sandbox, "a", "routed:ip=10.99.0.5");
+    assert_eq!(ttl(&sandbox, "a", OUTSIDE), None);
+    sandbox.outside("ip route add 10.99.0.0/24 dev eth0").expect_code(0);
+    assert_eq!(ttl(&sandbox, "a", OUTSIDE), Some(64));
+}
+
+#[test]
+fn a_driver_that_the_kernel_lacks_is_named() {
+    requires![root];
+    let sandbox = Sandbox::with_images(&["busybox"]);
+    sandbox.add_outside_host();
+    create(&sandbox, "-d ipvlan -o parent=out0 --subnet 10.99.0.0/24 thin");
+    create(&sandbox, "--vlan 10 --subnet 10.98.0.0/24 tagged");
+    for (network, lacks) in [("thin", "CONFIG_IPVLAN"), ("tagged", "CONFIG_BRIDGE_VLAN_FILTERING")] {
+        let said = sandbox.minirun(&["run", "--rm", "--network", network, "busybox", "true"]);
+        assert!(said.code() == 0 || said.stderr.contains(lacks), "{network}: {}", said.stderr);
+    }
+    does(&sandbox, &["network", "rm", "thin", "tagged"]);
+}
+
+#[test]
+fn vlans_keep_the_containers_of_one_bridge_apart() {
+    requires![root, tool("nft"), vlan];
+    let sandbox = Sandbox::with_images(&["busybox"]);
+    sandbox.add_outside_host();
+    create(&sandbox, "--ipv6=false --vlan 10 --subnet 10.10.0.0/24 ten");
+    create(&sandbox, "--ipv6=false --bridge ten --vlan 20 --subnet 10.20.0.0/24 twenty");
+    create(&sandbox, "--ipv6=false --bridge ten --vlan-trunk 10,20 --no-gateway --subnet 10.30.0.0/24 trunk");
+    for (name, network) in [("a", "ten"), ("b", "ten"), ("x", "twenty"), ("t", "trunk")] {
+        waits(&sandbox, name, network);
+    }
+    assert_eq!(sandbox.sh("ip -br link show type bridge").stdout.lines().count(), 1);
+    assert_eq!(ttl(&sandbox, "a", "10.10.0.3"), Some(64));
+    assert_eq!(ttl(&sandbox, "a", "10.20.0.2"), None); // another VLAN is another network
+    // with addresses of one subnet: no wire between them
+    for (name, ip) in [("a", "10.77.0.1/24"), ("b", "10.77.0.2/24"), ("x", "10.77.0.3/24")] {
+        does(&sandbox, &["exec", name, "ip", "address", "add", ip, "dev", "eth0"]);
+    }
+    assert_eq!((ttl(&sandbox, "a", "10.77.0.2"), ttl(&sandbox, "a", "10.77.0.3")), (Some(64), None));
+    // each has its gateway, and reaches the outside
+    assert_eq!((ttl(&sandbox, "a", OUTSIDE), ttl(&sandbox, "x", OUTSIDE)), (Some(63), Some(63)));
+    // whoever has the trunk is in both, under their tags
+    let pid = inspect(&sandbox, "t")["State"]["Pid"].to_string();
+    for (vlan, ip) in [("10", "10.10.0.200/24"), ("20", "10.20.0.200/24")] {
+        sandbox.sh(&format!(
+            "nsenter -t {pid} -n sh -ec 'ip link add link eth0 name eth0.{vlan} type vlan id {vlan}
+            ip address add {ip} dev eth0.{vlan}; ip link set eth0.{vlan} up'"
+        )).expect_code(0);
+    }
+    assert_eq!((ttl(&sandbox, "t", "10.10.0.2"), ttl(&sandbox, "t", "10.20.0.2")), (Some(64), Some(64)));
+    does(&sandbox, &["rm", "-f", "a", "b", "x", "t"]);
+    does(&sandbox, &["network", "rm", "trunk", "twenty", "ten"]);
+    let left = sandbox.sh("ip -br link | grep mr").stdout;
+    assert_eq!(left, "", "{left}");
+}
