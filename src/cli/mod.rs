@@ -16,6 +16,7 @@ mod exec;
 mod export;
 mod format;
 mod generate;
+mod graph;
 mod groups;
 mod healthcheck;
 mod history;

@@ -1,7 +1,7 @@
 //! `minirun network`.
 
 use super::format::{self, Listing, Row, row};
-use super::{each, ui};
+use super::{each, graph, ui};
 use crate::error::{Error, Result};
 use crate::ops::networks::{self, CreateRequest, NetworkRow};
 use crate::ops::plug::{self, ConnectRequest};
@@ -64,6 +64,19 @@ enum Verb {
         network: String,
         #[arg(value_name = "CONTAINER")]
         container: String,
+    },
+    /// Draw networks as they are: bridges, containers, the cables between them, NAT and published ports
+    #[command(after_help = "Examples:
+  minirun network graph
+  minirun network graph --format svg net > net.svg
+  minirun network graph --format dot | dot -Tpdf > networks.pdf")]
+    Graph {
+        /// What it is drawn for: a terminal, a web page, graphviz, a picture, a program
+        #[arg(long, value_name = "FORMAT", value_enum, default_value = "text")]
+        format: graph::Form,
+        /// Only these [all]
+        #[arg(value_name = "NETWORK")]
+        names: Vec<String>,
     },
     /// Remove networks that no container is in
     #[command(visible_alias = "remove")]
@@ -190,6 +203,7 @@ pub(super) fn main(args: &Args, roots: &Roots) -> Result<u8> {
                 done => done.map(|()| 0),
             }
         }
+        Verb::Graph { format, names } => graph::main(roots, *format, names),
         Verb::Rm { force, names } => Ok(each(names, |name| match networks::remove(roots, name) {
             Err(error) if *force && error.kind == crate::error::Kind::NotFound => Ok(()),
             removed => ui::line(&removed?),

@@ -23,6 +23,7 @@ pub mod segment;
 pub mod shape;
 pub mod step;
 pub mod subnet;
+pub mod view;
 
 mod link;
 mod undo;

@@ -203,7 +203,7 @@ fn bridge(socket: &mut Socket, name: &IfName) -> Result<Option<BridgeFacts>> {
 }
 
 /// IFA_LOCAL is the own address, where IFA_ADDRESS may be a peer's; IPv6 has only the latter.
-fn address(message: &AddressMessage) -> Option<IpNet> {
+pub(super) fn address(message: &AddressMessage) -> Option<IpNet> {
     let local = message.attributes.iter().find_map(|attribute| match attribute {
         AddressAttribute::Local(ip) => Some(*ip),
         _ => None,
@@ -253,7 +253,7 @@ pub fn has_ipv6() -> bool {
 }
 
 /// `None` where the kernel has no such sysctl.
-fn is_on(key: &str) -> Option<bool> {
+pub(super) fn is_on(key: &str) -> Option<bool> {
     fs::read_text(&Path::new("/proc/sys").join(key)).ok().map(|text| text.trim() != "0")
 }
 
@@ -288,7 +288,7 @@ fn destination(route: &RouteMessage) -> Option<(IpNet, u32)> {
     Some((IpNet::new(to?, route.header.destination_prefix_length).ok()?, device(route).unwrap_or(0)))
 }
 
-fn link_name(link: &LinkMessage) -> String {
+pub(super) fn link_name(link: &LinkMessage) -> String {
     let name = link.attributes.iter().find_map(|attribute| match attribute {
         LinkAttribute::IfName(name) => Some(name.clone()),
         _ => None,

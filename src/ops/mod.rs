@@ -14,6 +14,7 @@ pub mod events;
 mod exec;
 pub mod files;
 pub mod generate;
+pub mod graph;
 pub mod health;
 pub mod image;
 pub mod info;

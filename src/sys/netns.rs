@@ -1,5 +1,6 @@
 //! Network namespaces: work done inside another one, and ports held in ours. Starts no process.
 
+use super::process::Identity;
 use super::{named, named_io};
 use crate::error::{Errno, SysResult};
 use nix::fcntl::OFlag;
@@ -25,6 +26,14 @@ impl Visit {
     pub fn to(pid: Pid) -> SysResult<Visit> {
         let own = open("/proc/thread-self/ns/net")?;
         Ok(Visit { own, other: open(&format!("/proc/{pid}/ns/net"))?, pid })
+    }
+
+    /// `None` where it has ended: looked at once its namespace is held, so that the pid cannot change hands between.
+    pub fn to_running(process: &Identity) -> SysResult<Option<Visit>> {
+        match Visit::to(Pid::from_raw(process.pid.0)) {
+            Err(e) if [Errno::ENOENT, Errno::ESRCH].contains(&e.errno) => Ok(None),
+            visit => Ok(Some(visit?).filter(|_| process.is_alive())),
+        }
     }
 
     /// Runs `work` with this thread in that namespace. Sockets that it opens stay there; /proc/sys/net follows the

@@ -55,6 +55,7 @@ const DEEDS: &[&str] = &[
     "net::record",
     "net::remove",
     "net::undo",
+    "net::view",
 ];
 
 /// They plan and print: they neither look at the system nor change it, and name nothing that does.

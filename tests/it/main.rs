@@ -21,6 +21,7 @@ mod files_hostile;
 mod files_images;
 mod format;
 mod golden;
+mod graph;
 mod health;
 mod inspected;
 mod installed;

@@ -76,7 +76,7 @@ pub fn list(roots: &Roots, filters: &[String]) -> Result<Vec<NetworkRow>> {
 
 const TYPES: [&str; 2] = ["builtin", "custom"];
 
-fn rows(roots: &Roots) -> Result<Vec<NetworkRow>> {
+pub(super) fn rows(roots: &Roots) -> Result<Vec<NetworkRow>> {
     let built_in = BUILT_IN.iter().map(|(name, driver)| NetworkRow {
         id: built_in_id(roots, name),
         name: (*name).to_owned(),
@@ -106,7 +106,7 @@ fn built_in_id(roots: &Roots, name: &str) -> String {
 }
 
 /// The one that a name, an id or its unique beginning means.
-fn find(roots: &Roots, word: &str) -> Result<NetworkRow> {
+pub(super) fn find(roots: &Roots, word: &str) -> Result<NetworkRow> {
     let rows = rows(roots)?;
     if let Some(row) = rows.iter().find(|row| row.name == word) {
         return Ok(row.clone());
