@@ -4,7 +4,7 @@
 use super::{cgroups, container, inspect, networks};
 use crate::error::{Error, Result};
 use crate::id::{ContainerId, Name};
-use crate::net::entry::Entry;
+use crate::net::entry::Entry as Rule;
 use crate::net::names::{self, Realm};
 use crate::net::network::{Loan, Network as Record, Subnet as Lending};
 use crate::net::plan::DEFAULT_NETWORK;
@@ -17,6 +17,7 @@ use crate::sys::netlink::Socket;
 use ipnet::IpNet;
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::net::{IpAddr, SocketAddr};
 
 /// All that is drawn.
@@ -165,7 +166,10 @@ pub fn gather(roots: &Roots, words: &[String]) -> Result<Graph> {
         for loan in live.iter().flat_map(|live| &live.loans) {
             if super::network::is_alive(roots, &loan.holder) {
                 let id = &loan.holder.container;
-                let seen = containers.entry(id.clone()).or_insert_with(|| Seen::of(roots, id));
+                let seen = match containers.entry(id.clone()) {
+                    Entry::Occupied(known) => known.into_mut(),
+                    Entry::Vacant(new) => new.insert(Seen::of(roots, id)?),
+                };
                 asked.plug(seen, live.as_ref().map_or(&[], |live| &live.subnets), &drawn[drawn.len() - 1], loan)?;
             }
         }
@@ -248,7 +252,7 @@ impl Asked<'_> {
             internal: live.internal,
             leads_out: live.leads_out(),
             masquerade: live.leads_out() && live.masquerade,
-            masquerade_live: view::has(&mut self.socket, &self.realm, &Entry::Masquerade(live.bridge.clone()))?,
+            masquerade_live: view::has(&mut self.socket, &self.realm, &Rule::Masquerade(live.bridge.clone()))?,
             subnets: live.subnets.iter().map(subnet).collect(),
             bridge,
         })
@@ -274,7 +278,7 @@ impl Asked<'_> {
             addresses: inside.map_or_else(|| lent.collect(), |inside| inside.addresses.clone()),
         });
         for port in &loan.published {
-            let entry = Entry::Port(port.clone(), names::owner(&loan.holder.container));
+            let entry = Rule::Port(port.clone(), names::owner(&loan.holder.container));
             seen.container.ports.push(Port {
                 network: network.name.clone(),
                 protocol: port.protocol.to_string(),
@@ -299,11 +303,11 @@ struct Seen {
 
 impl Seen {
     /// One that ends meanwhile has nothing inside.
-    fn of(roots: &Roots, id: &ContainerId) -> Seen {
+    fn of(roots: &Roots, id: &ContainerId) -> Result<Seen> {
         let found: container::Container = records::load::<Undo>(roots, id);
         let paused = found.status == Status::Running && cgroups::is_frozen(&found);
         let init = found.life.as_ref().and_then(|life| life.init.as_ref());
-        let space = init.and_then(|init| view::of(init).ok().flatten()).unwrap_or_default();
+        let space = init.map(view::of).transpose()?.flatten().unwrap_or_default();
         let device = |index: u32| space.links.iter().find(|link| link.index == index).map(|link| link.name.clone());
         let route = |route: &view::DefaultRoute| Some(Route { via: route.via, device: device(route.device)? });
         let container = Container {
@@ -314,7 +318,7 @@ impl Seen {
             routes: space.routes.iter().filter_map(route).collect(),
             ports: Vec::new(),
         };
-        Seen { container, links: space.links }
+        Ok(Seen { container, links: space.links })
     }
 }
 

@@ -141,6 +141,7 @@ mod tests {
             ("m run --cap-add NET_A", &["NET_ADMIN"]),
             ("m run --log-driver ", &["json-file", "none"]),
             ("m ps --filter st", &["status="]),
+            ("m network graph --format ", &["text", "mermaid", "dot", "svg", "json"]),
             ("m inspect --type ", &["container", "image", "volume", "network"]),
             ("m man vol", &["volume"]),
             ("m completion ", &["bash", "zsh", "fish"]),
