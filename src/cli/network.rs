@@ -3,6 +3,7 @@
 use super::format::{self, Listing, Row, row};
 use super::{each, graph, ui};
 use crate::error::{Error, Result};
+use crate::ops::matrix::{self, Checked};
 use crate::ops::networks::{self, CreateRequest, NetworkRow};
 use crate::ops::plug::{self, ConnectRequest};
 use crate::spec::mount::label_pair;
@@ -75,6 +76,16 @@ enum Verb {
         #[arg(long, value_name = "FORMAT", value_enum, default_value = "text")]
         format: graph::Form,
         /// Only these [all]
+        #[arg(value_name = "NETWORK")]
+        names: Vec<String>,
+    },
+    /// Ask the packets whether networks keep what their flags promise: who answers whom, over which way
+    #[command(after_help = "Ends with 1 where one does not. Example: minirun network check net")]
+    Check {
+        /// json, or a Go template: '{{.From}} {{.To}} {{.Result}}'
+        #[arg(long, value_name = "FORMAT")]
+        format: Option<String>,
+        /// Only these [all that have containers]
         #[arg(value_name = "NETWORK")]
         names: Vec<String>,
     },
@@ -203,6 +214,7 @@ pub(super) fn main(args: &Args, roots: &Roots) -> Result<u8> {
                 done => done.map(|()| 0),
             }
         }
+        Verb::Check { format, names } => check(roots, names, format.as_deref()),
         Verb::Graph { format, names } => graph::main(roots, *format, names),
         Verb::Rm { force, names } => Ok(each(names, |name| match networks::remove(roots, name) {
             Err(error) if *force && error.kind == crate::error::Kind::NotFound => Ok(()),
@@ -244,6 +256,38 @@ fn connect(roots: &Roots, asked: &Connect) -> Result<u8> {
     let Connect { ip, ip6, mac_address: mac, alias: aliases, network, container } = asked;
     let wanted = ConnectRequest { ip: ip.clone(), ip6: ip6.clone(), mac: mac.clone(), aliases: aliases.clone() };
     plug::connect(roots, network, container, &wanted, &ui::Bars::new(ui::Show::Nothing)).map(|()| 0)
+}
+
+const CHECKED: Listing = Listing {
+    fields: &[
+        ("Network", "NETWORK"),
+        ("From", "FROM"),
+        ("To", "TO"),
+        ("Address", "ADDRESS"),
+        ("Promised", "PROMISED"),
+        ("Seen", "SEEN"),
+        ("Result", "RESULT"),
+    ],
+    table: r"{{.Network}}\t{{.From}}\t{{.To}}\t{{.Address}}\t{{.Promised}}\t{{.Seen}}\t{{.Result}}",
+    quiet: "{{.Result}}",
+};
+
+fn check(roots: &Roots, names: &[String], format: Option<&str>) -> Result<u8> {
+    let checked = matrix::check(roots, names)?;
+    let fields = |of: &Checked| {
+        row([
+            ("Network", of.network.as_str().into()),
+            ("From", of.from.as_str().into()),
+            ("To", of.to.as_str().into()),
+            ("Address", of.address.to_string().into()),
+            ("Promised", of.promised.as_str().into()),
+            ("Seen", of.seen.as_str().into()),
+            ("Result", if of.kept { "ok" } else { "broken" }.into()),
+        ])
+    };
+    let rows: Vec<Row> = checked.iter().map(fields).collect();
+    format::print_rows_as(format, false, &CHECKED, &rows, ui::Width::of(true))?;
+    Ok(u8::from(checked.iter().any(|one| !one.kept)))
 }
 
 const LISTING: Listing = Listing {

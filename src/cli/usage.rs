@@ -172,8 +172,6 @@ fn explain(error: &clap::Error, path: &[&clap::Command]) -> Error {
 
 /// docker's commands that are still to come, and what does it meanwhile.
 const LATER: &[(&str, &str)] = &[
-    ("connect", "name all networks at once: run --network takes several"),
-    ("disconnect", "make the container again without that network"),
     ("build", "rootfs-builder makes images from the recipes in images/"),
     ("login", "leave it out: public images need none"),
     ("logout", "nobody is logged in"),
@@ -266,11 +264,7 @@ mod tests {
             ("m rm", "missing CONTAINER", "minirun rm --help"),
             ("m login x", "login is not supported yet", "leave it out: public images need none"),
             ("m rmm", "unknown command rmm", "did you mean rmi or rm?"),
-            (
-                "m network connect x",
-                "network connect is not supported yet",
-                "name all networks at once: run --network takes several",
-            ),
+            ("m network connect x", "missing CONTAINER", "minirun network connect --help"),
             ("m zzz create x", "unknown command zzz", "minirun --help lists the commands"),
             ("m container zzz", "unknown command container zzz", "minirun container --help lists the commands"),
             ("m image push x", "image push is not supported yet", "skopeo copies from the OCI layout below --root"),

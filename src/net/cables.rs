@@ -86,6 +86,7 @@ pub fn eth(index: usize) -> Result<IfName> {
 pub(super) fn inside(request: &NetRequest, leases: &[Lease], facts: &NetFacts) -> Result<Vec<Step>> {
     let netns = Netns::Init;
     let mut steps = without_ipv6(leases, facts)?;
+    steps.extend(without_redirects(leases)?);
     let sysctl = |(key, value): &(String, String)| Step::SetSysctl { netns, key: key.clone(), value: value.clone() };
     steps.extend(request.sysctls.iter().map(sysctl));
     // addresses first: they need the links' numbers, and all that follows leaves as one message
@@ -94,6 +95,19 @@ pub(super) fn inside(request: &NetRequest, leases: &[Lease], facts: &NetFacts) -
     steps.extend(up(leases, &[])?);
     if has_names(leases.iter().map(|lease| &lease.network)) {
         steps.push(Step::AnswerNames);
+    }
+    Ok(steps)
+}
+
+/// A router that sends back where a packet came from tells its sender of the shorter way (ICMP redirect, RFC 792), and
+/// from then on it is none: the kernel takes such advice where either of these is on (ip-sysctl.rst).
+fn without_redirects(leases: &[Lease]) -> Result<Vec<Step>> {
+    let mut steps = Vec::new();
+    for lease in leases.iter().filter(|lease| lease.behind_host) {
+        for of in ["all", eth(lease.link)?.as_str()] {
+            let key = format!("net/ipv4/conf/{of}/accept_redirects");
+            steps.push(Step::SetSysctl { netns: Netns::Init, key, value: "0".into() });
+        }
     }
     Ok(steps)
 }
@@ -154,6 +168,7 @@ pub fn connect(
     let (one, nothing) = (std::slice::from_ref(lease), NetRequest::of_nobody());
     plan.host.extend(links(&nothing, one, facts, container, tag)?);
     plan.host.extend(without_ipv6(one, facts)?);
+    plan.host.extend(without_redirects(one)?);
     plan.host.extend(addresses(one)?);
     let routed: Vec<IpAddr> = before.iter().flat_map(|lease| &lease.gateways).copied().collect();
     plan.host.extend(up(one, &routed)?);

@@ -232,7 +232,7 @@ mod tests {
             servers: vec!["192.0.2.9".parse().unwrap()],
             search: vec![".".into()],
             options: vec!["ndots:2".into()],
-            ipv6: false,
+            ..Dns::default()
         };
         let text = resolv_conf("nameserver 192.0.2.1\nsearch lan\noptions rotate\n", None, &dns);
         assert_eq!(text, "nameserver 192.0.2.9\noptions ndots:2\n");

@@ -10,6 +10,7 @@ pub mod dns;
 pub mod entry;
 pub mod files;
 pub mod lease;
+pub mod matrix;
 pub mod names;
 pub mod network;
 pub mod plan;

@@ -75,6 +75,11 @@ impl Realm {
         rest.is_some_and(|id| !id.starts_with("network "))
     }
 
+    /// Whether an alias is a mark of this state root.
+    pub fn is_mark(&self, alias: &str) -> bool {
+        alias.starts_with(&format!("minirun {} ", self.tag()))
+    }
+
     fn tag(&self) -> String {
         self.digits("")
     }

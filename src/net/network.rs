@@ -93,6 +93,9 @@ pub struct Lease {
     /// Which of the container's links it is: eth0 is 0.
     #[serde(default)]
     pub link: usize,
+    /// Other subnets of the network are behind the host and yet on the same wire.
+    #[serde(default)]
+    pub behind_host: bool,
 }
 
 /// What a request wants of one network.
@@ -231,6 +234,7 @@ impl Network {
             },
             mac: loan.mac,
             link: loan.link,
+            behind_host: self.gateways().iter().filter(|gateway| gateway.addr().is_ipv4()).count() > 1,
         }
     }
 

@@ -290,6 +290,8 @@ fn resolve(publish: &Publish, lease: &Lease) -> Result<Vec<Published>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::id::IfName;
+    use crate::net::names::Mac;
     use crate::net::network::{Holder, Subnet};
 
     fn name(text: &str) -> Name {

@@ -213,7 +213,7 @@ impl Host {
             apply::undo(undo, &mut Vec::new()).unwrap();
             apply::undo(undo, &mut Vec::new()).unwrap();
         }
-        release(&Networks::lock(&self.state()).unwrap(), &id).unwrap();
+        release(&Networks::lock(&self.state()).unwrap(), &id, None).unwrap();
     }
 
     fn remove_network(&self) {
@@ -519,7 +519,8 @@ fn networks_are_isolated_from_each_other() {
         let name = Name::parse("other").unwrap();
         let realm = Realm { state: host.state() };
         let subnets = vec![Subnet::with_gateway("172.30.0.0/24".parse().unwrap())];
-        let other = Network { mtu: Some(1400), ..Network::new(&realm, &name, subnets).unwrap() };
+        let mut other = Network::new(&realm, &name, subnets).unwrap();
+        other.shape.mtu = Some(1400);
         Networks::lock(&host.state()).unwrap().save(&other).unwrap();
         let request =
             NetRequest { mode: Mode::Networks(vec![Attachment::any(name)]), publish: vec![], sysctls: vec![] };

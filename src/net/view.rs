@@ -6,7 +6,7 @@ use super::names::{Mac, Realm};
 use super::probe;
 use super::ruleset;
 use super::undo::alias;
-use crate::error::Result;
+use crate::error::{Result, SysResult};
 use crate::sys::netlink::{self, Socket};
 use crate::sys::netns::Visit;
 use crate::sys::nftables;
@@ -14,6 +14,7 @@ use crate::sys::process::Identity;
 use ipnet::IpNet;
 use rtnetlink::packet_route::address::AddressMessage;
 use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
+use rtnetlink::packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage};
 use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteType};
 use std::net::IpAddr;
 
@@ -68,6 +69,28 @@ pub fn of(process: &Identity) -> Result<Option<Space>> {
         Some(visit) => visit.inside(here)?.map(Some),
         None => Ok(None),
     }
+}
+
+/// What `question` finds in a process's namespace, and the link addresses of the neighbours that are known there after
+/// it; `None` where the process has ended.
+pub fn ask<T>(process: &Identity, question: impl FnOnce() -> SysResult<T>) -> Result<Option<(T, Vec<(IpAddr, Mac)>)>> {
+    let Some(visit) = Visit::to_running(process)? else { return Ok(None) };
+    let inside = || -> SysResult<_> { Ok((question()?, netlink::neighbours()?)) };
+    let (found, neighbours) = visit.inside(inside)??;
+    Ok(Some((found, neighbours.iter().filter_map(neighbour).collect())))
+}
+
+fn neighbour(message: &NeighbourMessage) -> Option<(IpAddr, Mac)> {
+    let (mut address, mut mac) = (None, None);
+    for attribute in &message.attributes {
+        match attribute {
+            NeighbourAttribute::Destination(NeighbourAddress::Inet(v4)) => address = Some(IpAddr::from(*v4)),
+            NeighbourAttribute::Destination(NeighbourAddress::Inet6(v6)) => address = Some(IpAddr::from(*v6)),
+            NeighbourAttribute::LinkLayerAddress(bytes) => mac = <[u8; 6]>::try_from(bytes.as_slice()).ok().map(Mac),
+            _ => {}
+        }
+    }
+    Some((address?, mac?))
 }
 
 /// Whether our table has this entry; a port, for this container.

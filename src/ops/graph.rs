@@ -4,10 +4,12 @@
 use super::{cgroups, container, inspect, networks};
 use crate::error::{Error, Result};
 use crate::id::{ContainerId, Name};
+use crate::net::cables::eth;
 use crate::net::entry::Entry as Rule;
 use crate::net::names::{self, Realm};
 use crate::net::network::{Loan, Network as Record, Subnet as Lending};
 use crate::net::plan::DEFAULT_NETWORK;
+use crate::net::shape::Segment;
 use crate::net::record;
 use crate::net::view::{self, Link, Space};
 use crate::plan::step::Undo;
@@ -209,7 +211,7 @@ fn chosen(roots: &Roots, words: &[String]) -> Result<Vec<networks::NetworkRow>> 
 fn not_yet(roots: &Roots, id: &str, name: &Name) -> Result<Network> {
     let defined = record::definition(&roots.root, name)?;
     let subnets = defined.as_ref().map_or(&[][..], |defined| &defined.subnets);
-    let internal = defined.as_ref().is_some_and(|defined| defined.internal);
+    let internal = defined.as_ref().is_some_and(|defined| defined.shape.internal);
     // the default one chooses its subnets when it comes to be, each with a gateway
     let leads_out = !internal && (defined.is_none() || subnets.iter().any(|subnet| subnet.gateway.is_some()));
     Ok(Network {
@@ -217,7 +219,7 @@ fn not_yet(roots: &Roots, id: &str, name: &Name) -> Result<Network> {
         id: id.to_owned(),
         internal,
         leads_out,
-        masquerade: leads_out && defined.as_ref().is_none_or(|defined| defined.masquerade),
+        masquerade: leads_out && defined.as_ref().is_none_or(|defined| defined.shape.masquerade),
         masquerade_live: false,
         subnets: subnets.iter().map(subnet).collect(),
         bridge: None,
@@ -237,7 +239,11 @@ struct Asked<'a> {
 
 impl Asked<'_> {
     fn network(&mut self, id: &str, live: &Record) -> Result<Network> {
-        let is_ours = |link: &&Link| link.name == live.bridge.as_str() && link.alias.as_ref() == Some(&live.mark);
+        let owned = !matches!(live.shape.segment, Segment::Foreign(_) | Segment::Macvlan { .. } | Segment::Ipvlan { .. });
+        let is_ours = |link: &&Link| {
+            link.name == live.router().as_str()
+                && (!owned || link.alias.as_ref().is_some_and(|alias| self.realm.is_mark(alias)))
+        };
         let bridge = self.here.links.iter().find(is_ours).map(|link| Bridge {
             name: link.name.clone(),
             index: link.index,
@@ -249,10 +255,10 @@ impl Asked<'_> {
         Ok(Network {
             name: live.name.to_string(),
             id: id.to_owned(),
-            internal: live.internal,
+            internal: live.shape.internal,
             leads_out: live.leads_out(),
-            masquerade: live.leads_out() && live.masquerade,
-            masquerade_live: view::has(&mut self.socket, &self.realm, &Rule::Masquerade(live.bridge.clone()))?,
+            masquerade: live.leads_out() && live.shape.masquerade,
+            masquerade_live: view::has(&mut self.socket, &self.realm, &Rule::Masquerade(live.router().clone()))?,
             subnets: live.subnets.iter().map(subnet).collect(),
             bridge,
         })
@@ -261,12 +267,11 @@ impl Asked<'_> {
     /// Adds what a container has of a network.
     fn plug(&mut self, seen: &mut Seen, subnets: &[Lending], network: &Network, loan: &Loan) -> Result<()> {
         let mark = self.realm.container_mark(&loan.holder.container);
-        let bridge = network.bridge.as_ref().map(|bridge| bridge.index);
-        let plugged =
-            |link: &&Link| link.alias.as_ref() == Some(&mark) && bridge.is_some() && link.controller == bridge;
-        // one of the last start may be there for a moment, and is older
-        let host = self.here.links.iter().filter(plugged).max_by_key(|link| link.index);
-        let inside = host.and_then(|host| seen.links.iter().find(|link| Some(link.index) == host.peer));
+        let (host_end, inside_end) =
+            (names::veth(&loan.holder.container.tag(self.realm.state.as_str()), loan.link)?, eth(loan.link)?);
+        let plugged = |link: &&Link| link.alias.as_ref() == Some(&mark) && link.name == host_end.as_str();
+        let host = self.here.links.iter().find(plugged);
+        let inside = seen.links.iter().find(|link| link.name == inside_end.as_str());
         let lent = loan.addresses.iter().filter_map(|ip| {
             let of = subnets.iter().find(|subnet| subnet.net.contains(ip))?;
             IpNet::new(*ip, of.net.prefix_len()).ok()

@@ -22,6 +22,7 @@ pub mod inspect;
 pub mod life;
 pub mod list;
 pub mod logs;
+pub mod matrix;
 mod mounts;
 mod names;
 mod network;

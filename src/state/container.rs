@@ -397,6 +397,7 @@ mod tests {
             image: "busybox".into(),
             image_id: None,
             images: Vec::new(),
+            dns: Vec::new(),
             args: vec!["sh".into()],
             created: "2026-01-01T00:00:00Z".into(),
             attended: false,

@@ -15,6 +15,7 @@ pub mod mount;
 pub mod netlink;
 pub mod netns;
 pub mod nftables;
+pub mod ping;
 pub mod process;
 pub mod record;
 pub mod rlimit;

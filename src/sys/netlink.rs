@@ -10,6 +10,7 @@ use rtnetlink::packet_core::{
 use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::address::AddressMessage;
 use rtnetlink::packet_route::link::LinkMessage;
+use rtnetlink::packet_route::neighbour::NeighbourMessage;
 use rtnetlink::packet_route::route::RouteMessage;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 
@@ -354,6 +355,11 @@ pub fn addresses() -> SysResult<Vec<AddressMessage>> {
 /// All routes of this network namespace, every table, both families.
 pub fn routes() -> SysResult<Vec<RouteMessage>> {
     cold("RTM_GETROUTE", |handle| collect(handle.route().get(RouteMessage::default()).execute()))
+}
+
+/// All that is known of neighbours in this network namespace: their link addresses.
+pub fn neighbours() -> SysResult<Vec<NeighbourMessage>> {
+    cold("RTM_GETNEIGH", |handle| collect(handle.neighbours().get().execute()))
 }
 
 async fn collect<T>(

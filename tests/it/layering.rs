@@ -51,7 +51,7 @@ const DEEDS: &[&str] = &[
     "net::files",
     "net::lease",
     "net::link",
-    "net::live",
+    "net::resolver",
     "net::record",
     "net::remove",
     "net::undo",

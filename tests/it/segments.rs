@@ -61,11 +61,18 @@ fn seen(sandbox: &Sandbox, name: &str) -> (u32, u32) {
     (counts.next().unwrap(), counts.next().unwrap())
 }
 
+/// What `network check` says of a network, line by line without its head; each is kept.
+fn kept(sandbox: &Sandbox, network: &str) -> usize {
+    let said = does(sandbox, &["network", "check", network]).stdout;
+    assert!(said.lines().skip(1).all(|line| line.trim_end().ends_with(" ok")), "{said}");
+    said.lines().count() - 1
+}
+
 #[test]
 fn one_subnet_on_one_segment_is_switched() {
     requires![root, tool("nft")];
     let sandbox = Sandbox::with_images(&["busybox"]);
-    create(&sandbox, "--subnet 192.168.0.0/24 --no-gateway lan");
+    create(&sandbox, "--ipv6=false --subnet 192.168.0.0/24 --no-gateway lan");
     for (name, ip) in [("a", "lan:ip=192.168.0.1"), ("b", "lan:ip=192.168.0.2"), ("bystander", "lan:ip=192.168.0.3")] {
         waits(&sandbox, name, ip);
     }
@@ -76,6 +83,7 @@ fn one_subnet_on_one_segment_is_switched() {
     assert_eq!(seen(&sandbox, "bystander"), (1, 0));
     assert_eq!(ttl(&sandbox, "bystander", "192.168.0.2"), Some(64)); // that it counts
     assert!(seen(&sandbox, "bystander").1 > 0);
+    assert_eq!(kept(&sandbox, "lan"), 6);
     // the host is not in it, and nothing leads out
     assert!(ping(&sandbox, "a", "192.0.2.1").contains("Network is unreachable"));
     assert!(!sandbox.sh("ip route").stdout.contains("192.168.0"));
@@ -85,7 +93,7 @@ fn one_subnet_on_one_segment_is_switched() {
 fn two_subnets_on_one_segment_hear_each_other_and_have_no_route() {
     requires![root, tool("nft")];
     let sandbox = Sandbox::with_images(&["busybox"]);
-    create(&sandbox, "--subnet 192.168.0.0/24 --subnet 192.168.1.0/24 --no-gateway lan");
+    create(&sandbox, "--ipv6=false --subnet 192.168.0.0/24 --subnet 192.168.1.0/24 --no-gateway lan");
     for (name, ip) in [("a", "192.168.0.10"), ("b", "192.168.0.11"), ("x", "192.168.1.20"), ("y", "192.168.1.21")] {
         waits(&sandbox, name, &format!("lan:ip={ip}"));
     }
@@ -96,23 +104,29 @@ fn two_subnets_on_one_segment_hear_each_other_and_have_no_route() {
     does(&sandbox, &["exec", "a", "ip", "neigh", "flush", "dev", "eth0"]);
     assert_eq!(ttl(&sandbox, "a", "192.168.0.11"), Some(64));
     assert!(seen(&sandbox, "x").0 > before, "a question of the other subnet is heard");
+    assert_eq!(kept(&sandbox, "lan"), 12);
     // two subnets on a wire are no isolation: a route of one's own is all it takes
     for (name, to) in [("a", "192.168.1.0/24"), ("x", "192.168.0.0/24")] {
         does(&sandbox, &["exec", name, "ip", "route", "add", to, "dev", "eth0"]);
     }
     assert_eq!(ttl(&sandbox, "a", "192.168.1.20"), Some(64));
+    // which the network had not promised
+    let said = sandbox.minirun(&["network", "check", "lan"]).expect_code(1).stdout;
+    let broken: Vec<&str> = said.lines().filter(|line| line.ends_with("broken")).collect();
+    assert!(broken.len() == 4 && broken.iter().all(|line| line.contains("no route")), "{said}");
 }
 
 #[test]
 fn routes_of_the_network_make_one_of_two_subnets() {
     requires![root];
     let sandbox = Sandbox::with_images(&["busybox"]);
-    let subnets = "--subnet 192.168.0.0/24 --subnet 192.168.1.0/24";
+    let subnets = "--ipv6=false --subnet 192.168.0.0/24 --subnet 192.168.1.0/24";
     create(&sandbox, &format!("{subnets} --no-gateway --route 192.168.0.0/24 --route 192.168.1.0/24 onlink"));
     waits(&sandbox, "a", "onlink:ip=192.168.0.10");
     waits(&sandbox, "x", "onlink:ip=192.168.1.20");
     assert_eq!(ttl(&sandbox, "a", "192.168.1.20"), Some(64)); // no router
     assert_eq!(neighbour(&sandbox, "a", "192.168.1.20"), mac(&sandbox, "x", "onlink"));
+    assert_eq!(kept(&sandbox, "onlink"), 2);
     does(&sandbox, &["rm", "-f", "a", "x"]);
     does(&sandbox, &["network", "rm", "onlink"]);
     // a router on a stick: both gateways on the bridge
@@ -121,6 +135,7 @@ fn routes_of_the_network_make_one_of_two_subnets() {
     waits(&sandbox, "x", "stick:ip=192.168.1.20");
     assert_eq!(ttl(&sandbox, "a", "192.168.1.20"), Some(63));
     assert_eq!(neighbour(&sandbox, "a", "192.168.0.1"), bridge_mac(&sandbox, "stick"));
+    assert!(kept(&sandbox, "stick") >= 6);
     let route = inside_route(&sandbox, "x");
     assert!(route.contains("default via 192.168.1.1"), "{route}");
     // a route behind somebody else
@@ -137,6 +152,9 @@ fn inside_route(sandbox: &Sandbox, name: &str) -> String {
 fn one_subnet_on_two_segments_is_bridged_by_proxy_arp() {
     requires![root, tool("nft")];
     let sandbox = Sandbox::with_images(&["busybox"]);
+    create(&sandbox, "warm");
+    does(&sandbox, &["run", "--rm", "--network", "warm", "busybox", "true"]);
+    does(&sandbox, &["network", "rm", "warm"]);
     let before = Snapshot::of(&sandbox);
     refused(&sandbox, &["network", "create", "--proxy-arp", "--ipv6", "x"], 1, "--proxy-arp is for IPv4");
     create(&sandbox, "--proxy-arp --subnet 192.168.0.0/24 left");
@@ -153,11 +171,13 @@ fn one_subnet_on_two_segments_is_bridged_by_proxy_arp() {
     assert_eq!(ttl(&sandbox, "a", &b), Some(63));
     assert_eq!(neighbour(&sandbox, "a", &b), bridge_mac(&sandbox, "left"));
     assert_eq!((ttl(&sandbox, "a", &c), neighbour(&sandbox, "a", &c)), (Some(64), mac(&sandbox, "c", "left")));
+    assert_eq!(kept(&sandbox, "left"), 6); // two containers: the host, the other one, the one on the other side
     // that it is this which does it
     let name = does(&sandbox, &["network", "inspect", "-f", "{{.Host.Bridge}}", "left"]).text();
     sandbox.sh(&format!("echo 0 >/proc/sys/net/ipv4/conf/{}/proxy_arp", name.trim())).expect_code(0);
     does(&sandbox, &["exec", "a", "ip", "neigh", "flush", "dev", "eth0"]);
     assert_eq!(ttl(&sandbox, "a", &b), None);
+    assert!(sandbox.minirun(&["network", "check", "left"]).expect_code(1).stdout.contains("broken"));
     does(&sandbox, &["rm", "-f", "a", "b", "c"]);
     assert!(!sandbox.sh("ip route").stdout.contains("192.168.0."), "the routes to each are gone");
     does(&sandbox, &["network", "rm", "left", "right"]);
@@ -182,6 +202,8 @@ fn isolated_containers_reach_the_outside_and_not_each_other() {
         sandbox.minirun(&["exec", "a", "ip", "route", "add", &b, "via", &gateway]);
         assert_eq!(ttl(&sandbox, "a", &b).is_some(), together, "{network}, routed");
         assert_eq!(ttl(&sandbox, "a", OUTSIDE), Some(63), "{network}");
+        sandbox.minirun(&["exec", "a", "ip", "route", "del", &b]);
+        assert!(kept(&sandbox, network) >= 4, "{network}");
         does(&sandbox, &["rm", "-f", "a", "b"]);
     }
     // what they publish is for all, the neighbours too; not where the rules are asked on the way through the bridge
@@ -222,7 +244,7 @@ fn a_bridge_of_the_hosts_is_used_and_left_as_it_was() {
     refused(&sandbox, &["network", "create", "--bridge", "br0", "lan"], 1, "neither a network nor a bridge");
     sandbox.sh("ip link add br0 address 02:00:00:00:00:77 type bridge && ip address add 192.168.7.1/24 dev br0 && ip link set br0 up").expect_code(0);
     let host = || sandbox.sh("ip -d link show br0; ip address show br0; sysctl -a 2>/dev/null | grep 'conf.br0'").stdout;
-    let state = |text: String| text.lines().filter(|line| !line.contains("timer") && !line.contains("lft")).map(str::to_owned).collect::<Vec<_>>();
+    let state = |text: String| text.lines().filter(|line| !line.contains("timer") && !line.contains("lft") && !line.contains("fe80")).map(str::to_owned).collect::<Vec<_>>();
     let before = state(host());
     create(&sandbox, "--ipv6=false --bridge br0 --subnet 192.168.7.0/24 --gateway 192.168.7.1 --ip-range 192.168.7.128/25 lan");
     waits(&sandbox, "a", "lan");
@@ -252,6 +274,7 @@ fn a_container_is_on_a_link_of_the_hosts_by_macvlan() {
     assert_eq!(ttl(&sandbox, "a", OUTSIDE), Some(64));
     assert_eq!(sandbox.outside(&format!("ip neigh show {a} | grep -c {}", mac(&sandbox, "a", "lan"))).stdout.trim(), "1");
     assert_eq!((ttl(&sandbox, "a", &b), ttl(&sandbox, "a", HOST)), (Some(64), None));
+    assert_eq!(kept(&sandbox, "lan"), 2);
     refused(&sandbox, &["run", "--rm", "--network", "lan", "-p", "80", "busybox", "true"], 125, "no port can be published");
     does(&sandbox, &["rm", "-f", "a", "b"]);
     create(&sandbox, "-d macvlan -o parent=gone0 --subnet 10.99.0.0/24 lost");
@@ -314,6 +337,10 @@ fn vlans_keep_the_containers_of_one_bridge_apart() {
         does(&sandbox, &["exec", name, "ip", "address", "add", ip, "dev", "eth0"]);
     }
     assert_eq!((ttl(&sandbox, "a", "10.77.0.2"), ttl(&sandbox, "a", "10.77.0.3")), (Some(64), None));
+    for (name, ip) in [("a", "10.77.0.1/24"), ("b", "10.77.0.2/24"), ("x", "10.77.0.3/24")] {
+        does(&sandbox, &["exec", name, "ip", "address", "del", ip, "dev", "eth0"]);
+    }
+    assert!(kept(&sandbox, "ten") >= 6 && kept(&sandbox, "twenty") >= 3);
     // each has its gateway, and reaches the outside
     assert_eq!((ttl(&sandbox, "a", OUTSIDE), ttl(&sandbox, "x", OUTSIDE)), (Some(63), Some(63)));
     // whoever has the trunk is in both, under their tags
