@@ -86,7 +86,7 @@ fn promise(from: &[Place<'_>], to: IpAddr, whose: Option<Place<'_>>) -> Option<P
         gateways.into_iter().find(|gateway| gateway.is_ipv4() == to.is_ipv4()).map(|gateway| (*network, gateway))
     });
     let Some((network, hop)) = default else { return Some(Promise::NoRoute) };
-    if !network.shape.is_bridged() {
+    if !network.shape.is_routed() {
         return None;
     }
     let Some((other, _)) = whose else { return Some(answer(DIRECT, hop, mac_of_host(network))) };

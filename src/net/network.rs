@@ -184,14 +184,14 @@ impl Network {
 
     /// Whether its packets go anywhere else.
     pub fn leads_out(&self) -> bool {
-        !self.shape.internal && !self.gateways().is_empty()
+        !self.shape.internal && self.subnets.iter().any(|subnet| subnet.gateway.is_some())
     }
 
     /// The host's own addresses in it. Where its subnet lies on other bridges, too, they give no route to all of it.
     pub fn gateways(&self) -> Vec<IpNet> {
         let length = |net: &IpNet| if self.shape.proxy_arp { net.max_prefix_len() } else { net.prefix_len() };
         let with_prefix = |subnet: &Subnet| IpNet::new(subnet.gateway?, length(&subnet.net)).ok();
-        match self.shape.is_bridged() {
+        match self.shape.is_routed() {
             true => self.subnets.iter().filter_map(with_prefix).collect(),
             false => Vec::new(), // its gateways are others
         }

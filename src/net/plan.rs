@@ -151,15 +151,15 @@ pub(super) fn shared(facts: &NetFacts, container: &ContainerId, plan: &mut NetPl
     facts.networks.iter().try_for_each(segment::check)?;
     let table = facts.realm.table();
     let steps = &mut plan.prepare;
-    if !facts.table && facts.networks.iter().any(|of| of.network.shape.is_bridged()) {
+    if !facts.table && facts.networks.iter().any(|of| of.network.shape.is_routed()) {
         steps.push(Step::EnsureRuleset { table: table.clone() });
         let entries: Vec<Entry> =
-            facts.rebuild.iter().filter(|n| n.shape.is_bridged()).flat_map(|n| [entries(n), lent_ports(n, container)].concat()).collect();
+            facts.rebuild.iter().filter(|n| n.shape.is_routed()).flat_map(|n| [entries(n), lent_ports(n, container)].concat()).collect();
         if !entries.is_empty() {
             steps.push(Step::EnsureEntries { table: table.clone(), entries });
         }
     }
-    let mut bridged: Vec<_> = facts.networks.iter().filter(|of| of.network.shape.is_bridged()).collect();
+    let mut bridged: Vec<_> = facts.networks.iter().filter(|of| of.network.shape.is_routed()).collect();
     // whoever is on another one's bridge comes after it
     bridged.sort_by_key(|of| of.network.shape.segment != Segment::Bridge);
     for of in bridged {
@@ -187,7 +187,7 @@ pub(super) fn shared(facts: &NetFacts, container: &ContainerId, plan: &mut NetPl
 
 fn forwarding(facts: &NetFacts, plan: &mut NetPlan) {
     let set = |key: &str| Step::SetSysctl { netns: Netns::Host, key: key.into(), value: "1".into() };
-    let bridged = facts.networks.iter().any(|of| of.network.shape.is_bridged());
+    let bridged = facts.networks.iter().any(|of| of.network.shape.is_routed());
     if !facts.ip_forward && bridged {
         plan.prepare.push(set("net/ipv4/ip_forward"));
         plan.warnings.push("net.ipv4.ip_forward was 0 and is set to 1".into());
@@ -236,7 +236,7 @@ fn ports(request: &NetRequest, leases: &[Lease], realm: &Realm, container: &Cont
 
 /// The lease through which ports are published: the first whose network leads out.
 pub fn publishing(leases: &[Lease]) -> Option<usize> {
-    leases.iter().position(|lease| lease.shape.is_bridged() && !lease.gateways.is_empty())
+    leases.iter().position(|lease| lease.shape.is_routed() && !lease.gateways.is_empty())
 }
 
 /// Where each published port leads. Pure, so that the loan's record and the steps say the same.
@@ -244,10 +244,11 @@ pub fn published(request: &NetRequest, leases: &[Lease]) -> Result<Vec<Published
     let lease = match (publishing(leases), leases.first()) {
         (Some(index), _) => &leases[index],
         (None, Some(inner)) if !request.publish.is_empty() => {
-            return Err(Error::user(format!(
-                "network {} leads nowhere: no port can be published there",
-                inner.network
-            ))
+            let why = match inner.shape.is_routed() {
+                true => "leads nowhere",
+                false => "is not routed by this host, its containers are reached at their own addresses",
+            };
+            return Err(Error::user(format!("network {} {why}: no port can be published there", inner.network))
             .hint("leave out -p, or name a network besides that is not internal and has a gateway"));
         }
         (None, _) => return Ok(Vec::new()),

@@ -59,7 +59,7 @@ pub fn remove_network(networks: &Networks, network: &Network) -> Vec<Error> {
     note(network.gate.as_ref().map_or(Ok(()), |gate| delete_link(gate, &network.mark)));
     match network.shape.segment {
         Segment::Bridge => note(delete_link(&network.bridge, &network.mark)),
-        Segment::Shared(_) | Segment::Foreign(_) if network.gate.is_none() => {
+        Segment::Shared(_) if network.gate.is_none() => {
             network.gateways().iter().for_each(|address| note(delete_address(&network.bridge, address)));
         }
         _ => {}

@@ -62,10 +62,9 @@ pub(super) fn steps(of: &NetworkFacts, ipv6: bool) -> Vec<Step> {
 fn router(of: &NetworkFacts, ipv6: bool, steps: &mut Vec<Step>) {
     let network = &of.network;
     let (name, there) = (network.router(), of.router.as_ref());
-    let owned = network.shape.segment == Segment::Bridge || network.gate.is_some();
-    if !is_up(there) || !owned {
+    if !is_up(there) {
         steps.push(sysctl(format!("net/ipv4/conf/{name}/route_localnet"), "1"));
-        match (ipv6 && owned, network.has_ipv6_gateway()) {
+        match (ipv6, network.has_ipv6_gateway()) {
             (false, _) => {}
             // nor the host's own link-local address, where it is not to be there
             (true, false) => steps.push(sysctl(format!("net/ipv6/conf/{name}/disable_ipv6"), "1")),
@@ -83,7 +82,7 @@ fn router(of: &NetworkFacts, ipv6: bool, steps: &mut Vec<Step>) {
             steps.push(Step::AddAddress { netns: Netns::Host, link: name.clone(), address });
         }
     }
-    if owned && !is_up(there) {
+    if !is_up(there) {
         steps.push(Step::LinkUp { netns: Netns::Host, link: name.clone() });
     }
 }
@@ -102,7 +101,7 @@ fn sysctl(key: String, value: &str) -> Step {
 
 /// What the sets hold of a network.
 pub fn entries(network: &Network) -> Vec<Entry> {
-    if !network.shape.is_bridged() {
+    if !network.shape.is_routed() {
         return Vec::new();
     }
     let link = network.router();

@@ -97,9 +97,10 @@ impl Shape {
         }
     }
 
-    /// Whether its containers are ports of a bridge, and our rules see their packets.
-    pub fn is_bridged(&self) -> bool {
-        self.driver() == "bridge"
+    /// Whether the host routes for it, by our rules. Where its containers are on a wire of somebody else's, all that leads
+    /// out is that one's, too.
+    pub fn is_routed(&self) -> bool {
+        matches!(self.segment, Segment::Bridge | Segment::Shared(_))
     }
 
     /// Whether ports of its bridge are members of VLANs.

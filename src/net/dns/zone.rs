@@ -47,7 +47,7 @@ impl Zone {
     }
 
     fn add_host(&mut self, network: &Network) {
-        if network.leads_out() {
+        if network.leads_out() && network.shape.is_routed() {
             for name in HOST_NAMES {
                 self.names.entry(name.to_owned()).or_default().extend(network.gateways().iter().map(IpNet::addr));
             }
