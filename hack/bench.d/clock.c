@@ -57,6 +57,7 @@ static double run(char *command) {
   snprintf(copy, sizeof copy, "%s", command);
   for (char *word = strtok(copy, " "); word && n < 63; word = strtok(0, " ")) words[n++] = word;
   words[n] = 0;
+  usleep(30000); /* the kernel takes down the namespace of the one before, and holds the lock of all links meanwhile */
   double began = now();
   if (posix_spawnp(&pid, words[0], 0, 0, words, environ) || waitpid(pid, &status, 0) < 0) err(1, "%s", command);
   if (status) errx(1, "status %d: %s", status, command);
