@@ -252,7 +252,8 @@ impl Network {
             return Err(Error::user(format!("address {ip} names subnet {} itself", subnet.net)));
         }
         match self.loans.iter().position(|loan| loan.addresses.contains(&ip)) {
-            Some(taken) if alive(&self.loans[taken].holder) => {
+            // the ports of the dead lead there until they are taken back
+            Some(taken) if !self.loans[taken].published.is_empty() || alive(&self.loans[taken].holder) => {
                 let owner = self.loans[taken].holder.container.short();
                 Err(Error::user(format!("address {ip} is in use by container {owner}"))
                     .hint("choose another address, or leave the choice to minirun"))

@@ -90,6 +90,19 @@ impl Publish {
     }
 }
 
+impl Publish {
+    /// Whether it may become this port of the host, or clashes with it. Any free port is never one that somebody has.
+    pub fn may_be(&self, port: &Published) -> bool {
+        let number = match self.host {
+            HostPort::Exact(number) => number == port.port,
+            HostPort::FreeIn(first, last) => (first..=last).contains(&port.port),
+            HostPort::Free => false,
+        };
+        let address = self.ip.is_none() || port.ip.is_none() || self.ip == port.ip;
+        number && address && self.protocol == port.protocol
+    }
+}
+
 /// Cuts off the address in front: what stands in brackets, or what is left of the last two colons.
 fn split_ip(text: &str) -> Result<(Option<IpAddr>, &str), String> {
     if let Some(rest) = text.strip_prefix('[') {
@@ -296,6 +309,24 @@ mod tests {
         assert!(!all.clashes(&port(None, 80, Protocol::Udp)));
         assert!(!all.clashes(&port(None, 81, Protocol::Tcp)));
         assert!(!port(Some("10.0.0.1"), 80, Protocol::Tcp).clashes(&port(Some("127.0.0.1"), 80, Protocol::Tcp)));
+    }
+
+    #[test]
+    fn a_request_may_be_a_port_of_its_number_address_and_protocol() {
+        let port = Published { ip: None, port: 80, protocol: Protocol::Tcp, to: "10.0.0.2:80".parse().unwrap() };
+        let here = Published { ip: Some([127, 0, 0, 1].into()), ..port.clone() };
+        for (word, any, local) in [
+            ("80:1", true, true),
+            ("79-81:1", true, true),
+            ("127.0.0.1:80:1", true, true),
+            ("127.0.0.2:80:1", true, false),
+            ("81:80", false, false),
+            ("80:1/udp", false, false),
+            ("80", false, false),
+        ] {
+            let request = Publish::parse(word).unwrap().remove(0);
+            assert_eq!((request.may_be(&port), request.may_be(&here)), (any, local), "{word}");
+        }
     }
 
     proptest::proptest! {

@@ -1,6 +1,6 @@
 //! A container's network, from the words of the command line to what it is lent and the steps that make it.
 
-use super::{Progress, container, networks};
+use super::{Progress, Silent, container, networks, remains};
 use crate::engine;
 use crate::error::{Error, Result};
 use crate::id::{ContainerId, HostPath, Name};
@@ -9,7 +9,7 @@ use crate::net::files::{AddHost, Dns, Hosts};
 use crate::net::lease::{self, Around};
 use crate::net::network::{Attachment, Holder, Lease, Loan, Network};
 use crate::net::plan::{DEFAULT_NETWORK, Mode, NetPlan, NetRequest};
-use crate::net::publish::{Publish, Published};
+use crate::net::publish::{Protocol, Publish, Published};
 use crate::net::record::{self, Networks};
 use crate::net::{attachment, files, names, plan, probe, remove};
 use crate::plan::step::Undo;
@@ -20,7 +20,7 @@ use crate::sys::fs;
 use crate::sys::process::{Identity, Pid};
 use oci_spec::image::ImageConfiguration;
 use oci_spec::runtime::Spec;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -72,6 +72,7 @@ pub(super) fn lend(
             Ok(Lent { plan, leases: Vec::new(), undo: Vec::new(), handed: Handed::default() })
         }
         Use::Lend => {
+            free_from_the_dead(roots, &request, id)?;
             let networks = Networks::lock(&roots.state)?;
             choose_ports(roots, &mut request, id)?; // nobody else chooses meanwhile
             let leases = lease::acquire(&networks, &request, &holder, &around)?;
@@ -91,6 +92,29 @@ pub(super) fn lend(
 pub(super) fn holder(id: &ContainerId) -> Result<Holder> {
     let me = Identity::of_self()?;
     Ok(Holder { container: id.clone(), pid: me.pid.0, start_time: me.start_time, boot_id: me.boot_id })
+}
+
+/// Takes back what dead containers hold of the ports and addresses that are wanted: what they have published would lead
+/// to who has their address. To be done before the networks are locked, for their undos do that.
+fn free_from_the_dead(roots: &Roots, request: &NetRequest, id: &ContainerId) -> Result<()> {
+    let wanted = lease::attachments(request);
+    if request.publish.is_empty() && wanted.iter().all(|want| want.addresses.is_empty()) {
+        return Ok(());
+    }
+    let (all, _) = record::all(&roots.state)?;
+    for (network, loan) in all.iter().flat_map(|network| network.loans.iter().map(move |loan| (network, loan))) {
+        let same = |want: &&Attachment| want.network == network.name;
+        let address = wanted.iter().filter(same).flat_map(|want| &want.addresses).any(|ip| loan.addresses.contains(ip));
+        let port = || loan.published.iter().any(|port| request.publish.iter().any(|publish| publish.may_be(port)));
+        if loan.holder.container != *id && (address || port()) && !is_alive(roots, &loan.holder) {
+            let dead = records::load(roots, &loan.holder.container);
+            match (&dead.config, &dead.life) {
+                (None, None) => give_back(roots, &dead.id, &Silent), // it was killed before it had a record
+                _ => drop(remains::repair_one(roots, &dead)?),
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Names the container that has a port already; the kernel's own refusal comes too late to know names.
@@ -136,15 +160,13 @@ fn request(
     Ok(NetRequest { mode, publish, sysctls })
 }
 
-/// Those that were left open; what other containers were lent is theirs, bound or not yet.
+/// Those that were left open; what other containers were lent is theirs, bound or not yet, and taken back or not yet.
 fn choose_ports(roots: &Roots, request: &mut NetRequest, id: &ContainerId) -> Result<()> {
     let (all, _) = record::all(&roots.state)?;
     let others = all.iter().flat_map(|network| &network.loans).filter(|loan| loan.holder.container != *id);
-    let others: Vec<&Loan> = others.filter(|loan| !loan.published.is_empty()).collect();
-    let lent = |protocol, number| {
-        let has = |port: &Published| (port.protocol, port.port) == (protocol, number);
-        others.iter().any(|loan| loan.published.iter().any(has) && is_alive(roots, &loan.holder))
-    };
+    let taken: BTreeSet<(Protocol, u16)> =
+        others.flat_map(|loan| &loan.published).map(|port| (port.protocol, port.port)).collect();
+    let lent = |protocol, number| taken.contains(&(protocol, number));
     request.publish = probe::choose_ports(&request.publish, &lent)?;
     Ok(())
 }

@@ -154,6 +154,36 @@ fn a_port_in_use_is_refused_and_its_owner_named() {
     foreign.wait().unwrap();
 }
 
+/// A container that publishes 8080 and has this address, and then neither a monitor nor a program.
+fn leave_a_dead_one(sandbox: &Sandbox) {
+    let flags = ["run", "-d", "--name", "dead", "--ip", "172.18.0.9", "-p", "8080:80", "busybox"];
+    sandbox.minirun(&[&flags, &SERVER[..]].concat()).expect_code(0);
+    eventually("it answers", seconds(20), || sandbox.in_network(&fetch("http://127.0.0.1:8080")).code() == 0);
+    let init = sandbox.minirun(&["inspect", "--format", "{{.State.Pid}}", "dead"]).text();
+    let kill = format!("kill -9 $(awk '/^PPid/ {{ print $2 }}' /proc/{init}/status) {init}");
+    sandbox.sh(&kill).expect_code(0);
+    eventually("it is dead", seconds(20), || sandbox.minirun(&["ps", "-a"]).text().contains("Dead"));
+}
+
+#[test]
+fn a_port_of_a_dead_container_is_free_for_another() {
+    requires![root, tool("nft"), tool("curl")];
+    let sandbox = Sandbox::with_images(&["busybox"]);
+    leave_a_dead_one(&sandbox);
+    let running = serve(&sandbox, &["-p", "8080:80"], "http://127.0.0.1:8080");
+    stop(&sandbox, running);
+}
+
+#[test]
+fn ports_of_a_dead_container_do_not_lead_to_who_gets_its_address() {
+    requires![root, tool("nft"), tool("curl")];
+    let sandbox = Sandbox::with_images(&["busybox"]);
+    leave_a_dead_one(&sandbox);
+    let running = serve(&sandbox, &["--ip", "172.18.0.9"], "http://172.18.0.9");
+    assert_ne!(sandbox.in_network(&fetch("http://127.0.0.1:8080")).code(), 0);
+    stop(&sandbox, running);
+}
+
 #[test]
 fn our_ruleset_is_one_that_nft_can_read_again() {
     requires![root, tool("nft"), tool("curl")];
