@@ -8,6 +8,7 @@ mod attached;
 mod calls;
 mod check;
 mod completion;
+mod crowd;
 mod debug;
 mod detached;
 mod detached_records;
