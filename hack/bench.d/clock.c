@@ -5,6 +5,7 @@
  */
 #include <arpa/inet.h>
 #include <err.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <spawn.h>
 #include <stdio.h>
@@ -54,12 +55,15 @@ static double run(char *command) {
   char *words[64], copy[4096];
   int n = 0, status;
   pid_t pid;
+  posix_spawn_file_actions_t quiet;
+  posix_spawn_file_actions_init(&quiet);
+  posix_spawn_file_actions_addopen(&quiet, 1, "/dev/null", O_WRONLY, 0); /* standard output is ours */
   snprintf(copy, sizeof copy, "%s", command);
   for (char *word = strtok(copy, " "); word && n < 63; word = strtok(0, " ")) words[n++] = word;
   words[n] = 0;
   usleep(30000); /* the kernel takes down the namespace of the one before, and holds the lock of all links meanwhile */
   double began = now();
-  if (posix_spawnp(&pid, words[0], 0, 0, words, environ) || waitpid(pid, &status, 0) < 0) err(1, "%s", command);
+  if (posix_spawnp(&pid, words[0], &quiet, 0, words, environ) || waitpid(pid, &status, 0) < 0) err(1, "%s", command);
   if (status) errx(1, "status %d: %s", status, command);
   return (now() - began) / 1e3;
 }
