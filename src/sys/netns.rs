@@ -64,6 +64,8 @@ fn enter(netns: &OwnedFd, call: impl FnOnce() -> String) -> SysResult<()> {
 pub enum Transport {
     Stream,
     Datagram,
+    /// SCTP (RFC 9260).
+    Association,
 }
 
 /// Binds a socket and does not listen on it: other programs meet EADDRINUSE, and a connection that no rule diverts
@@ -89,6 +91,7 @@ fn bind_once(transport: Transport, address: SocketAddr, reuse: Reuse) -> SysResu
     let (kind, protocol) = match transport {
         Transport::Stream => (SockType::Stream, SockProtocol::Tcp),
         Transport::Datagram => (SockType::Datagram, SockProtocol::Udp),
+        Transport::Association => (SockType::Stream, SockProtocol::Sctp),
     };
     let call = || format!("bind({protocol:?}, {address})");
     let fd = named(nix::sys::socket::socket(family, kind, SockFlag::SOCK_CLOEXEC, protocol), call)?;

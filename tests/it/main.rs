@@ -4,6 +4,7 @@
 #![allow(unreachable_pub)] // a binary exports nothing; here `pub` says what other test files use
 
 mod adopted;
+mod article;
 mod attached;
 mod calls;
 mod check;

@@ -24,6 +24,8 @@ pub enum Need<'a> {
     vlan,
     /// A link of this kind: `dummy`, `ipvlan`, `vxlan`.
     link(&'a str),
+    /// Sockets of SCTP.
+    sctp,
     /// A program of this name.
     tool(&'a str),
 }
@@ -84,8 +86,11 @@ impl Need<'_> {
             Need::cgroup("io") => has("io") || has("blkio"), // v1 calls it so
             Need::cgroup(name) => has(name),
             Need::vlan => works("unshare -n ip link add br0 type bridge vlan_filtering 1"),
+            Need::sctp => works("perl -MSocket -e 'socket(S, PF_INET, SOCK_STREAM, 132) or die'"),
             Need::link(kind) => {
-                works(&format!("unshare -n sh -c 'ip link add v0 type {kind} || ip link add v0 link lo type {kind}'"))
+                let made = format!("ip link add v0 type {kind} || ip link add v0 link p0 type {kind}");
+                let with_number = format!("ip link add v0 type {kind} id 1 dstport 4789"); // vxlan
+                works(&format!("unshare -n sh -c 'ip link add p0 type veth; {made} || {with_number}'"))
             }
             Need::tool(name) => works(&format!("command -v {name}")),
         }
@@ -131,7 +136,7 @@ fn a_missing_thing_is_seen_and_a_present_one_too() {
 
 #[test]
 fn the_list_of_skips_knows_only_places_and_needs_that_are() {
-    let plain = [Need::root, Need::overlay, Need::cgroup_v2, Need::cgroup_v1, Need::vlan].map(Need::reason);
+    let plain = [Need::root, Need::overlay, Need::cgroup_v2, Need::cgroup_v1, Need::vlan, Need::sctp].map(Need::reason);
     for line in super::source::read("tests/skips.txt").lines().filter(|line| !line.starts_with('#')) {
         let (entry, why) = line.split_once(" # ").unwrap_or_else(|| panic!("{line}: say why"));
         let words: Vec<&str> = entry.split_whitespace().collect();
