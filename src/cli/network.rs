@@ -6,6 +6,7 @@ use crate::error::{Error, Result};
 use crate::ops::matrix::{self, Checked};
 use crate::ops::networks::{self, CreateRequest, NetworkRow};
 use crate::ops::plug::{self, ConnectRequest};
+use crate::ops::reload;
 use crate::spec::mount::label_pair;
 use crate::state::Roots;
 use clap::Subcommand;
@@ -106,6 +107,13 @@ enum Verb {
         /// Only some: until=24h (made before that), label= or label!=
         #[arg(long, value_name = "KEY=VALUE")]
         filter: Vec<String>,
+    },
+    /// Make bridges and firewall rules as they should be, where somebody has changed them; containers go on
+    #[command(after_help = "Example: nft flush ruleset; minirun network reload")]
+    Reload {
+        /// Only of these [all]
+        #[arg(value_name = "NETWORK")]
+        names: Vec<String>,
     },
 }
 
@@ -221,6 +229,7 @@ pub(super) fn main(args: &Args, roots: &Roots) -> Result<u8> {
             removed => ui::line(&removed?),
         })),
         Verb::Prune { force, filter } => prune(roots, *force, filter),
+        Verb::Reload { names } => reload::reload(roots, names)?.iter().try_for_each(|line| ui::line(line)).map(|()| 0),
     }
 }
 

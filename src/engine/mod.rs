@@ -203,7 +203,7 @@ fn undo_one(undo: &Undo, lingering: &mut Vec<Socket>) -> Result<()> {
         Undo::ReturnIds { link, container } => user_ids::release(link, container),
         Undo::ReturnLeases { state, container } => {
             let networks = net::record::Networks::lock(state)?;
-            net::remove::give_back(&networks, container, None)
+            net::remove::give_back(&networks, container, None, lingering)
         }
     }
 }

@@ -2,6 +2,7 @@
 //! It opens sockets in the container's network namespace and never stays there.
 
 use super::entry::{self, Change, Entry};
+use super::firewalld;
 use super::link;
 use super::publish::{Protocol, Published};
 use super::resolver;
@@ -103,11 +104,17 @@ impl Run<'_> {
         match step {
             Step::SetSysctl { netns, key, value } => Ok(self.sysctl(*netns, key, value)?),
             Step::EnsureRuleset { table } => Ok(self.commit(ruleset::create(table), step, Errno::EEXIST)?),
+            Step::ReplaceRuleset { table, entries } => {
+                let mut replace = ruleset::replace(table);
+                entry::fill(&mut replace, table, entries, Change::Add(Existing::Wanted));
+                Ok(self.commit(replace, step, Errno::UnknownErrno)?)
+            }
             Step::EnsureEntries { table, entries } => {
                 let add = entry::change(table, entries, Change::Add(Existing::Wanted));
                 Ok(self.commit(add, step, Errno::UnknownErrno)?)
             }
             Step::AllowForward { chain, bridge, comment } => Ok(self.allow_forward(chain, bridge, comment)?),
+            Step::TrustBridge { bridge } => Ok(firewalld::trust(bridge)?),
             Step::HoldPort { table, port } => self.hold_port(table, port),
             Step::Publish { table, owner, ports } => self.publish(table, owner, ports),
             Step::AnswerNames => {
@@ -120,6 +127,7 @@ impl Run<'_> {
             Step::EnsureBridge { .. }
             | Step::SetAlias { .. }
             | Step::AddVeth(_)
+            | Step::PlugIn { .. }
             | Step::SetHairpin { .. }
             | Step::SetIsolated { .. }
             | Step::FilterVlans { .. }
@@ -196,13 +204,19 @@ impl Run<'_> {
             Ok(()) => Ok(()),
             Err(refused) if refused.errno == Errno::EEXIST => {
                 for port in ports {
-                    if let Some(owner) = self.owner(table, port)? {
-                        return Err(taken(port, Some(owner)));
+                    if let Some(other) = self.owner(table, port)?.filter(|other| other.as_str() != owner) {
+                        return Err(taken(port, Some(other)));
                     }
                 }
-                Err(Error::from(refused.named("NFT_MSG_NEWSETELEM")).into())
+                // they are its own: who has replaced the table since it was lent them has put them in
+                let add = entry::change(table, &entries, Change::Add(Existing::Wanted));
+                Ok(add.commit(self.netfilter()?).map_err(|e| Error::from(e.named("NFT_MSG_NEWSETELEM")))?)
             }
-            Err(refused) => Err(Error::from(refused.named("NFT_MSG_NEWSETELEM")).during("publishing ports").into()),
+            Err(refused) => {
+                let lacks = refused.errno == Errno::ENOENT;
+                let error = Error::from(refused.named("NFT_MSG_NEWSETELEM")).during("publishing ports");
+                Err(if lacks { error.hint(CHANGED) } else { error }.into())
+            }
         }
     }
 
@@ -280,20 +294,26 @@ impl Run<'_> {
     }
 }
 
-/// Whether this errno says that what the step wants is there already.
+/// Whether this errno says that what the step wants is there already, or is not wanted any more.
 fn ensured(step: &Step, errno: Errno) -> bool {
-    let there = match step {
+    match step {
         // a new port is in VLAN 1 only where its bridge has one by default
-        Step::LeaveVlan { .. } => return errno == Errno::ENOENT,
-        Step::EnsureBridge { .. } | Step::EnsureVlanLink { .. } => true,
-        Step::AddAddress { .. } | Step::AddDefaultRoute { .. } | Step::AddRoute { .. } => true,
+        Step::LeaveVlan { .. } => errno == Errno::ENOENT,
+        Step::EnsureVlanLink { .. }
+        | Step::AddAddress { .. }
+        | Step::AddDefaultRoute { .. }
+        | Step::AddRoute { .. } => errno == Errno::EEXIST,
+        // its container has just ended; where it has only begun, the steps inside will say so
+        Step::PlugIn { .. } | Step::SetHairpin { .. } => errno == Errno::ENODEV,
         Step::SetSysctl { .. }
         | Step::EnsureRuleset { .. }
+        | Step::ReplaceRuleset { .. }
         | Step::EnsureEntries { .. }
+        | Step::EnsureBridge { .. }
         | Step::SetAlias { .. }
         | Step::AllowForward { .. }
+        | Step::TrustBridge { .. }
         | Step::AddVeth(_)
-        | Step::SetHairpin { .. }
         | Step::SetIsolated { .. }
         | Step::FilterVlans { .. }
         | Step::JoinVlan { .. }
@@ -303,8 +323,7 @@ fn ensured(step: &Step, errno: Errno) -> bool {
         | Step::Publish { .. }
         | Step::AnswerNames
         | Step::ForgetFlows { .. } => false,
-    };
-    there && errno == Errno::EEXIST
+    }
 }
 
 fn other(netns: Netns) -> Netns {
@@ -366,7 +385,9 @@ fn hint(step: &Step, errno: Errno) -> Option<String> {
         return Some("this kernel lacks bridge or veth: modprobe bridge veth".into());
     }
     if let (Step::FilterVlans { .. } | Step::JoinVlan { .. } | Step::LeaveVlan { .. }, true) = (step, missing) {
-        return Some("this kernel lacks CONFIG_BRIDGE_VLAN_FILTERING: --isolate keeps the containers of a network apart".into());
+        return Some(
+            "this kernel lacks CONFIG_BRIDGE_VLAN_FILTERING: --isolate keeps the containers of a network apart".into(),
+        );
     }
     if let (Step::EnsureVlanLink { .. }, true) = (step, missing) {
         return Some("this kernel lacks CONFIG_VLAN_8021Q: modprobe 8021q".into());
@@ -384,16 +405,23 @@ fn hint(step: &Step, errno: Errno) -> Option<String> {
             _ => None,
         };
     }
-    if matches!(step, Step::EnsureRuleset { .. }) && missing {
+    if matches!(step, Step::EnsureEntries { .. }) && errno == Errno::ENOENT {
+        return Some(CHANGED.into());
+    }
+    if matches!(step, Step::EnsureRuleset { .. } | Step::ReplaceRuleset { .. }) && missing {
         return Some("this kernel lacks nf_tables, nft_nat, nft_masq or nft_fib_inet: modprobe them".into());
     }
     None
 }
 
+/// Why a set is not there.
+const CHANGED: &str = "somebody has changed our table, or another version made it: minirun network reload";
+
 fn call(step: &Step) -> String {
     match step {
         Step::EnsureBridge { name, .. } => format!("RTM_NEWLINK({name}, bridge)"),
         Step::AddVeth(veth) => format!("RTM_NEWLINK({}, veth, master {})", veth.host, veth.bridge),
+        Step::PlugIn { link, bridge } => format!("RTM_SETLINK({link}, master {bridge})"),
         Step::SetHairpin { link } => format!("RTM_NEWLINK({link}, hairpin)"),
         Step::SetIsolated { link } => format!("RTM_NEWLINK({link}, isolated)"),
         Step::FilterVlans { bridge } => format!("RTM_NEWLINK({bridge}, vlan_filtering)"),
@@ -406,9 +434,10 @@ fn call(step: &Step) -> String {
         Step::LinkUp { link, .. } => format!("RTM_SETLINK({link}, up)"),
         Step::AddAddress { link, address, .. } => format!("RTM_NEWADDR({address}, {link})"),
         Step::AddDefaultRoute { via, link, .. } => format!("RTM_NEWROUTE(default via {via}, {link})"),
-        Step::EnsureRuleset { table } => format!("NFT_MSG_NEWTABLE({table})"),
+        Step::EnsureRuleset { table } | Step::ReplaceRuleset { table, .. } => format!("NFT_MSG_NEWTABLE({table})"),
         Step::EnsureEntries { table, .. } | Step::Publish { table, .. } => format!("NFT_MSG_NEWSETELEM({table})"),
         Step::AllowForward { chain, .. } => format!("NFT_MSG_NEWRULE({})", chain.text()),
+        Step::TrustBridge { bridge } => format!("changeZoneOfInterface({bridge})"),
         Step::SetSysctl { key, .. } => format!("write(/proc/sys/{key})"),
         Step::HoldPort { port, .. } => format!("bind({})", port.listen()),
         Step::AnswerNames => "bind(127.0.0.11)".to_owned(),

@@ -46,12 +46,7 @@ pub(super) fn links(
         if Some(index) == publishing(leases) && !request.publish.is_empty() {
             steps.push(Step::SetHairpin { link: host });
         }
-        if lease.shape.proxy_arp {
-            let one = |address: &IpNet| IpNet::new(address.addr(), address.max_prefix_len()).ok();
-            let (netns, via) = (Netns::Host, None);
-            let route = |to| Step::AddRoute { netns, to, via, link: lease.bridge.clone() };
-            steps.extend(lease.addresses.iter().filter_map(one).map(route));
-        }
+        steps.extend(host_routes(lease));
     }
     Ok(steps)
 }
@@ -65,8 +60,16 @@ fn sublink(lease: &Lease) -> Option<(IfName, SublinkKind)> {
     }
 }
 
+/// Where a subnet lies on several bridges, the host has a route to each container.
+pub(super) fn host_routes(lease: &Lease) -> Vec<Step> {
+    let one = |address: &IpNet| IpNet::new(address.addr(), address.max_prefix_len()).ok();
+    let (netns, via) = (Netns::Host, None);
+    let route = |to| Step::AddRoute { netns, to, via, link: lease.bridge.clone() };
+    lease.addresses.iter().filter(|_| lease.shape.proxy_arp).filter_map(one).map(route).collect()
+}
+
 /// Of which VLANs a new port is a member.
-fn membership(shape: &Shape, link: &IfName) -> Vec<Step> {
+pub(super) fn membership(shape: &Shape, link: &IfName) -> Vec<Step> {
     if !shape.has_vlans() {
         return Vec::new();
     }
@@ -141,7 +144,8 @@ fn up(leases: &[Lease], routed: &[IpAddr]) -> Result<Vec<Step>> {
     for lease in leases {
         let link = eth(lease.link)?;
         steps.push(Step::LinkUp { netns, link: link.clone() });
-        let of_family = |route: &&Route| lease.addresses.iter().any(|a| a.addr().is_ipv4() == route.to.addr().is_ipv4());
+        let of_family =
+            |route: &&Route| lease.addresses.iter().any(|a| a.addr().is_ipv4() == route.to.addr().is_ipv4());
         let asked = |route: &Route| Step::AddRoute { netns, to: route.to, via: route.via, link: link.clone() };
         let own = |route: &&Route| !lease.addresses.iter().any(|address| address.trunc() == route.to);
         steps.extend(lease.shape.routes.iter().filter(of_family).filter(own).map(asked));

@@ -217,7 +217,11 @@ mod tests {
             ),
             (Wish { ranges: vec!["10.1.0.0/16".parse().unwrap()], ..one.clone() }, "9.0.0.0/8", "reaches out"),
             (Wish { shape: Shape { mtu: Some(40), ..Shape::default() }, ..one.clone() }, "9.0.0.0/8", "invalid MTU"),
-            (Wish { shape: Shape { mtu: Some(1000), ..Shape::default() }, ipv6: true, ..one }, "9.0.0.0/8", "invalid MTU"),
+            (
+                Wish { shape: Shape { mtu: Some(1000), ..Shape::default() }, ipv6: true, ..one },
+                "9.0.0.0/8",
+                "invalid MTU",
+            ),
         ] {
             let error = made(&wish, &[used]).unwrap_err();
             assert!(error.message.contains(part) && error.hint.is_some(), "{part}: {error}");

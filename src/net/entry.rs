@@ -118,9 +118,15 @@ pub fn add_text(table: &str, entries: &[Entry]) -> String {
 }
 
 /// Adds or removes entries in one transaction, those of one set in one message.
-pub fn change(table_name: &str, entries: &[Entry], change: Change) -> Transaction {
-    let table = table(table_name);
+pub fn change(table: &str, entries: &[Entry], change: Change) -> Transaction {
     let mut transaction = Transaction::default();
+    fill(&mut transaction, table, entries, change);
+    transaction
+}
+
+/// The same behind what the transaction has already.
+pub fn fill(transaction: &mut Transaction, table_name: &str, entries: &[Entry], change: Change) {
+    let table = table(table_name);
     for (set, _) in sets() {
         let of_set = entries.iter().filter(|entry| entry.set() == set.name);
         let elements: Vec<Element> = of_set.flat_map(Entry::elements).collect();
@@ -129,7 +135,6 @@ pub fn change(table_name: &str, entries: &[Entry], change: Change) -> Transactio
             Change::Remove => transaction.delete_elements(&table, set.name, &elements),
         }
     }
-    transaction
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,11 +1,11 @@
 //! What a container is lent: the record of each of its networks is read, changed and written. The default network is
 //! made at its first use. Makes no link and no rule.
 
+use super::definition;
 use super::names::Realm;
 use super::network::{Attachment, Holder, Lease, Loan, Network, Subnet};
 use super::plan::{DEFAULT_NETWORK, Mode, NetRequest, published, publishing};
 use super::record::{self, Networks};
-use super::definition;
 use super::shape::{Segment, Shape};
 use super::subnet::{self, Used};
 use crate::error::{Error, Result};
@@ -139,7 +139,8 @@ fn live(state: &HostPath, name: &Name, around: &Around<'_>) -> Result<Network> {
         Some(definition) => {
             // what the host has may be another since it was made: a reboot, a VPN
             let (all, _) = record::definitions(around.root)?;
-            let (shape, nets): (_, Vec<_>) = (&definition.shape, definition.subnets.iter().map(|one| one.net).collect());
+            let (shape, nets): (_, Vec<_>) =
+                (&definition.shape, definition.subnets.iter().map(|one| one.net).collect());
             let beside = definition::beside(&all, name, shape, &nets);
             let taken = taken(state, &Place { name, shape, beside: &beside }, around)?;
             let again = format!("minirun network rm {name}, and make it again");

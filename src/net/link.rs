@@ -34,7 +34,8 @@ pub(super) fn request<E>(
 ) -> Result<Option<Request>, E> {
     let create = NLM_F_CREATE | NLM_F_EXCL;
     let (netns, flags, message) = match step {
-        Step::EnsureBridge { name, mac, group, mtu } => (Netns::Host, create, bridge(name, *mac, *group, *mtu)),
+        // not NLM_F_EXCL: one that is there is set right (net/core/rtnetlink.c, rtnl_newlink)
+        Step::EnsureBridge { name, mac, group, mtu } => (Netns::Host, NLM_F_CREATE, bridge(name, *mac, *group, *mtu)),
         Step::SetAlias { link, alias } => {
             (Netns::Host, 0, set_link(link, vec![LinkAttribute::IfAlias(alias.clone())], None))
         }
@@ -57,13 +58,21 @@ pub(super) fn request<E>(
         Step::AddRoute { netns, to, via, link } => {
             (*netns, create, RouteNetlinkMessage::NewRoute(route(index(*netns, link)?, to, *via)))
         }
+        Step::PlugIn { link, bridge } => {
+            let master = vec![LinkAttribute::Controller(index(Netns::Host, bridge)?)];
+            (Netns::Host, 0, set_link(link, master, Some(LinkFlags::Up)))
+        }
         Step::LinkUp { netns, link } => (*netns, 0, set_link(link, Vec::new(), Some(LinkFlags::Up))),
-        Step::AddAddress { netns, link, address } => (*netns, create, RouteNetlinkMessage::NewAddress(self::address(index(*netns, link)?, address))),
+        Step::AddAddress { netns, link, address } => {
+            (*netns, create, RouteNetlinkMessage::NewAddress(self::address(index(*netns, link)?, address)))
+        }
         Step::AddDefaultRoute { netns, via, link } => (*netns, create, default_route(index(*netns, link)?, *via)),
         Step::SetSysctl { .. }
         | Step::EnsureRuleset { .. }
+        | Step::ReplaceRuleset { .. }
         | Step::EnsureEntries { .. }
         | Step::AllowForward { .. }
+        | Step::TrustBridge { .. }
         | Step::HoldPort { .. }
         | Step::Publish { .. }
         | Step::AnswerNames

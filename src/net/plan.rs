@@ -1,15 +1,16 @@
 //! From a request, what was lent and what is there, to steps. Pure: it never reads the system.
 
-use super::{cables, segment};
 use super::entry::Entry;
-use super::segment::entries;
-use super::shape::Segment;
 use super::names::{self, Realm};
 use super::network::{Attachment, Lease, Loan, Network};
+use super::others::{self, Firewalld, Legacy};
 use super::publish::{HostPort, Protocol, Publish, Published};
+use super::segment::entries;
+use super::shape::Segment;
 use super::step::{ForeignChain, Netns, Step, udp_ports};
+use super::{cables, segment};
 use crate::error::{Error, Result};
-use crate::id::{ContainerId, HostPath, Name};
+use crate::id::{ContainerId, HostPath, IfName, Name};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, SocketAddr};
@@ -79,6 +80,10 @@ pub struct NetFacts {
     pub rebuild: Vec<Network>,
     /// Base chains of others that drop forwarded packets.
     pub foreign: Vec<ForeignFacts>,
+    #[serde(default)]
+    pub firewalld: Option<Firewalld>,
+    #[serde(default)]
+    pub legacy: Vec<Legacy>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,6 +94,19 @@ pub struct NetworkFacts {
     pub router: Option<BridgeFacts>,
     /// The table's sets know that link.
     pub entries: bool,
+    /// Cables of the living that are not as they should be: the bridge was deleted, and with it went what they were
+    /// plugged into.
+    #[serde(default)]
+    pub loose: Vec<Cable>,
+}
+
+/// The host's end of a container's veth.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cable {
+    pub link: IfName,
+    pub container: ContainerId,
+    /// It publishes ports through this network, and may call them itself.
+    pub hairpin: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -137,7 +155,11 @@ pub fn plan(
         plan.host.extend(cables::inside(request, leases, facts)?);
     }
     match &request.mode {
-        Mode::Networks(_) => plan.host.extend(ports(request, leases, &facts.realm, container)?),
+        Mode::Networks(_) => {
+            let ports = published(request, leases)?;
+            plan.warnings.extend(others::closed(&ports, facts));
+            plan.host.extend(publish(ports, &facts.realm, container));
+        }
         Mode::None | Mode::Host | Mode::Container(_) | Mode::Path(_) if request.publish.is_empty() => {}
         Mode::None | Mode::Host | Mode::Container(_) | Mode::Path(_) => {
             plan.warnings.push("published ports are discarded: the container has no network of its own".into());
@@ -153,11 +175,13 @@ pub(super) fn shared(facts: &NetFacts, container: &ContainerId, plan: &mut NetPl
     let steps = &mut plan.prepare;
     if !facts.table && facts.networks.iter().any(|of| of.network.shape.is_routed()) {
         steps.push(Step::EnsureRuleset { table: table.clone() });
+        let routed = facts.rebuild.iter().filter(|network| network.shape.is_routed());
         let entries: Vec<Entry> =
-            facts.rebuild.iter().filter(|n| n.shape.is_routed()).flat_map(|n| [entries(n), lent_ports(n, container)].concat()).collect();
+            routed.flat_map(|network| [entries(network), lent_ports(network, Some(container))].concat()).collect();
         if !entries.is_empty() {
             steps.push(Step::EnsureEntries { table: table.clone(), entries });
         }
+        steps.extend(forget_flows(&facts.rebuild, Some(container)));
     }
     let mut bridged: Vec<_> = facts.networks.iter().filter(|of| of.network.shape.is_routed()).collect();
     // whoever is on another one's bridge comes after it
@@ -165,27 +189,17 @@ pub(super) fn shared(facts: &NetFacts, container: &ContainerId, plan: &mut NetPl
     for of in bridged {
         let rebuilt = facts.rebuild.iter().any(|network| network.name == of.network.name);
         if !of.entries && !rebuilt {
-            steps.push(Step::EnsureEntries { table: table.clone(), entries: entries(&of.network) });
+            let entries = entries(&of.network);
+            plan.prepare.push(Step::EnsureEntries { table: table.clone(), entries });
         }
-        steps.extend(segment::steps(of, facts.ipv6_forwarding.is_some()));
-        let link = of.network.router();
-        for chain in &facts.foreign {
-            if !chain.comments.contains(&of.network.mark) {
-                plan.warnings.push(format!(
-                    "chain {} drops forwarded packets: added rules for {}",
-                    chain.chain.text(),
-                    link
-                ));
-                let (chain, comment) = (chain.chain.clone(), of.network.mark.clone());
-                steps.push(Step::AllowForward { chain, bridge: link.clone(), comment });
-            }
-        }
+        plan.prepare.extend(segment::steps(of, facts.ipv6_forwarding.is_some()));
+        others::let_through(&of.network, facts, plan);
     }
     forwarding(facts, plan);
     Ok(())
 }
 
-fn forwarding(facts: &NetFacts, plan: &mut NetPlan) {
+pub(super) fn forwarding(facts: &NetFacts, plan: &mut NetPlan) {
     let set = |key: &str| Step::SetSysctl { netns: Netns::Host, key: key.into(), value: "1".into() };
     let bridged = facts.networks.iter().any(|of| of.network.shape.is_routed());
     if !facts.ip_forward && bridged {
@@ -205,13 +219,22 @@ fn forwarding(facts: &NetFacts, plan: &mut NetPlan) {
     }
 }
 
-/// Ports of the other containers; this one's are published by a step with an undo.
-fn lent_ports(network: &Network, except: &ContainerId) -> Vec<Entry> {
+/// A flow that began while no rule was there goes nowhere as long as its packets come.
+pub(super) fn forget_flows(networks: &[Network], except: Option<&ContainerId>) -> Option<Step> {
+    let loans = networks.iter().flat_map(|network| &network.loans);
+    let others = loans.filter(|loan| Some(&loan.holder.container) != except);
+    let ports: Vec<Published> = others.flat_map(|loan| loan.published.clone()).collect();
+    let ports = udp_ports(&ports);
+    (!ports.is_empty()).then_some(Step::ForgetFlows { protocol: Protocol::Udp, ports })
+}
+
+/// Ports of its containers but one, whose ports are published by a step with an undo.
+pub(super) fn lent_ports(network: &Network, except: Option<&ContainerId>) -> Vec<Entry> {
     let of_loan = |loan: &Loan| {
         let owner = names::owner(&loan.holder.container);
         loan.published.iter().map(|port| Entry::Port(port.clone(), owner.clone())).collect::<Vec<_>>()
     };
-    network.loans.iter().filter(|loan| loan.holder.container != *except).flat_map(of_loan).collect()
+    network.loans.iter().filter(|loan| Some(&loan.holder.container) != except).flat_map(of_loan).collect()
 }
 
 /// Whether the others are known by name in one of these networks. In the default network they are not, as with docker.
@@ -219,19 +242,16 @@ pub fn has_names<'a>(networks: impl IntoIterator<Item = &'a Name>) -> bool {
     networks.into_iter().any(|network| network.as_str() != DEFAULT_NETWORK)
 }
 
-fn ports(request: &NetRequest, leases: &[Lease], realm: &Realm, container: &ContainerId) -> Result<Vec<Step>> {
-    let ports = published(request, leases)?;
+fn publish(ports: Vec<Published>, realm: &Realm, container: &ContainerId) -> Vec<Step> {
     let table = realm.table();
     let mut steps: Vec<Step> =
         ports.iter().map(|port| Step::HoldPort { table: table.clone(), port: port.clone() }).collect();
     if !ports.is_empty() {
         let udp = udp_ports(&ports);
         steps.push(Step::Publish { table, owner: names::owner(container), ports });
-        if !udp.is_empty() {
-            steps.push(Step::ForgetFlows { protocol: Protocol::Udp, ports: udp });
-        }
+        steps.extend((!udp.is_empty()).then_some(Step::ForgetFlows { protocol: Protocol::Udp, ports: udp }));
     }
-    Ok(steps)
+    steps
 }
 
 /// The lease through which ports are published: the first whose network leads out.
@@ -249,7 +269,7 @@ pub fn published(request: &NetRequest, leases: &[Lease]) -> Result<Vec<Published
                 false => "is not routed by this host, its containers are reached at their own addresses",
             };
             return Err(Error::user(format!("network {} {why}: no port can be published there", inner.network))
-            .hint("leave out -p, or name a network besides that is not internal and has a gateway"));
+                .hint("leave out -p, or name a network besides that is not internal and has a gateway"));
         }
         (None, _) => return Ok(Vec::new()),
     };
@@ -291,7 +311,6 @@ fn resolve(publish: &Publish, lease: &Lease) -> Result<Vec<Published>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::id::IfName;
     use crate::net::names::Mac;
     use crate::net::network::{Holder, Subnet};
 
@@ -320,9 +339,17 @@ mod tests {
             ipv6_forwarding: Some(false),
             advertised: Vec::new(),
             table: false,
-            networks: vec![NetworkFacts { network: network.clone(), bridge: None, router: None, entries: false }],
+            networks: vec![NetworkFacts {
+                network: network.clone(),
+                bridge: None,
+                router: None,
+                entries: false,
+                loose: Vec::new(),
+            }],
             rebuild: vec![network.clone()],
             foreign: Vec::new(),
+            firewalld: None,
+            legacy: Vec::new(),
         }
     }
 
@@ -339,6 +366,7 @@ mod tests {
                 bridge: Some(bridge.clone()),
                 router: Some(bridge),
                 entries: true,
+                loose: Vec::new(),
             }],
             rebuild: Vec::new(),
             ..first_run(network)
@@ -452,7 +480,28 @@ mod tests {
             lines(&publish(&[]), &net, &facts).unwrap().0
         };
         assert!(with(&["other"])[0].starts_with("nft 'insert rule ip filter DOCKER-USER iifname"));
-        assert!(with(&["other", &net.mark]).is_empty());
+        assert!(with(&["other", &net.mark, &net.mark]).is_empty());
+        assert!(!with(&["other", &net.mark]).is_empty(), "one of the two was deleted");
+    }
+
+    #[test]
+    fn a_bridge_is_put_into_firewallds_zone_once() {
+        let net = network(&["172.18.0.0/16"]);
+        let with = |trusted: &[&IfName], strict: bool| {
+            let trusted = trusted.iter().map(|&bridge| bridge.clone()).collect();
+            let facts = NetFacts { firewalld: Some(Firewalld { trusted, strict }), ..second_run(&net) };
+            let holder = Holder { container: id(), pid: 1, start_time: 1, boot_id: "x".into() };
+            let lease = net.clone().lend(&Attachment::any(name("bridge")), &holder, &|_| true).unwrap();
+            plan(&publish(&["8080:80"]), &[lease], &facts, &id(), "0").unwrap()
+        };
+        let first = with(&[], false);
+        let line = format!("firewall-cmd --zone=trusted --change-interface={}", net.bridge);
+        assert_eq!(first.prepare.iter().map(|step| step.shell().to_string()).collect::<Vec<_>>(), [line]);
+        assert_eq!(first.warnings.len(), 1);
+        assert_eq!(with(&[&net.bridge], false).warnings, [""; 0]);
+        let strict = with(&[&net.bridge], true).warnings;
+        let rule = "firewall-cmd --add-forward-port=port=8080:proto=tcp:toport=80:toaddr=172.18.0.2";
+        assert!(strict.len() == 1 && strict[0].ends_with(rule), "{strict:?}");
     }
 
     #[test]

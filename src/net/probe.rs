@@ -2,18 +2,22 @@
 //! Reads only.
 
 use super::entry::Entry;
+use super::firewalld;
 use super::names::Realm;
 use super::network::{Holder, Network};
+use super::others::Legacy;
 use super::plan::{BridgeFacts, ForeignFacts, NetFacts, NetworkFacts};
 use super::publish::{HostPort, Protocol, Publish};
 use super::record;
 use super::ruleset;
 use super::step::ForeignChain;
 use super::subnet::Used;
+use super::survey;
 use super::undo::{alias, find_link};
 use crate::error::{Errno, Error, Result};
 use crate::id::{HostPath, IfName};
 use crate::sys::fs;
+use crate::sys::iptables::{self, Family};
 use crate::sys::netlink::{self, Dump, Socket};
 use crate::sys::netns::{self, Transport};
 use crate::sys::nftables::{self, BaseChain};
@@ -45,12 +49,16 @@ pub fn facts(
             Some(gate) => bridge(&mut route, gate)?,
             None => there.clone(),
         };
+        let others = there.is_none() && network.loans.len() > 1 && network.shape.is_routed();
+        let loose = if others { survey::all_loose(&realm, network)? } else { Vec::new() };
         let entries = rules.know(network.router())?;
-        of.push(NetworkFacts { network: network.clone(), bridge: there, router, entries });
+        of.push(NetworkFacts { network: network.clone(), bridge: there, router, entries, loose });
     }
     let rebuild = if rules.table { Vec::new() } else { living(state, networks, alive)? };
     let ipv6_forwarding = is_on("net/ipv6/conf/all/forwarding");
     let about_to = ipv6_forwarding == Some(false) && networks.iter().any(Network::has_ipv6_gateway);
+    let (foreign, has_firewalld) = rules.foreign()?;
+    let bridges: Vec<&IfName> = routed(networks).map(Network::router).collect();
     let facts = NetFacts {
         ip_forward: is_on("net/ipv4/ip_forward").unwrap_or(false),
         ipv6_forwarding,
@@ -58,7 +66,10 @@ pub fn facts(
         table: rules.table,
         networks: of,
         rebuild,
-        foreign: rules.foreign()?,
+        foreign,
+        // who has no rules here is not asked: on most hosts that would be for nothing
+        firewalld: if has_firewalld { firewalld::facts(&bridges)? } else { None },
+        legacy: [legacy(networks, Family::V4), legacy(networks, Family::V6)].concat(),
         realm,
     };
     Ok((facts, rules.socket))
@@ -93,7 +104,8 @@ pub fn cable(name: &IfName) -> Result<Option<Cable>> {
 pub fn is_bridge(name: &str) -> Result<bool> {
     let kind = LinkInfo::Kind(InfoKind::Bridge);
     let is = |link: &LinkMessage| {
-        let has = |attribute: &LinkAttribute| matches!(attribute, LinkAttribute::LinkInfo(info) if info.contains(&kind));
+        let has =
+            |attribute: &LinkAttribute| matches!(attribute, LinkAttribute::LinkInfo(info) if info.contains(&kind));
         link_name(link) == name && link.attributes.iter().any(has)
     };
     Ok(netlink::links()?.iter().any(is))
@@ -123,8 +135,9 @@ impl Rules {
         Ok(found.is_some())
     }
 
-    fn foreign(&mut self) -> Result<Vec<ForeignFacts>> {
-        let Some(socket) = &mut self.socket else { return Ok(Vec::new()) };
+    /// Chains that drop, and whether firewalld has some.
+    fn foreign(&mut self) -> Result<(Vec<ForeignFacts>, bool)> {
+        let Some(socket) = &mut self.socket else { return Ok((Vec::new(), false)) };
         let chains = nftables::chains(socket)?;
         let mut foreign = Vec::new();
         for chain in dropping(&chains, &self.name) {
@@ -132,8 +145,27 @@ impl Rules {
             let rules = nftables::rules(socket, &table, &chain.chain)?;
             foreign.push(ForeignFacts { comments: rules.into_iter().filter_map(|r| r.comment).collect(), chain });
         }
-        Ok(foreign)
+        Ok((foreign, owners(&chains).contains(&FIREWALLD)))
     }
+}
+
+/// Those whose packets the host hands on.
+fn routed(networks: &[Network]) -> impl Iterator<Item = &Network> {
+    networks.iter().filter(|network| network.shape.is_routed())
+}
+
+/// The networks of this family that iptables-legacy has no rule for, where it drops what it does not know.
+fn legacy(networks: &[Network], family: Family) -> Vec<Legacy> {
+    // only words come of it: that it cannot be looked at holds nobody up
+    let Some(filter) = iptables::filter(family).ok().flatten().filter(|filter| filter.drops) else {
+        return Vec::new();
+    };
+    let has_family = |one: &&Network| one.subnets.iter().any(|s| s.net.addr().is_ipv4() == (family == Family::V4));
+    let passes =
+        |bridge: &IfName| filter.accepts_from.contains(bridge.as_str()) && filter.accepts_to.contains(bridge.as_str());
+    let tool = if family == Family::V4 { "iptables-legacy" } else { "ip6tables-legacy" };
+    let dropped = routed(networks).filter(has_family).map(Network::router).filter(|link| !passes(link));
+    dropped.map(|bridge| Legacy { bridge: bridge.clone(), tool: tool.to_owned() }).collect()
 }
 
 /// What others have in nf_tables that may concern packets of ours.
@@ -161,11 +193,14 @@ pub fn has_nf_tables() -> bool {
     asked.is_ok() || asked.is_err_and(|e| e.errno == Errno::EPERM)
 }
 
+const FIREWALLD: &str = "firewalld";
+
 fn owners(chains: &[BaseChain]) -> Vec<&'static str> {
     let is = |test: &dyn Fn(&BaseChain) -> bool, name| chains.iter().any(test).then_some(name);
     let found = [
         is(&|chain| chain.name.starts_with("DOCKER"), "docker"),
-        is(&|chain| chain.table == "firewalld", "firewalld"),
+        // its two backends
+        is(&|chain| chain.table == "firewalld" || chain.name == "FORWARD_ZONES", FIREWALLD),
         is(&|chain| chain.name.starts_with("ufw-"), "ufw"),
     ];
     found.into_iter().flatten().collect()

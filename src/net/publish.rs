@@ -280,7 +280,7 @@ mod tests {
             ("+80:80", "host port \"+80\""),
             ("-1:80", "host port \"\" is no number"),
             ("80:80/", "invalid protocol \"\""),
-            ("80:80/sctp", "invalid protocol \"sctp\""),
+            ("80:80/dccp", "invalid protocol \"dccp\""),
             ("80:80/tcp/udp", "container port \"80/tcp\""),
             ("localhost:80:80", "\"localhost\" is no IP address"),
             ("1.2.3:80:80", "\"1.2.3\" is no IP address"),

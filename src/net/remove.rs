@@ -3,15 +3,15 @@
 //! and what failed comes back as a list.
 
 use super::entry::{self, Change, Entry};
-use super::{lease, link};
 use super::names::{self, Realm};
-use super::network::{Holder, Network};
-use super::segment::entries;
-use super::shape::Segment;
+use super::network::{Holder, Loan, Network};
 use super::record::{self, Networks};
 use super::ruleset;
+use super::segment::entries;
+use super::shape::Segment;
 use super::step::Undo;
 use super::undo::{alias, delete_link, find_link, undo};
+use super::{firewalld, lease, link};
 use crate::error::{Errno, Error, Result, SysError};
 use crate::id::{ContainerId, IfName, Name};
 use crate::sys::fs;
@@ -24,10 +24,18 @@ use std::path::Path;
 
 /// Takes back what a container was lent, of one network or of all. A link that no undo of its start knows goes with it;
 /// so does, while it runs, the link to the one network that it leaves.
-pub fn give_back(networks: &Networks, container: &ContainerId, only: Option<&Name>) -> Result<()> {
+/// Ports are taken back where they are there still: who replaced the table while its container ended may have put them
+/// back.
+pub fn give_back(
+    networks: &Networks,
+    container: &ContainerId,
+    only: Option<&Name>,
+    lingering: &mut Vec<Socket>,
+) -> Result<()> {
     let realm = Realm { state: networks.state.clone() };
     let tag = container.tag(networks.state.as_str());
     for loan in lease::release(networks, container, only)? {
+        unpublish(networks, &loan, lingering)?;
         if loan.later || only.is_some() {
             delete_link(&names::veth(&tag, loan.link)?, &realm.container_mark(container))?;
         }
@@ -51,9 +59,8 @@ pub fn remove_network(networks: &Networks, network: &Network) -> Vec<Error> {
     let realm = Realm { state: networks.state.clone() };
     let mut errors = Vec::new();
     let mut note = |result: Result<()>| errors.extend(result.err());
-    for loan in network.loans.iter().filter(|loan| !loan.published.is_empty()) {
-        let (owner, ports) = (names::owner(&loan.holder.container), loan.published.clone());
-        note(undo(&Undo::Unpublish { table: realm.table(), owner, ports }, &mut Vec::new()));
+    for loan in &network.loans {
+        note(unpublish(networks, loan, &mut Vec::new()));
     }
     note(remove_ports(&realm, network));
     note(network.gate.as_ref().map_or(Ok(()), |gate| delete_link(gate, &network.mark)));
@@ -65,6 +72,7 @@ pub fn remove_network(networks: &Networks, network: &Network) -> Vec<Error> {
         _ => {}
     }
     note(remove_foreign_rules(&network.mark));
+    note(firewalld::forget(network.router()));
     let (all, _) = record::all(&networks.state).unwrap_or_default();
     let others: Vec<Entry> = all.iter().filter(|other| other.name != network.name).flat_map(entries).collect();
     for entry in entries(network).into_iter().filter(|entry| !others.contains(entry)) {
@@ -77,6 +85,16 @@ pub fn remove_network(networks: &Networks, network: &Network) -> Vec<Error> {
         Err(error) => errors.push(error),
     }
     errors
+}
+
+/// Removes the ports of a loan, where they are there still.
+fn unpublish(networks: &Networks, loan: &Loan, lingering: &mut Vec<Socket>) -> Result<()> {
+    if loan.published.is_empty() {
+        return Ok(());
+    }
+    let table = Realm { state: networks.state.clone() }.table();
+    let (owner, ports) = (names::owner(&loan.holder.container), loan.published.clone());
+    undo(&Undo::Unpublish { table, owner, ports }, lingering)
 }
 
 /// Removes what no network owns alone: our table, and the sysctls go back to what they were.

@@ -28,13 +28,27 @@ pub fn table(name: &str) -> Table<'_> {
 
 /// The whole table as one transaction; refused with EEXIST where the table is there already.
 pub fn create(name: &str) -> Transaction {
-    let table = table(name);
     let mut transaction = Transaction::default();
-    transaction.add_table(&table, Existing::Refused);
+    transaction.add_table(&table(name), Existing::Refused);
+    fill(&mut transaction, name);
+    transaction
+}
+
+/// The whole table in place of whatever has its name: no packet sees the one gone and the other not yet there.
+pub fn replace(name: &str) -> Transaction {
+    let mut transaction = Transaction::default();
+    transaction.add_table(&table(name), Existing::Wanted); // what is not there cannot be deleted
+    transaction.delete_table(&table(name));
+    transaction.add_table(&table(name), Existing::Refused);
+    fill(&mut transaction, name);
+    transaction
+}
+
+fn fill(transaction: &mut Transaction, name: &str) {
+    let table = table(name);
     sets().iter().for_each(|(set, _)| transaction.add_set(&table, set));
     chains().iter().for_each(|(chain, _)| transaction.add_chain(&table, chain));
     rules().iter().for_each(|rule| transaction.append_rule(&table, rule.chain, &rule.exprs));
-    transaction
 }
 
 /// The same for `nft`.

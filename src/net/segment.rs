@@ -1,6 +1,7 @@
 //! What a network's containers are plugged into, as far as it is missing: the bridge, the host's own way into it, and
 //! what the rules know of it. Pure.
 
+use super::cables;
 use super::entry::Entry;
 use super::network::Network;
 use super::plan::{BridgeFacts, NetworkFacts};
@@ -55,6 +56,7 @@ pub(super) fn steps(of: &NetworkFacts, ipv6: bool) -> Vec<Step> {
         steps.push(Step::LinkUp { netns: Netns::Host, link: network.bridge.clone() });
     }
     router(of, ipv6, &mut steps);
+    steps.extend(plug_in(of));
     steps
 }
 
@@ -63,19 +65,7 @@ fn router(of: &NetworkFacts, ipv6: bool, steps: &mut Vec<Step>) {
     let network = &of.network;
     let (name, there) = (network.router(), of.router.as_ref());
     if !is_up(there) {
-        steps.push(sysctl(format!("net/ipv4/conf/{name}/route_localnet"), "1"));
-        match (ipv6, network.has_ipv6_gateway()) {
-            (false, _) => {}
-            // nor the host's own link-local address, where it is not to be there
-            (true, false) => steps.push(sysctl(format!("net/ipv6/conf/{name}/disable_ipv6"), "1")),
-            // a container's router advertisement must not become the host's route (CVE-2020-13401)
-            (true, true) => steps.push(sysctl(format!("net/ipv6/conf/{name}/accept_ra"), "0")),
-        }
-        if network.shape.proxy_arp {
-            steps.push(sysctl(format!("net/ipv4/conf/{name}/proxy_arp"), "1"));
-            // else it waits up to 0.8 s with an answer, for others might be quicker
-            steps.push(sysctl(format!("net/ipv4/neigh/{name}/proxy_delay"), "0"));
-        }
+        steps.extend(sysctls(network, ipv6).into_iter().map(|(key, value)| sysctl(key, value)));
     }
     for address in network.gateways() {
         if there.is_none_or(|link| !link.addresses.contains(&address)) {
@@ -85,6 +75,40 @@ fn router(of: &NetworkFacts, ipv6: bool, steps: &mut Vec<Step>) {
     if !is_up(there) {
         steps.push(Step::LinkUp { netns: Netns::Host, link: name.clone() });
     }
+}
+
+/// What is set of the host's link into it; `ipv6` says whether the kernel has that.
+pub(super) fn sysctls(network: &Network, ipv6: bool) -> Vec<(String, &'static str)> {
+    let name = network.router();
+    let mut sysctls = vec![(format!("net/ipv4/conf/{name}/route_localnet"), "1")];
+    match (ipv6, network.has_ipv6_gateway()) {
+        (false, _) => {}
+        // nor the host's own link-local address, where it is not to be there
+        (true, false) => sysctls.push((format!("net/ipv6/conf/{name}/disable_ipv6"), "1")),
+        // a container's router advertisement must not become the host's route (CVE-2020-13401)
+        (true, true) => sysctls.push((format!("net/ipv6/conf/{name}/accept_ra"), "0")),
+    }
+    if network.shape.proxy_arp {
+        sysctls.push((format!("net/ipv4/conf/{name}/proxy_arp"), "1"));
+        // else it waits up to 0.8 s with an answer, for others might be quicker
+        sysctls.push((format!("net/ipv4/neigh/{name}/proxy_delay"), "0"));
+    }
+    sysctls
+}
+
+/// Plugs in again what a deleted bridge has let go, as it was.
+pub(super) fn plug_in(of: &NetworkFacts) -> Vec<Step> {
+    let (network, mut steps) = (&of.network, Vec::new());
+    for cable in &of.loose {
+        let link = cable.link.clone();
+        steps.push(Step::PlugIn { link: link.clone(), bridge: network.bridge.clone() });
+        steps.extend(cables::membership(&network.shape, &link));
+        steps.extend(network.shape.isolated.then(|| Step::SetIsolated { link: link.clone() }));
+        steps.extend(cable.hairpin.then_some(Step::SetHairpin { link }));
+        let loan = network.loans.iter().find(|loan| loan.holder.container == cable.container);
+        steps.extend(loan.into_iter().flat_map(|loan| cables::host_routes(&network.lease(loan))));
+    }
+    steps
 }
 
 fn is_up(link: Option<&BridgeFacts>) -> bool {

@@ -36,12 +36,17 @@ pub enum Step {
     EnsureRuleset {
         table: String,
     },
+    /// Our table with these elements, in place of what is there, in one transaction.
+    ReplaceRuleset {
+        table: String,
+        entries: Vec<Entry>,
+    },
     /// Elements of our table that containers share; there already is done.
     EnsureEntries {
         table: String,
         entries: Vec<Entry>,
     },
-    /// A bridge, still down; there already is done.
+    /// A bridge, still down where it is new; one that is there gets these properties.
     EnsureBridge {
         name: IfName,
         mac: Mac,
@@ -58,8 +63,17 @@ pub enum Step {
         bridge: IfName,
         comment: String,
     },
+    /// Into firewalld's zone `trusted`, until that is reloaded.
+    TrustBridge {
+        bridge: IfName,
+    },
     /// One message: the host's end, up and on the bridge, and the peer in init's namespace.
     AddVeth(Veth),
+    /// The host's end of a cable that is there, up and on the bridge again.
+    PlugIn {
+        link: IfName,
+        bridge: IfName,
+    },
     /// Packets may leave by the port on which they came.
     SetHairpin {
         link: IfName,
@@ -212,13 +226,20 @@ impl Step {
         Shell::line(match self {
             Step::SetSysctl { netns, key, value } => netns.shell(&format!("echo {} > /proc/sys/{key}", quote(value))),
             Step::EnsureRuleset { table } => format!("nft {}", quote(&ruleset::text(table))),
+            Step::ReplaceRuleset { table, entries } => {
+                let (ruleset, entries) = (ruleset::text(table), entry::add_text(table, entries));
+                let all = format!("table inet {table}; delete table inet {table}; {ruleset}; {entries}");
+                format!("nft {}", quote(all.trim_end_matches("; ")))
+            }
             Step::EnsureEntries { table, entries } => format!("nft {}", quote(&entry::add_text(table, entries))),
             Step::EnsureBridge { name, mac, group, mtu } => {
                 format!("ip link add {name} address {mac} group {group}{} type bridge", mtu_text(*mtu))
             }
             Step::SetAlias { link, alias } => format!("ip link set {link} alias {}", quote(alias)),
             Step::AllowForward { chain, bridge, comment } => format!("nft {}", quote(&allow(chain, bridge, comment))),
+            Step::TrustBridge { bridge } => format!("firewall-cmd --zone=trusted --change-interface={bridge}"),
             Step::AddVeth(veth) => veth.shell(),
+            Step::PlugIn { link, bridge } => format!("ip link set {link} up master {bridge}"),
             Step::SetHairpin { link } => format!("ip link set {link} type bridge_slave hairpin on"),
             Step::SetIsolated { link } => format!("ip link set {link} type bridge_slave isolated on"),
             Step::FilterVlans { bridge } => format!("ip link set {bridge} type bridge vlan_filtering 1"),
@@ -261,11 +282,14 @@ impl Step {
         match self {
             Step::SetSysctl { key, .. } => why_sysctl(key),
             Step::EnsureRuleset { .. } => "NAT, published ports and isolation: one table, whatever runs",
+            Step::ReplaceRuleset { .. } => "at once, so that published ports answer all the while",
             Step::EnsureEntries { .. } => "the rules look up bridges and subnets in sets instead of naming them",
             Step::EnsureBridge { .. } => "a bridge is a switch: containers of a network are plugged into it",
             Step::SetAlias { .. } => "our mark: nothing without it is ever removed",
             Step::AllowForward { .. } => "this chain drops what it does not know, and an accept elsewhere cannot help",
+            Step::TrustBridge { .. } => "firewalld rejects what comes from a link of none of its zones",
             Step::AddVeth(_) => "a veth is a cable: one end on the bridge, the other inside the container",
+            Step::PlugIn { .. } => "a bridge that was deleted has left its cables unplugged",
             Step::SetHairpin { .. } => "the container may call its own published port, by the port it came from",
             Step::SetIsolated { .. } => "the containers of this network do not reach each other",
             Step::FilterVlans { .. } => "one bridge carries several segments: frames stay in their VLAN",
@@ -274,7 +298,9 @@ impl Step {
             Step::JoinVlan { .. } => "the segment that the container is in",
             Step::EnsureVlanLink { .. } => "the gateway of one VLAN is behind its tag",
             Step::AddSublink(_) => "a part of the host's own link: no bridge, and the host itself is not reached",
-            Step::AddRoute { netns: Netns::Host, .. } => "the host knows behind which bridge this one is, and answers for it",
+            Step::AddRoute { netns: Netns::Host, .. } => {
+                "the host knows behind which bridge this one is, and answers for it"
+            }
             Step::AddRoute { .. } => "asked for, with the network",
             Step::AddAddress { netns: Netns::Host, .. } => "the bridge's address is the containers' gateway",
             Step::AddAddress { netns: Netns::Init, .. } => "the container's address, with a route to its neighbours",
@@ -306,10 +332,13 @@ impl Step {
             | Step::AddSublink(_)
             | Step::AddRoute { netns: Netns::Init, .. }
             | Step::EnsureRuleset { .. }
+            | Step::ReplaceRuleset { .. }
             | Step::EnsureEntries { .. }
             | Step::EnsureBridge { .. }
             | Step::SetAlias { .. }
             | Step::AllowForward { .. }
+            | Step::TrustBridge { .. }
+            | Step::PlugIn { .. }
             | Step::SetHairpin { .. }
             | Step::AddAddress { .. }
             | Step::LinkUp { .. }
@@ -476,6 +505,7 @@ mod tests {
                 Step::EnsureBridge { name: bridge.clone(), mac, group: 7, mtu: None },
                 "ip link add mr-0 address 02:6d:00:00:00:01 group 7 type bridge",
             ),
+            (Step::PlugIn { link: name("mrv0"), bridge: bridge.clone() }, "ip link set mrv0 up master mr-0"),
             (Step::SetAlias { link: bridge.clone(), alias: "a b".into() }, "ip link set mr-0 alias 'a b'"),
             (
                 Step::AllowForward { chain, bridge: bridge.clone(), comment: "m".into() },
@@ -524,5 +554,16 @@ mod tests {
         );
         assert!(!undo.follows_init());
         assert_eq!(Step::EnsureRuleset { table: "minirun".into() }.undo(), None);
+    }
+
+    #[test]
+    fn a_table_is_replaced_in_one_call() {
+        let entries = vec![Entry::Bridge(IfName::parse("mr-0").unwrap())];
+        let line = Step::ReplaceRuleset { table: "minirun".into(), entries }.shell().to_string();
+        assert!(
+            line.starts_with("nft 'table inet minirun; delete table inet minirun; table inet minirun {\n"),
+            "{line}"
+        );
+        assert!(line.ends_with("}; add element inet minirun bridges { \"mr-0\" }'"), "{line}");
     }
 }

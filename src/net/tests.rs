@@ -10,7 +10,7 @@ use super::plan::{DEFAULT_NETWORK, Mode, NetPlan, NetRequest, plan};
 use super::publish::{HostPort, Publish};
 use super::record::{self, Networks};
 use super::step::{Step, Undo};
-use super::{apply, probe, remove, ruleset};
+use super::{apply, probe, reload, remove, ruleset, survey};
 use crate::error::Result;
 use crate::id::{ContainerId, HostPath, Name};
 use crate::sys::netns::Visit;
@@ -610,4 +610,34 @@ fn none_has_lo_alone() {
         );
         assert_eq!(snapshot(), before);
     });
+}
+
+#[test]
+fn a_reload_beside_a_start_and_an_end_leaves_no_port_too_many() {
+    sandbox("a_reload_beside_a_start_and_an_end_leaves_no_port_too_many", || {
+        let host = Host::new();
+        let id = ContainerId::parse("web").unwrap();
+        let published = || sh(&format!("nft list map inet {} pub4", host.table())).contains("8080");
+        let (_, plan) = host.planned(&id, &["8080:80"]).unwrap();
+        let (space, mut held) = (Space::new(), Held::default());
+        apply::apply(&plan.prepare, None, &mut held).unwrap();
+        reload_all(&host); // the loan is there, so it publishes
+        assert!(published());
+        apply::apply(&plan.host, Some(space.pid()), &mut held).unwrap();
+        for undo in plan.host.iter().filter_map(Step::undo).rev() {
+            apply::undo(&undo, &mut Vec::new()).unwrap();
+        }
+        assert!(!published());
+        reload_all(&host);
+        assert!(published(), "the control");
+        let networks = Networks::lock(&host.state()).unwrap();
+        remove::give_back(&networks, &id, None, &mut Vec::new()).unwrap();
+        assert!(!published());
+    });
+}
+
+fn reload_all(host: &Host) {
+    let (all, _) = record::all(&host.state()).unwrap();
+    let plan = reload::plan(&survey::survey(&host.state(), &all, &all).unwrap(), &all);
+    apply::apply(&plan.prepare, None, &mut Held::default()).unwrap();
 }

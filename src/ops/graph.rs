@@ -9,8 +9,8 @@ use crate::net::entry::Entry as Rule;
 use crate::net::names::{self, Realm};
 use crate::net::network::{Loan, Network as Record, Subnet as Lending};
 use crate::net::plan::DEFAULT_NETWORK;
-use crate::net::shape::Segment;
 use crate::net::record;
+use crate::net::shape::Segment;
 use crate::net::view::{self, Link, Space};
 use crate::plan::step::Undo;
 use crate::state::{Roots, Status, container as records};
@@ -239,7 +239,8 @@ struct Asked<'a> {
 
 impl Asked<'_> {
     fn network(&mut self, id: &str, live: &Record) -> Result<Network> {
-        let owned = !matches!(live.shape.segment, Segment::Foreign(_) | Segment::Macvlan { .. } | Segment::Ipvlan { .. });
+        let owned =
+            !matches!(live.shape.segment, Segment::Foreign(_) | Segment::Macvlan { .. } | Segment::Ipvlan { .. });
         let is_ours = |link: &&Link| {
             link.name == live.router().as_str()
                 && (!owned || link.alias.as_ref().is_some_and(|alias| self.realm.is_mark(alias)))

@@ -30,6 +30,7 @@ pub mod networks;
 pub mod plug;
 pub mod prune;
 mod record;
+pub mod reload;
 mod remains;
 pub mod run;
 pub mod start;

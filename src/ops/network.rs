@@ -358,7 +358,7 @@ pub(super) fn repair(roots: &Roots) -> Result<Vec<String>> {
     let mut lines = Vec::new();
     lines.extend((unwritten > 0).then(|| format!("{unwritten} networks' records that were being written")));
     for loan in all.iter().flat_map(|network| &network.loans).filter(|loan| !is_alive(roots, &loan.holder)) {
-        remove::give_back(&networks, &loan.holder.container, None)?;
+        remove::give_back(&networks, &loan.holder.container, None, &mut Vec::new())?;
         lines.push(format!("the addresses of container {}", loan.holder.container.short()));
     }
     Ok(lines)

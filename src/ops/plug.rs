@@ -1,7 +1,7 @@
 //! `network connect` and `disconnect`: one more network for a container, or one less; while it runs, at once.
 
 use super::container::{self, Container};
-use super::network::{attachments, is_alive, loans, holder};
+use super::network::{attachments, holder, is_alive, loans};
 use super::{Progress, attach, networks};
 use crate::error::{Error, Kind, Result};
 use crate::id::{HostPath, Name};
@@ -10,7 +10,6 @@ use crate::net::names::Realm;
 use crate::net::network::{Attachment, Holder, Lease, Loan, Network};
 use crate::net::plan::{self, Mode, NetRequest};
 use crate::net::record::{self, Networks};
-use crate::net::step::Undo as NetUndo;
 use crate::net::{apply, attachment, cables, files, names, probe, remove};
 use crate::plan::step::Undo;
 use crate::spec::request::{NetworkNamespace, NetworkWords, RunRequest};
@@ -107,8 +106,11 @@ fn networks_of(request: &RunRequest, word: &str) -> Result<Vec<Attachment>> {
     match (words.namespace(), words.mode.as_deref()) {
         (NetworkNamespace::Own, Some("none")) => Ok(Vec::new()),
         (NetworkNamespace::Own, _) => attachments(words),
-        (_, mode) => Err(Error::user(format!("container {word} has no networks of its own: --network {}", mode.unwrap_or_default()))
-            .hint("make it again with --network NAME")),
+        (_, mode) => Err(Error::user(format!(
+            "container {word} has no networks of its own: --network {}",
+            mode.unwrap_or_default()
+        ))
+        .hint("make it again with --network NAME")),
     }
 }
 
@@ -173,7 +175,7 @@ fn connect_running(
     };
     let done = deed();
     if done.is_err() {
-        remove::give_back(&networks, id, Some(&wanted.network))?;
+        remove::give_back(&networks, id, Some(&wanted.network), &mut Vec::new())?;
     }
     drop(networks);
     done?;
@@ -195,17 +197,16 @@ fn disconnect_running(roots: &Roots, found: &Container, name: &Name, progress: &
     left.sort_by_key(|(_, loan)| loan.link);
     let leases: Vec<Lease> = left.iter().map(|(network, loan)| network.lease(loan)).collect();
     let realm = Realm { state: roots.state.clone() };
-    let (table, owner) = (realm.table(), names::owner(id));
-    if !lost.published.is_empty() {
-        let ports = lost.published.clone();
-        apply::undo(&NetUndo::Unpublish { table, owner, ports }, &mut Vec::new())?;
-    }
-    remove::give_back(&networks, id, Some(name))?;
+    remove::give_back(&networks, id, Some(name), &mut Vec::new())?;
     let moved = plan::publishing(&leases).map(|at| (at, cables::moved(&lost.published, &leases[at])));
     let (at, ports) = moved.unwrap_or_default();
     if !ports.is_empty() {
         let mut network = of_record(roots, &left[at].0.name)?;
-        network.loans.iter_mut().filter(|loan| loan.holder.container == *id).for_each(|loan| loan.published = ports.clone());
+        network
+            .loans
+            .iter_mut()
+            .filter(|loan| loan.holder.container == *id)
+            .for_each(|loan| loan.published = ports.clone());
         networks.save(&network)?;
     } else if !lost.published.is_empty() {
         progress.warn("its published ports lead nowhere until it is started in another network");

@@ -1,7 +1,7 @@
 //! What is written down of a container, from what was asked for and decided.
 
-use super::{mounts, network};
 use super::run::Design;
+use super::{mounts, network};
 use crate::error::{Error, Result};
 use crate::id::Name;
 use crate::spec;

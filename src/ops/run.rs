@@ -275,7 +275,18 @@ pub(super) fn design(
     let (security, volumes) = (birth.security, birth.volumes);
     planned.warnings.extend(spec::warnings(request, &spec_facts));
     planned.warnings.extend(lent.plan.warnings.iter().cloned());
-    Ok(Design { id: id.clone(), request: whole, volumes, security, found, spec, lent, ids, planned, cgroups: facts.cgroup })
+    Ok(Design {
+        id: id.clone(),
+        request: whole,
+        volumes,
+        security,
+        found,
+        spec,
+        lent,
+        ids,
+        planned,
+        cgroups: facts.cgroup,
+    })
 }
 
 /// The image's labels are the container's, too.

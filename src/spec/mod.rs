@@ -231,7 +231,9 @@ fn namespaces(request: &RunRequest, facts: &SpecFacts) -> Result<Vec<LinuxNamesp
     let network = match request.network.namespace() {
         NetworkNamespace::Own => NamespaceMode::Private,
         NetworkNamespace::Host => NamespaceMode::Host,
-        NetworkNamespace::Container(other) | NetworkNamespace::Path(other) => NamespaceMode::Container(other.to_owned()),
+        NetworkNamespace::Container(other) | NetworkNamespace::Path(other) => {
+            NamespaceMode::Container(other.to_owned())
+        }
     };
     let (modes, joined) = (&request.namespaces, &facts.joined);
     let private = NamespaceMode::Private;

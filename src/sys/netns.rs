@@ -4,7 +4,7 @@ use super::process::Identity;
 use super::{named, named_io};
 use crate::error::{Errno, SysResult};
 use nix::fcntl::OFlag;
-use nix::sched::{CloneFlags, setns};
+use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, SockaddrStorage, setsockopt, sockopt};
 use nix::sys::stat::Mode;
 use nix::unistd::Pid;
@@ -18,14 +18,24 @@ use std::path::Path;
 pub struct Visit {
     own: OwnedFd,
     other: OwnedFd,
-    pid: Pid,
+    /// Whose namespace the other one is, for errors.
+    of: String,
 }
 
 impl Visit {
     /// `pid` is a child of ours that is not reaped, so its number cannot have been given to another process.
     pub fn to(pid: Pid) -> SysResult<Visit> {
         let own = open("/proc/thread-self/ns/net")?;
-        Ok(Visit { own, other: open(&format!("/proc/{pid}/ns/net"))?, pid })
+        Ok(Visit { own, other: open(&format!("/proc/{pid}/ns/net"))?, of: pid.to_string() })
+    }
+
+    /// Into a new namespace that nobody else is in: it goes with the last descriptor of it, this one and its sockets'.
+    pub fn to_new() -> SysResult<Visit> {
+        let own = open("/proc/thread-self/ns/net")?;
+        named(unshare(CloneFlags::CLONE_NEWNET), || "unshare(CLONE_NEWNET)".into())?;
+        let other = open("/proc/thread-self/ns/net");
+        go_back(&own);
+        Ok(Visit { own, other: other?, of: "new".into() })
     }
 
     /// `None` where it has ended: looked at once its namespace is held, so that the pid cannot change hands between.
@@ -39,14 +49,18 @@ impl Visit {
     /// Runs `work` with this thread in that namespace. Sockets that it opens stay there; /proc/sys/net follows the
     /// thread as well (net/sysctl_net.c).
     pub fn inside<T>(&self, work: impl FnOnce() -> T) -> SysResult<T> {
-        enter(&self.other, || format!("setns(/proc/{}/ns/net, CLONE_NEWNET)", self.pid))?;
+        enter(&self.other, || format!("setns(/proc/{}/ns/net, CLONE_NEWNET)", self.of))?;
         let result = work();
-        if let Err(error) = enter(&self.own, || "setns(own, CLONE_NEWNET)".into()) {
-            // All that this process does from here on would happen in the container's namespace instead of the
-            // host's, so no error path may run. Nothing but a lost privilege can cause it. (panic is abort here.)
-            panic!("cannot return to the host's network namespace: {error}");
-        }
+        go_back(&self.own);
         Ok(result)
+    }
+}
+
+fn go_back(own: &OwnedFd) {
+    if let Err(error) = enter(own, || "setns(own, CLONE_NEWNET)".into()) {
+        // All that this process does from here on would happen in the other namespace instead of the host's, so no
+        // error path may run. Nothing but a lost privilege can cause it. (panic is abort here.)
+        panic!("cannot return to the host's network namespace: {error}");
     }
 }
 

@@ -49,7 +49,8 @@ fn echo_family(targets: &[IpAddr], ipv4: bool, patience: Duration, results: &mut
         if Instant::now() >= again {
             for (index, target) in targets.iter().enumerate().filter(|(_, target)| target.is_ipv4() == ipv4) {
                 if results[index] == Echo::Silence {
-                    send(&socket, *target, id, index as u16).unwrap_or_else(|errno| results[index] = Echo::Refused(errno));
+                    send(&socket, *target, id, index as u16)
+                        .unwrap_or_else(|errno| results[index] = Echo::Refused(errno));
                 }
             }
             again += AGAIN;
@@ -109,7 +110,8 @@ fn receive(socket: &OwnedFd, targets: &[IpAddr], ipv4: bool, id: u16, results: &
     let mut buffer = [0_u8; 512];
     let mut space = nix::cmsg_space!(libc::c_int);
     let mut io = [IoSliceMut::new(&mut buffer)];
-    let Ok(message) = recvmsg::<SockaddrStorage>(socket.as_raw_fd(), &mut io, Some(&mut space), MsgFlags::empty()) else {
+    let Ok(message) = recvmsg::<SockaddrStorage>(socket.as_raw_fd(), &mut io, Some(&mut space), MsgFlags::empty())
+    else {
         return;
     };
     let limit = message.cmsgs().ok().and_then(|mut all| {
@@ -125,7 +127,8 @@ fn receive(socket: &OwnedFd, targets: &[IpAddr], ipv4: bool, id: u16, results: &
     let length = message.bytes;
     let bytes = &buffer[..length];
     // a raw socket of IPv4 gives its header, too; its first half byte is the version, its second the length in words
-    let body = if ipv4 { bytes.get(usize::from(bytes.first().map_or(0, |first| first & 0xf)) * 4..) } else { Some(bytes) };
+    let body =
+        if ipv4 { bytes.get(usize::from(bytes.first().map_or(0, |first| first & 0xf)) * 4..) } else { Some(bytes) };
     let (reply, Some([kind, _, _, _, id_high, id_low, high, low, ..])) = (if ipv4 { 0 } else { 129 }, body) else {
         return;
     };
@@ -154,7 +157,10 @@ mod tests {
         if nix::unistd::geteuid().is_root() {
             let got = echo(&all, Duration::from_secs(5)).unwrap();
             assert_eq!(got[0], Echo::Answer { ttl: 64 });
-            assert!([Echo::Answer { ttl: 64 }, Echo::Refused(Errno::EADDRNOTAVAIL), Echo::Refused(Errno::ENETUNREACH)].contains(&got[1]));
+            assert!(
+                [Echo::Answer { ttl: 64 }, Echo::Refused(Errno::EADDRNOTAVAIL), Echo::Refused(Errno::ENETUNREACH)]
+                    .contains(&got[1])
+            );
         }
     }
 }

@@ -74,9 +74,8 @@ fn two_routes_to_one_subnet_clash_and_the_first_wins() {
     };
     let routes = sandbox.sh("ip route show 172.18.0.0/16").stdout;
     assert_eq!(routes.lines().count(), 2, "{routes}");
-    let all = || {
-        [ping("c0", "172.18.0.20"), ping("c1", "172.18.0.10"), ping("", "172.18.0.10"), ping("", "172.18.0.20")]
-    };
+    let all =
+        || [ping("c0", "172.18.0.20"), ping("c1", "172.18.0.10"), ping("", "172.18.0.10"), ping("", "172.18.0.20")];
     assert_eq!(all(), [false, false, true, false]);
     sandbox.sh("ip route delete 172.18.0.0/16 dev v0").expect_code(0);
     assert_eq!(all(), [false, false, false, true]);
@@ -99,7 +98,10 @@ fn without_masquerade_the_outside_sees_the_container_and_cannot_answer() {
     for (network, own) in [("plain", true), ("hidden", false)] {
         let flags = ["--name", network, "--network", network, "--cap-add", "NET_RAW"];
         up(&sandbox, &flags, &["sleep", "1000"]);
-        let address = inspect(&sandbox, network)["NetworkSettings"]["Networks"][network]["IPAddress"].as_str().unwrap().to_owned();
+        let address = inspect(&sandbox, network)["NetworkSettings"]["Networks"][network]["IPAddress"]
+            .as_str()
+            .unwrap()
+            .to_owned();
         sandbox.sh(&format!("busybox ping -q -c 1 -W 2 {address}")).expect_code(0); // the host reaches it
         let answered = sandbox.minirun(&["exec", network, "ping", "-c", "1", "-W", "1", OUTSIDE]).code() == 0;
         assert_eq!(answered, !own, "{network}");
@@ -124,8 +126,12 @@ fn a_neighbour_that_speaks_to_loopback_reaches_nothing() {
             ip address delete 127.0.0.1/8 dev lo; ip route add 127.0.0.1/32 via {HOST} dev eth0 src {OUTSIDE}"
         ))
         .expect_code(0);
-    let call = |port: u16| sandbox.outside(&format!("timeout 3 busybox wget -q -O - http://127.0.0.1:{port}/passwd")).code() == 0;
-    let natted = || sandbox.sh(&format!("conntrack -L -s {OUTSIDE} 2>/dev/null | grep -c 'dst=127.0.0.1'")).stdout.trim().to_owned();
+    let call = |port: u16| {
+        sandbox.outside(&format!("timeout 3 busybox wget -q -O - http://127.0.0.1:{port}/passwd")).code() == 0
+    };
+    let natted = || {
+        sandbox.sh(&format!("conntrack -L -s {OUTSIDE} 2>/dev/null | grep -c 'dst=127.0.0.1'")).stdout.trim().to_owned()
+    };
     eventually("it answers on the host", seconds(20), || {
         sandbox.sh("busybox wget -q -O /dev/null http://127.0.0.1:8080/passwd").code() == 0
     });
@@ -172,7 +178,10 @@ fn broadcast_domains_grow_by_a_cable() {
     assert!(!reaches());
     let bridge = does(&sandbox, &["network", "inspect", "-f", "{{.Host.Bridge}}", "left"]).text();
     sandbox
-        .sh(&format!("ip link add j0 master {} up type veth peer name j1; ip link set j1 master right up", bridge.trim()))
+        .sh(&format!(
+            "ip link add j0 master {} up type veth peer name j1; ip link set j1 master right up",
+            bridge.trim()
+        ))
         .expect_code(0);
     assert!(reaches());
 }
@@ -193,7 +202,10 @@ fn a_segment_goes_through_a_tunnel() {
     let reaches = || sandbox.minirun(&["exec", "a", "ping", "-c", "1", "-W", "1", "10.64.0.200"]).code() == 0;
     assert!(!reaches());
     let bridge = does(&sandbox, &["network", "inspect", "-f", "{{.Host.Bridge}}", "here"]).text();
-    let join = format!("ip link add vx0 type vxlan id 42 remote {OUTSIDE} dstport 4789 && ip link set vx0 master {} up", bridge.trim());
+    let join = format!(
+        "ip link add vx0 type vxlan id 42 remote {OUTSIDE} dstport 4789 && ip link set vx0 master {} up",
+        bridge.trim()
+    );
     sandbox.sh(&join).expect_code(0);
     assert!(reaches());
 }

@@ -393,9 +393,12 @@ fn network(request: &RunRequest, host: Host, spec: &mut Spec) -> NetPlan {
             bridge: later.then_some(bridge.clone()),
             router: later.then_some(bridge),
             entries: later,
+            loose: Vec::new(),
         }],
         rebuild: if later { Vec::new() } else { vec![network.clone()] },
         foreign: Vec::new(),
+        firewalld: None,
+        legacy: Vec::new(),
     };
     let holder = Holder { container: id.clone(), pid: 1, start_time: 1, boot_id: "x".into() };
     let leases = match &request.mode {

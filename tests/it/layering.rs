@@ -49,11 +49,13 @@ const DEEDS: &[&str] = &[
     "net::apply",
     "net::probe",
     "net::files",
+    "net::firewalld",
     "net::lease",
     "net::link",
     "net::resolver",
     "net::record",
     "net::remove",
+    "net::survey",
     "net::undo",
     "net::view",
 ];

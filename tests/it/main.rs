@@ -8,6 +8,7 @@ mod article;
 mod attached;
 mod calls;
 mod check;
+mod coexistence;
 mod completion;
 mod crowd;
 mod debug;

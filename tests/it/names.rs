@@ -96,9 +96,10 @@ fn the_default_network_has_no_names_and_asks_as_the_host_does() {
     std::fs::write(&conf, "nameserver 192.0.2.1\nsearch lan\n").unwrap();
     sandbox.sh(&format!("mount --bind {} /etc/resolv.conf", conf.display())).expect_code(0);
     does(&sandbox, &["network", "create", "net"]);
-    for (network, want) in
-        [("bridge", "nameserver 192.0.2.1\nsearch lan\n"), ("net", "nameserver 127.0.0.11\nsearch lan\noptions ndots:0\n")]
-    {
+    for (network, want) in [
+        ("bridge", "nameserver 192.0.2.1\nsearch lan\n"),
+        ("net", "nameserver 127.0.0.11\nsearch lan\noptions ndots:0\n"),
+    ] {
         let said = does(&sandbox, &["run", "--rm", "--network", network, "busybox", "cat", "/etc/resolv.conf"]).stdout;
         assert_eq!(said, want, "{network}");
     }
@@ -173,7 +174,8 @@ fn a_slow_client_and_a_silent_server_keep_nobody_else_waiting() {
         for i in $(seq 300); do dig @127.0.0.11 +time=5 +tries=1 waits$i.test >/dev/null & done' >/dev/null 2>&1 &"
     ));
     let own = address(&sandbox, "web", "net");
-    let script = format!("for i in $(seq 100); do nsenter -t {inside} -n dig @127.0.0.11 +short +time=1 +tries=1 web A; done");
+    let script =
+        format!("for i in $(seq 100); do nsenter -t {inside} -n dig @127.0.0.11 +short +time=1 +tries=1 web A; done");
     let said = sandbox.sh(&script).stdout;
     assert_eq!(said.lines().filter(|line| *line == own).count(), 100, "{said}");
     assert_eq!(dig(&sandbox, "web", "+tcp web A"), own);
@@ -195,7 +197,8 @@ fn names_go_on_with_another_monitor_and_end_with_the_container() {
     let namespace = sandbox.sh(&format!("readlink /proc/{}/ns/net", pid(&sandbox, "web"))).stdout;
     does(&sandbox, &["rm", "-f", "web", "guest"]);
     eventually("nobody holds its network namespace", seconds(20), || {
-        let held = format!("lsns -t net -n -o NS | grep -c {}", namespace.trim().trim_matches(|c: char| !c.is_ascii_digit()));
+        let held =
+            format!("lsns -t net -n -o NS | grep -c {}", namespace.trim().trim_matches(|c: char| !c.is_ascii_digit()));
         sandbox.sh(&held).stdout.trim() == "0"
     });
 }

@@ -55,7 +55,10 @@ fn a_running_container_comes_into_a_network_and_leaves_it() {
     refused(&sandbox, &["network", "connect", "back", "web"], 1, "is in network back already");
     does(&sandbox, &["network", "disconnect", "back", "web"]);
     assert!(!reaches(&sandbox, "web", &db));
-    assert_eq!((networks(&sandbox, "web"), &inspect(&sandbox, "web")["State"]["Pid"]), (vec!["bridge".to_owned()], &pid));
+    assert_eq!(
+        (networks(&sandbox, "web"), &inspect(&sandbox, "web")["State"]["Pid"]),
+        (vec!["bridge".to_owned()], &pid)
+    );
     refused(&sandbox, &["network", "disconnect", "back", "web"], 1, "is not in network back");
     does(&sandbox, &["network", "disconnect", "-f", "back", "web"]);
     assert_eq!(host(), before);
@@ -71,13 +74,19 @@ fn what_a_container_was_connected_to_it_has_after_a_restart_and_gives_back() {
     requires![root, tool("nft")];
     let sandbox = Sandbox::with_images(&["busybox"]);
     for network in ["one", "two"] {
-        does(&sandbox, &["network", "create", "--subnet", if network == "one" { "10.71.0.0/24" } else { "10.72.0.0/24" }, network]);
+        does(
+            &sandbox,
+            &["network", "create", "--subnet", if network == "one" { "10.71.0.0/24" } else { "10.72.0.0/24" }, network],
+        );
     }
     waits(&sandbox, "web", &["--network", "one", "--ip", "10.71.0.9"]);
     does(&sandbox, &["network", "connect", "--ip", "10.72.0.7", "--mac-address", "02:00:00:00:00:07", "two", "web"]);
     refused(&sandbox, &["network", "connect", "--ip", "10.99.0.7", "two", "web"], 1, "already");
     does(&sandbox, &["restart", "-t", "0", "web"]);
-    assert_eq!((address(&sandbox, "web", "one"), address(&sandbox, "web", "two")), ("10.71.0.9".into(), "10.72.0.7".into()));
+    assert_eq!(
+        (address(&sandbox, "web", "one"), address(&sandbox, "web", "two")),
+        ("10.71.0.9".into(), "10.72.0.7".into())
+    );
     assert!(inside(&sandbox, "web", &["ip", "link", "show", "eth1"]).contains("02:00:00:00:00:07"));
     // it has ended: the addresses are free, and it is asked for other ones
     does(&sandbox, &["stop", "-t", "0", "web"]);
@@ -99,7 +108,9 @@ fn a_link_that_came_later_goes_with_the_container_even_where_its_namespace_stays
     waits(&sandbox, "web", &[]);
     does(&sandbox, &["network", "connect", "net", "web"]);
     let pid = inspect(&sandbox, "web")["State"]["Pid"].to_string();
-    sandbox.sh(&format!("mkdir -p /run/netns; touch /run/netns/kept; mount --bind /proc/{pid}/ns/net /run/netns/kept")).expect_code(0);
+    sandbox
+        .sh(&format!("mkdir -p /run/netns; touch /run/netns/kept; mount --bind /proc/{pid}/ns/net /run/netns/kept"))
+        .expect_code(0);
     let links = || sandbox.sh("ip -o link | grep -c 'mrv'").stdout.trim().to_owned();
     assert_eq!(links(), "2");
     does(&sandbox, &["rm", "-f", "web"]);
@@ -114,7 +125,11 @@ fn published_ports_go_with_the_way_out() {
     does(&sandbox, &["network", "create", "--internal", "quiet"]);
     does(&sandbox, &["network", "create", "second"]);
     let serve = ["httpd", "-f", "-p", "80", "-h", "/etc"];
-    up(&sandbox, &["--name", "web", "-p", "80", "--network", "bridge", "--network", "quiet", "--network", "second"], &serve);
+    up(
+        &sandbox,
+        &["--name", "web", "-p", "80", "--network", "bridge", "--network", "quiet", "--network", "second"],
+        &serve,
+    );
     let port = does(&sandbox, &["port", "web", "80"]).stdout;
     let port = port.lines().next().unwrap().rsplit_once(':').unwrap().1.to_owned();
     let answers = || sandbox.outside(&format!("busybox wget -qO- http://{HOST}:{port}/passwd")).stdout.contains("root");
@@ -154,6 +169,16 @@ fn a_namespace_that_somebody_made_is_entered_by_its_file() {
     sandbox.sh("ip netns add there && ip -n there link add seen type bridge && touch /run/netns/none").expect_code(0);
     let said = does(&sandbox, &["run", "--rm", "--network", "ns:/run/netns/there", "busybox", "ip", "link"]).stdout;
     assert!(said.contains("seen"), "{said}");
-    refused(&sandbox, &["run", "--rm", "--network", "ns:/run/netns/nosuch", "busybox", "true"], 125, "no network namespace at");
-    refused(&sandbox, &["run", "--rm", "--network", "ns:/run/netns/none", "busybox", "true"], 125, "is no net namespace");
+    refused(
+        &sandbox,
+        &["run", "--rm", "--network", "ns:/run/netns/nosuch", "busybox", "true"],
+        125,
+        "no network namespace at",
+    );
+    refused(
+        &sandbox,
+        &["run", "--rm", "--network", "ns:/run/netns/none", "busybox", "true"],
+        125,
+        "is no net namespace",
+    );
 }

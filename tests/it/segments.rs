@@ -158,7 +158,12 @@ fn one_subnet_on_two_segments_is_bridged_by_proxy_arp() {
     let before = Snapshot::of(&sandbox);
     refused(&sandbox, &["network", "create", "--proxy-arp", "--ipv6", "x"], 1, "--proxy-arp is for IPv4");
     create(&sandbox, "--proxy-arp --subnet 192.168.0.0/24 left");
-    refused(&sandbox, &["network", "create", "--subnet", "192.168.0.0/24", "right"], 1, "overlaps 192.168.0.0/24 (network left)");
+    refused(
+        &sandbox,
+        &["network", "create", "--subnet", "192.168.0.0/24", "right"],
+        1,
+        "overlaps 192.168.0.0/24 (network left)",
+    );
     create(&sandbox, "--proxy-arp --subnet 192.168.0.0/24 right");
     for (name, network) in [("a", "left"), ("b", "right"), ("c", "left")] {
         waits(&sandbox, name, network);
@@ -195,7 +200,8 @@ fn isolated_containers_reach_the_outside_and_not_each_other() {
     for (network, together) in [("apart", false), ("docker", false), ("together", true)] {
         waits(&sandbox, "a", network);
         waits(&sandbox, "b", network);
-        let b = inspect(&sandbox, "b")["NetworkSettings"]["Networks"][network]["IPAddress"].as_str().unwrap().to_owned();
+        let b =
+            inspect(&sandbox, "b")["NetworkSettings"]["Networks"][network]["IPAddress"].as_str().unwrap().to_owned();
         assert_eq!(ttl(&sandbox, "a", &b).is_some(), together, "{network}");
         // nor by way of the gateway, with a route of its own
         let gateway = b.replace(".3", ".1");
@@ -211,7 +217,11 @@ fn isolated_containers_reach_the_outside_and_not_each_other() {
     sandbox.sh("echo 0 >/proc/sys/net/bridge/bridge-nf-call-iptables");
     up(&sandbox, &["--name", "web", "--network", "apart", "-p", "8080:80"], &["httpd", "-f", "-p", "80", "-h", "/etc"]);
     waits(&sandbox, "a", "apart");
-    assert!(does(&sandbox, &["exec", "a", "timeout", "5", "wget", "-qO-", &format!("http://{HOST}:8080/passwd")]).stdout.contains("root"));
+    assert!(
+        does(&sandbox, &["exec", "a", "timeout", "5", "wget", "-qO-", &format!("http://{HOST}:8080/passwd")])
+            .stdout
+            .contains("root")
+    );
 }
 
 #[test]
@@ -224,7 +234,10 @@ fn a_second_network_on_a_bridge_is_the_first_ones_neighbour() {
     let before = sandbox.sh("ip -br address show type bridge").stdout;
     waits(&sandbox, "a", "first");
     assert_eq!(sandbox.sh("ip -br address show type bridge").stdout, before);
-    assert!(before.lines().count() == 1 && before.contains("10.80.0.1/24") && before.contains("10.81.0.1/24"), "{before}");
+    assert!(
+        before.lines().count() == 1 && before.contains("10.80.0.1/24") && before.contains("10.81.0.1/24"),
+        "{before}"
+    );
     assert_eq!(ttl(&sandbox, "a", "10.81.0.2"), Some(63)); // by the gateway
     does(&sandbox, &["exec", "a", "ip", "route", "add", "10.81.0.0/24", "dev", "eth0"]);
     does(&sandbox, &["exec", "b", "ip", "route", "add", "10.80.0.0/24", "dev", "eth0"]);
@@ -243,17 +256,29 @@ fn a_bridge_of_the_hosts_is_used_and_left_as_it_was() {
     let sandbox = Sandbox::with_images(&["busybox"]);
     refused(&sandbox, &["network", "create", "--bridge", "br0", "lan"], 1, "neither a network nor a bridge");
     sandbox.sh("ip link add br0 address 02:00:00:00:00:77 type bridge && ip address add 192.168.7.1/24 dev br0 && ip link set br0 up").expect_code(0);
-    let host = || sandbox.sh("ip -d link show br0; ip address show br0; sysctl -a 2>/dev/null | grep 'conf.br0'").stdout;
-    let state = |text: String| text.lines().filter(|line| !line.contains("timer") && !line.contains("lft") && !line.contains("fe80")).map(str::to_owned).collect::<Vec<_>>();
+    let host =
+        || sandbox.sh("ip -d link show br0; ip address show br0; sysctl -a 2>/dev/null | grep 'conf.br0'").stdout;
+    let state = |text: String| {
+        text.lines()
+            .filter(|line| !line.contains("timer") && !line.contains("lft") && !line.contains("fe80"))
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
     let before = state(host());
-    create(&sandbox, "--ipv6=false --bridge br0 --subnet 192.168.7.0/24 --gateway 192.168.7.1 --ip-range 192.168.7.128/25 lan");
+    create(
+        &sandbox,
+        "--ipv6=false --bridge br0 --subnet 192.168.7.0/24 --gateway 192.168.7.1 --ip-range 192.168.7.128/25 lan",
+    );
     waits(&sandbox, "a", "lan");
     assert_eq!(ttl(&sandbox, "a", "192.168.7.1"), Some(64));
     assert_eq!(sandbox.sh("busybox ping -c 1 -W 2 192.168.7.128").code(), 0);
     does(&sandbox, &["rm", "-f", "a"]);
     does(&sandbox, &["network", "rm", "lan"]);
     let after = state(host());
-    assert_eq!(after.iter().filter(|line| !before.contains(line) && !line.contains("br0:")).collect::<Vec<_>>(), [] as [&String; 0]);
+    assert_eq!(
+        after.iter().filter(|line| !before.contains(line) && !line.contains("br0:")).collect::<Vec<_>>(),
+        [] as [&String; 0]
+    );
     assert!(host().contains("192.168.7.1/24"), "the host keeps its address");
 }
 
@@ -264,7 +289,12 @@ fn a_container_is_on_a_link_of_the_hosts_by_macvlan() {
     sandbox.add_outside_host();
     let net = format!("{}.0/24", HOST.rsplit_once('.').unwrap().0);
     refused(&sandbox, &["network", "create", "-d", "macvlan", "x"], 1, "this driver needs a link");
-    refused(&sandbox, &["network", "create", "-d", "macvlan", "-o", "parent=out0", "--isolate", "x"], 1, "--isolate is not for");
+    refused(
+        &sandbox,
+        &["network", "create", "-d", "macvlan", "-o", "parent=out0", "--isolate", "x"],
+        1,
+        "--isolate is not for",
+    );
     let range = net.replace(".0/24", ".192/26");
     create(&sandbox, &format!("-d macvlan -o parent=out0 --subnet {net} --gateway {OUTSIDE} --ip-range {range} lan"));
     waits(&sandbox, "a", "lan");
@@ -272,10 +302,18 @@ fn a_container_is_on_a_link_of_the_hosts_by_macvlan() {
     let (a, b) = (range.replace("/26", ""), range.replace("192/26", "193"));
     // the outside sees each under its own addresses, and they each other; not the host itself
     assert_eq!(ttl(&sandbox, "a", OUTSIDE), Some(64));
-    assert_eq!(sandbox.outside(&format!("ip neigh show {a} | grep -c {}", mac(&sandbox, "a", "lan"))).stdout.trim(), "1");
+    assert_eq!(
+        sandbox.outside(&format!("ip neigh show {a} | grep -c {}", mac(&sandbox, "a", "lan"))).stdout.trim(),
+        "1"
+    );
     assert_eq!((ttl(&sandbox, "a", &b), ttl(&sandbox, "a", HOST)), (Some(64), None));
     assert_eq!(kept(&sandbox, "lan"), 2);
-    refused(&sandbox, &["run", "--rm", "--network", "lan", "-p", "80", "busybox", "true"], 125, "no port can be published");
+    refused(
+        &sandbox,
+        &["run", "--rm", "--network", "lan", "-p", "80", "busybox", "true"],
+        125,
+        "no port can be published",
+    );
     does(&sandbox, &["rm", "-f", "a", "b"]);
     create(&sandbox, "-d macvlan -o parent=gone0 --subnet 10.99.0.0/24 lost");
     refused(&sandbox, &["run", "--rm", "--network", "lost", "busybox", "true"], 125, "this host has no link gone0");
@@ -346,10 +384,12 @@ fn vlans_keep_the_containers_of_one_bridge_apart() {
     // whoever has the trunk is in both, under their tags
     let pid = inspect(&sandbox, "t")["State"]["Pid"].to_string();
     for (vlan, ip) in [("10", "10.10.0.200/24"), ("20", "10.20.0.200/24")] {
-        sandbox.sh(&format!(
-            "nsenter -t {pid} -n sh -ec 'ip link add link eth0 name eth0.{vlan} type vlan id {vlan}
+        sandbox
+            .sh(&format!(
+                "nsenter -t {pid} -n sh -ec 'ip link add link eth0 name eth0.{vlan} type vlan id {vlan}
             ip address add {ip} dev eth0.{vlan}; ip link set eth0.{vlan} up'"
-        )).expect_code(0);
+            ))
+            .expect_code(0);
     }
     assert_eq!((ttl(&sandbox, "t", "10.10.0.2"), ttl(&sandbox, "t", "10.20.0.2")), (Some(64), Some(64)));
     does(&sandbox, &["rm", "-f", "a", "b", "x", "t"]);

@@ -178,7 +178,9 @@ fn network_words(network: &Network) -> Result<NetworkWords> {
         Some((first, more)) => (given(Some(first)), more.to_vec()),
         None => (None, Vec::new()),
     };
-    let alone = |word: &String| ["none", "host", ""].contains(&word.as_str()) || word.starts_with("container:") || word.starts_with("ns:");
+    let alone = |word: &String| {
+        ["none", "host", ""].contains(&word.as_str()) || word.starts_with("container:") || word.starts_with("ns:")
+    };
     if let Some(word) = network.network.iter().find(|word| !more.is_empty() && alone(word)) {
         return Err(Error::user(format!("--network {word:?} goes with no other network")).hint("leave out one of them"));
     }

@@ -62,7 +62,8 @@ impl<'a> Known<'a> {
     /// Whom to ask for all others, in this order. Asked from the host, so that one on its loopback can be reached.
     pub(super) fn servers(&mut self) -> Vec<SocketAddr> {
         let path = Path::new("/etc/resolv.conf");
-        let hosts = self.servers.renew(path, || fs::read_text(path).map(|text| files::servers(&text)).unwrap_or_default());
+        let hosts =
+            self.servers.renew(path, || fs::read_text(path).map(|text| files::servers(&text)).unwrap_or_default());
         let servers = if self.given.is_empty() { hosts } else { &self.given };
         servers.iter().map(|ip| SocketAddr::new(*ip, PORT)).collect()
     }

@@ -127,7 +127,8 @@ impl<'a> Resolver<'a> {
     pub(super) fn tick(&mut self) {
         let Some(sockets) = &self.sockets else { return };
         let now = Instant::now();
-        for (asked, state) in self.asked.iter_mut().filter(|(asked, state)| *state == State::Open && asked.until <= now) {
+        for (asked, state) in self.asked.iter_mut().filter(|(asked, state)| *state == State::Open && asked.until <= now)
+        {
             *state = asked.ask_next(&sockets.datagrams);
         }
         self.asked.retain(|(_, state)| *state == State::Open);
@@ -149,7 +150,9 @@ impl<'a> Resolver<'a> {
         let Some(sockets) = &self.sockets else { return };
         match sockets.connections.accept().and_then(|(stream, _)| Connection::new(stream)) {
             Ok(connection) => self.connections.push(connection),
-            Err(e) if [ErrorKind::WouldBlock, ErrorKind::Interrupted, ErrorKind::ConnectionAborted].contains(&e.kind()) => {}
+            Err(e)
+                if [ErrorKind::WouldBlock, ErrorKind::Interrupted, ErrorKind::ConnectionAborted]
+                    .contains(&e.kind()) => {}
             Err(_) => self.deaf_until = Some(Instant::now() + DEAF),
         }
     }

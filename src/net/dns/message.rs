@@ -183,8 +183,11 @@ pub fn reversed(name: &str) -> Option<IpAddr> {
         return Some(Ipv4Addr::from(<[u8; 4]>::try_from(parts).ok()?).into());
     }
     let nibbles = name.strip_suffix(".ip6.arpa")?;
-    let digits: Vec<u8> =
-        nibbles.split('.').rev().map(|digit| u8::from_str_radix(digit, 16).ok().filter(|d| *d < 16)).collect::<Option<_>>()?;
+    let digits: Vec<u8> = nibbles
+        .split('.')
+        .rev()
+        .map(|digit| u8::from_str_radix(digit, 16).ok().filter(|d| *d < 16))
+        .collect::<Option<_>>()?;
     let bytes: Vec<u8> = digits.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]).collect();
     (digits.len() == 32).then_some(())?;
     Some(Ipv6Addr::from(<[u8; 16]>::try_from(bytes).ok()?).into())
@@ -231,12 +234,9 @@ mod tests {
     #[test]
     fn every_outcome_has_its_code() {
         let query = parse(&asked("db", AAAA)).unwrap();
-        for (answer, code) in [
-            (Answer::Addresses(Vec::new()), 0),
-            (Answer::Failed, 2),
-            (Answer::NoSuchName, 3),
-            (Answer::Unknown, 4),
-        ] {
+        for (answer, code) in
+            [(Answer::Addresses(Vec::new()), 0), (Answer::Failed, 2), (Answer::NoSuchName, 3), (Answer::Unknown, 4)]
+        {
             assert_eq!(query.reply(&answer, DATAGRAM)[3] & 0xf, code);
         }
     }

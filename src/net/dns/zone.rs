@@ -61,7 +61,8 @@ impl Zone {
         for name in all {
             for name in [format!("{name}.{}", network.name.as_str().to_ascii_lowercase()), name] {
                 let addresses = self.names.entry(name).or_default();
-                addresses.extend(loan.addresses.iter().filter(|ip| !addresses.contains(ip)).copied().collect::<Vec<_>>());
+                addresses
+                    .extend(loan.addresses.iter().filter(|ip| !addresses.contains(ip)).copied().collect::<Vec<_>>());
             }
         }
         let name = loan.names.first().map_or(id.short(), String::as_str);

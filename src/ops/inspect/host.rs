@@ -2,8 +2,8 @@
 
 use crate::cgroup;
 use crate::image::{Image, Store};
-use crate::net::network::{Loan, Network};
 use crate::net::cables::eth;
+use crate::net::network::{Loan, Network};
 use crate::net::{names, probe};
 use crate::ops::container::Container;
 use crate::plan::step::Undo;

@@ -4,9 +4,6 @@ mod create;
 
 pub use create::{CreateRequest, create};
 
-use crate::ops::container;
-use crate::ops::list::filter::{self, Filter};
-use crate::ops::network::{attachments, is_alive};
 use crate::error::{Error, Kind, Result};
 use crate::id::{Digest, Name};
 use crate::net::network::{Loan, Subnet};
@@ -14,6 +11,9 @@ use crate::net::plan::DEFAULT_NETWORK;
 use crate::net::record::{self, Networks};
 use crate::net::remove;
 use crate::net::shape::Segment;
+use crate::ops::container;
+use crate::ops::list::filter::{self, Filter};
+use crate::ops::network::{attachments, is_alive};
 use crate::plan::step::Undo;
 use crate::spec::request::RunRequest;
 use crate::state::{Roots, container as records, events};

@@ -1,9 +1,11 @@
 //! nf_tables over netlink: tables, chains, sets, rules and elements in one [`Transaction`], and the few questions that a
 //! runtime asks. Numbers and attribute names are those of linux/netfilter/nf_tables.h. Knows no rule of ours.
 
+mod contents;
 mod query;
 mod transaction;
 
+pub use contents::{Contents, SetContents, contents};
 pub use query::{BaseChain, Found, Rule, chains, element, rules, table_exists};
 pub use transaction::{Existing, Transaction};
 

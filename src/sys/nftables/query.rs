@@ -104,7 +104,10 @@ fn rule(reply: &Reply) -> Option<Rule> {
 const NFGEN: usize = 4;
 
 /// "Not there" is an empty answer.
-fn present(answer: Result<Vec<Reply>, Refused>, call: impl FnOnce() -> String) -> Result<Vec<Reply>, SysError> {
+pub(super) fn present(
+    answer: Result<Vec<Reply>, Refused>,
+    call: impl FnOnce() -> String,
+) -> Result<Vec<Reply>, SysError> {
     match answer {
         Err(Refused { errno: Errno::ENOENT, .. }) => Ok(Vec::new()),
         answer => answer.map_err(|refused| refused.named(call())),
@@ -115,7 +118,7 @@ fn number(bytes: &[u8]) -> Option<u32> {
     Some(u32::from_be_bytes(bytes.try_into().ok()?))
 }
 
-fn string(bytes: &[u8]) -> String {
+pub(super) fn string(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).trim_end_matches('\0').to_owned()
 }
 

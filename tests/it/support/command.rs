@@ -114,6 +114,11 @@ impl Running {
         self.child.try_wait().unwrap().is_some()
     }
 
+    /// What it has written to standard output so far.
+    pub fn stdout(&self) -> String {
+        self.stdout.text()
+    }
+
     /// What it has written to standard error so far.
     pub fn stderr(&self) -> String {
         self.stderr.text()

@@ -22,6 +22,8 @@ pub enum Need<'a> {
     cgroup(&'a str),
     /// Bridges that filter VLANs.
     vlan,
+    /// The rules of iptables-legacy, which newer kernels may be without, and its program.
+    iptables_legacy,
     /// A link of this kind: `dummy`, `ipvlan`, `vxlan`.
     link(&'a str),
     /// Sockets of SCTP.
@@ -85,6 +87,7 @@ impl Need<'_> {
             Need::cgroup_v1 => !v1_controllers().is_empty(),
             Need::cgroup("io") => has("io") || has("blkio"), // v1 calls it so
             Need::cgroup(name) => has(name),
+            Need::iptables_legacy => works("unshare -n iptables-legacy -S"),
             Need::vlan => works("unshare -n ip link add br0 type bridge vlan_filtering 1"),
             Need::sctp => works("perl -MSocket -e 'socket(S, PF_INET, SOCK_STREAM, 132) or die'"),
             Need::link(kind) => {
@@ -136,7 +139,9 @@ fn a_missing_thing_is_seen_and_a_present_one_too() {
 
 #[test]
 fn the_list_of_skips_knows_only_places_and_needs_that_are() {
-    let plain = [Need::root, Need::overlay, Need::cgroup_v2, Need::cgroup_v1, Need::vlan, Need::sctp].map(Need::reason);
+    let plain =
+        [Need::root, Need::overlay, Need::cgroup_v2, Need::cgroup_v1, Need::vlan, Need::sctp, Need::iptables_legacy]
+            .map(Need::reason);
     for line in super::source::read("tests/skips.txt").lines().filter(|line| !line.starts_with('#')) {
         let (entry, why) = line.split_once(" # ").unwrap_or_else(|| panic!("{line}: say why"));
         let words: Vec<&str> = entry.split_whitespace().collect();

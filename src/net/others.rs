@@ -1,0 +1,61 @@
+//! What other firewalls of the host have to be told so that they let our packets through, and what the user is to be told
+//! of it. Pure.
+
+use super::network::Network;
+use super::plan::{NetFacts, NetPlan};
+use super::publish::Published;
+use super::step::Step;
+use crate::id::IfName;
+use serde::{Deserialize, Serialize};
+
+/// A firewalld that runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Firewalld {
+    /// The bridges that are in its zone `trusted`.
+    pub trusted: Vec<IfName>,
+    /// It lets no published port through but those that it is told of (StrictForwardPorts=yes).
+    pub strict: bool,
+}
+
+/// A bridge whose packets iptables-legacy drops.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Legacy {
+    pub bridge: IfName,
+    /// `iptables-legacy` or `ip6tables-legacy`.
+    pub tool: String,
+}
+
+/// Rules in chains that drop what they do not know, and the bridge in firewalld's zone; a warning for each.
+pub(super) fn let_through(network: &Network, facts: &NetFacts, plan: &mut NetPlan) {
+    let bridge = network.router();
+    let lacks = |comments: &[String]| comments.iter().filter(|one| **one == network.mark).count() < 2;
+    for chain in facts.foreign.iter().filter(|chain| lacks(&chain.comments)) {
+        plan.warnings.push(format!("chain {} drops forwarded packets: added rules for {bridge}", chain.chain.text()));
+        let (chain, comment) = (chain.chain.clone(), network.mark.clone());
+        plan.prepare.push(Step::AllowForward { chain, bridge: bridge.clone(), comment });
+    }
+    if facts.firewalld.as_ref().is_some_and(|firewalld| !firewalld.trusted.contains(bridge)) {
+        plan.warnings.push(format!("firewalld rejects what it does not know: put {bridge} into its zone trusted"));
+        plan.prepare.push(Step::TrustBridge { bridge: bridge.clone() });
+    }
+    // its rules are of another kind, which no rule of nf_tables overrules and only its own program writes
+    for Legacy { tool, .. } in facts.legacy.iter().filter(|one| one.bridge == *bridge) {
+        let rule = |key| format!("{tool} -I FORWARD {key} {bridge} -j ACCEPT");
+        plan.warnings.push(format!(
+            "{tool} drops forwarded packets, and these let ours through: {}; {}",
+            rule("-i"),
+            rule("-o")
+        ));
+    }
+}
+
+/// A line for each port that firewalld will not let through.
+pub(super) fn closed(ports: &[Published], facts: &NetFacts) -> Vec<String> {
+    let strict = facts.firewalld.as_ref().is_some_and(|firewalld| firewalld.strict);
+    let line = |port: &Published| {
+        let (protocol, to) = (port.protocol, port.to);
+        let rule = format!("port={}:proto={protocol}:toport={}:toaddr={}", port.port, to.port(), to.ip());
+        format!("firewalld keeps published ports closed (StrictForwardPorts): firewall-cmd --add-forward-port={rule}")
+    };
+    ports.iter().filter(|_| strict).map(line).collect()
+}

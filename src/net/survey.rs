@@ -1,0 +1,105 @@
+//! What is on the host of our networks, to be held against their records. The table as it should be is made in a network
+//! namespace of its own, that nobody else sees, and listed there by the same kernel: so it need not be guessed how that
+//! lists it. Changes nothing on the host.
+
+use super::entry::{self, Change};
+use super::names::Realm;
+use super::network::{Holder, Network};
+use super::plan::Cable;
+use super::reload::{Survey, content};
+use super::segment::sysctls;
+use super::shape::Segment;
+use super::undo::alias;
+use super::{probe, ruleset};
+use crate::error::{Error, Result};
+use crate::id::{HostPath, IfName};
+use crate::sys::fs;
+use crate::sys::netlink::{self, Socket};
+use crate::sys::netns::Visit;
+use crate::sys::nftables::{self, Contents, Existing};
+use rtnetlink::packet_route::link::{InfoBridgePort, InfoPortData, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
+use std::path::Path;
+
+/// `all` are all networks with the loans of the living; `chosen` those of them to look after.
+pub fn survey(state: &HostPath, all: &[Network], chosen: &[Network]) -> Result<Survey> {
+    let alive = |_: &Holder| true; // whose is not, is not among them
+    let (mut net, socket) = probe::facts(state, chosen, &alive)?;
+    let mut socket = socket.ok_or_else(|| Error::host("nf_tables may not be looked into").hint("CAP_NET_ADMIN"))?;
+    let table = net.realm.table();
+    let is = nftables::contents(&mut socket, &ruleset::table(&table))?;
+    let links = netlink::links()?;
+    let ipv6 = net.ipv6_forwarding.is_some();
+    let mut changed = std::collections::BTreeSet::new();
+    for of in &mut net.networks {
+        let network = &of.network;
+        let bridge = links.iter().find(|link| is_named(link, &network.bridge));
+        of.loose = loose(&links, &net.realm, network, bridge.map(|link| link.header.index));
+        let own = network.shape.segment == Segment::Bridge; // else another network's
+        if own && bridge.is_some_and(|link| !is_as_made(link, network, ipv6)) {
+            changed.insert(network.name.to_string());
+        }
+    }
+    Ok(Survey { net, changed, is, should: as_it_should_be(&table, all)? })
+}
+
+fn as_it_should_be(table: &str, networks: &[Network]) -> Result<Contents> {
+    let mut socket = Visit::to_new()?.inside(Socket::netfilter)??;
+    let mut create = ruleset::create(table);
+    entry::fill(&mut create, table, &content(networks), Change::Add(Existing::Wanted));
+    create.commit(&mut socket).map_err(|refused| refused.named(format!("NFT_MSG_NEWTABLE({table})")))?;
+    Ok(nftables::contents(&mut socket, &ruleset::table(table))?.unwrap_or_default())
+}
+
+/// The cables of a network whose bridge is not there.
+pub(super) fn all_loose(realm: &Realm, network: &Network) -> Result<Vec<Cable>> {
+    Ok(loose(&netlink::links()?, realm, network, None))
+}
+
+/// Those of the network's containers that are down, not on the bridge, or would not hand back what comes from them.
+fn loose(links: &[LinkMessage], realm: &Realm, network: &Network, bridge: Option<u32>) -> Vec<Cable> {
+    let of = |link: &LinkMessage| {
+        let mark = alias(link).filter(|_| link.attributes.contains(&LinkAttribute::Group(network.group)))?;
+        let loan = network.loans.iter().find(|loan| realm.container_mark(&loan.holder.container) == mark)?;
+        let hairpin = !loan.published.is_empty();
+        let plugged = bridge.is_some_and(|index| link.attributes.contains(&LinkAttribute::Controller(index)));
+        let up = link.header.flags.contains(LinkFlags::Up);
+        if plugged && up && (has_hairpin(link) || !hairpin) {
+            return None;
+        }
+        Some(Cable { link: IfName::parse(&name(link)?).ok()?, container: loan.holder.container.clone(), hairpin })
+    };
+    links.iter().filter_map(of).collect()
+}
+
+fn has_hairpin(link: &LinkMessage) -> bool {
+    let infos = link.attributes.iter().filter_map(|attribute| match attribute {
+        LinkAttribute::LinkInfo(infos) => Some(infos),
+        _ => None,
+    });
+    infos.flatten().any(|info| match info {
+        LinkInfo::PortData(InfoPortData::BridgePort(port)) => port.contains(&InfoBridgePort::HairpinMode(true)),
+        _ => false,
+    })
+}
+
+fn is_as_made(link: &LinkMessage, network: &Network, ipv6: bool) -> bool {
+    let has = |attribute: LinkAttribute| link.attributes.contains(&attribute);
+    let set = |(key, value): (String, &str)| {
+        fs::read_text(&Path::new("/proc/sys").join(key)).is_ok_and(|text| text.trim() == value)
+    };
+    has(LinkAttribute::Address(network.mac.0.to_vec()))
+        && has(LinkAttribute::Group(network.group))
+        && network.shape.mtu.is_none_or(|mtu| has(LinkAttribute::Mtu(mtu)))
+        && sysctls(network, ipv6).into_iter().all(set)
+}
+
+fn is_named(link: &LinkMessage, wanted: &IfName) -> bool {
+    name(link).is_some_and(|name| name == wanted.as_str())
+}
+
+fn name(link: &LinkMessage) -> Option<String> {
+    link.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::IfName(name) => Some(name.clone()),
+        _ => None,
+    })
+}
