@@ -71,9 +71,12 @@ pub fn of(process: &Identity) -> Result<Option<Space>> {
     }
 }
 
+/// Link addresses by the addresses that they answer for.
+pub type Neighbours = Vec<(IpAddr, Mac)>;
+
 /// What `question` finds in a process's namespace, and the link addresses of the neighbours that are known there after
 /// it; `None` where the process has ended.
-pub fn ask<T>(process: &Identity, question: impl FnOnce() -> SysResult<T>) -> Result<Option<(T, Vec<(IpAddr, Mac)>)>> {
+pub fn ask<T>(process: &Identity, question: impl FnOnce() -> SysResult<T>) -> Result<Option<(T, Neighbours)>> {
     let Some(visit) = Visit::to_running(process)? else { return Ok(None) };
     let inside = || -> SysResult<_> { Ok((question()?, netlink::neighbours()?)) };
     let (found, neighbours) = visit.inside(inside)??;
