@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::id::{ContainerId, HostPath, IfName, Name};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 
 /// What the command line asks for.
@@ -274,12 +275,15 @@ pub fn published(request: &NetRequest, leases: &[Lease]) -> Result<Vec<Published
         (None, _) => return Ok(Vec::new()),
     };
     let mut ports: Vec<Published> = Vec::new();
+    let mut numbers: HashMap<(Protocol, u16), Vec<usize>> = HashMap::new(); // of thousands, few have the same one
     for publish in &request.publish {
         for port in resolve(publish, lease)? {
-            if let Some(twice) = ports.iter().find(|other| other.clashes(&port)) {
+            let same = numbers.entry((port.protocol, port.port)).or_default();
+            if let Some(twice) = same.iter().map(|index| &ports[*index]).find(|other| other.clashes(&port)) {
                 return Err(Error::user(format!("port {port} is published twice: {twice} leads to {}", twice.to))
                     .hint("choose another host port for one of them"));
             }
+            same.push(ports.len());
             ports.push(port);
         }
     }
