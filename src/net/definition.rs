@@ -21,7 +21,6 @@ pub struct Definition {
     pub created: String,
     pub labels: BTreeMap<String, String>,
     pub subnets: Vec<Subnet>,
-    #[serde(flatten)]
     pub shape: Shape,
 }
 

@@ -27,7 +27,6 @@ pub struct Network {
     /// Alias of the bridge and comment of its rules in other people's chains.
     pub mark: String,
     pub subnets: Vec<Subnet>,
-    #[serde(flatten)]
     pub shape: Shape,
     pub loans: Vec<Loan>,
 }
@@ -78,12 +77,11 @@ pub struct Holder {
 }
 
 /// What a container gets of one network.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lease {
     pub network: Name,
     pub bridge: IfName,
     pub group: u32,
-    #[serde(flatten)]
     pub shape: Shape,
     /// With the subnet's prefix length.
     pub addresses: Vec<IpNet>,
@@ -91,10 +89,8 @@ pub struct Lease {
     pub gateways: Vec<IpAddr>,
     pub mac: Mac,
     /// Which of the container's links it is: eth0 is 0.
-    #[serde(default)]
     pub link: usize,
     /// Other subnets of the network are behind the host and yet on the same wire.
-    #[serde(default)]
     pub behind_host: bool,
 }
 

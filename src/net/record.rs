@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use std::os::fd::OwnedFd;
 
 /// Version of the records. Ours and the one before are read.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// The directory of the records, locked: nobody else lends, creates or removes meanwhile.
 #[derive(Debug)]
@@ -31,7 +31,7 @@ pub struct Base {
     pub sysctls: Vec<(String, String)>,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize)]
 struct Versioned<T> {
     version: u32,
     #[serde(flatten)]
@@ -183,5 +183,34 @@ fn read<T: DeserializeOwned>(path: &HostPath) -> Result<Option<T>> {
         return Err(Error::host(format!("record {path} is of version {version}, this minirun reads {VERSION}"))
             .hint("use the newer minirun that wrote it"));
     }
-    serde_json::from_slice::<Versioned<T>>(&bytes).map(|record| Some(record.content)).map_err(broken)
+    let content = match version {
+        1 => serde_json::from_slice(&bytes).map(shaped).and_then(serde_json::from_value::<T>),
+        _ => serde_json::from_slice::<T>(&bytes),
+    };
+    content.map(Some).map_err(broken)
+}
+
+/// Version 1 had three of what was asked of a network in the record itself.
+fn shaped(mut record: serde_json::Value) -> serde_json::Value {
+    let moved = ["mtu", "masquerade", "internal"].map(|key| record.get(key).map(|value| (key.to_owned(), value.clone())));
+    record["shape"] = moved.into_iter().flatten().collect::<serde_json::Map<_, _>>().into();
+    record
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_older_minirun_wrote_keeps_its_flags() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = HostPath::parse(dir.path().to_str().unwrap()).unwrap();
+        std::fs::create_dir(dir.path().join("networks")).unwrap();
+        let text = r#"{"version":1,"name":"quiet","id":"x","created":"2026-11-25T00:00:00Z","labels":{},
+            "subnets":[],"mtu":1400,"masquerade":false,"internal":true}"#;
+        std::fs::write(dir.path().join("networks/quiet.json"), text).unwrap();
+        let name = Name::parse("quiet").unwrap();
+        let shape = definition(&root, &name).unwrap().unwrap().shape;
+        assert_eq!((shape.mtu, shape.masquerade, shape.internal), (Some(1400), false, true));
+    }
 }

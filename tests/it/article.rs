@@ -207,5 +207,5 @@ fn a_segment_goes_through_a_tunnel() {
         bridge.trim()
     );
     sandbox.sh(&join).expect_code(0);
-    assert!(reaches());
+    eventually("the other half is reached", seconds(20), reaches);
 }

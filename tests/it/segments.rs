@@ -337,6 +337,7 @@ fn a_container_shares_a_links_address_by_ipvlan() {
     // by its own routes: the outside has to know the way
     create(&sandbox, "-d ipvlan -o parent=out0 -o mode=l3 --subnet 10.99.0.0/24 --no-gateway --route 0.0.0.0/0 routed");
     waits(&sandbox, "a", "routed:ip=10.99.0.5");
+    sandbox.outside("ip route delete default").expect_code(0);
     assert_eq!(ttl(&sandbox, "a", OUTSIDE), None);
     sandbox.outside("ip route add 10.99.0.0/24 dev eth0").expect_code(0);
     assert_eq!(ttl(&sandbox, "a", OUTSIDE), Some(64));

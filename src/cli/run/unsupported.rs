@@ -25,7 +25,7 @@ const TABLE: &[(&str, Why, &str)] = &[
     ("--io-maxiops", Why::Never, "it is for Windows: use --blkio-weight"),
     ("--isolation", Why::Never, "it is for Windows: leave it out"),
     ("--kernel-memory", Why::Never, "the kernel has no such limit any more: --memory counts kernel memory, too"),
-    ("--link", Why::Never, "use --add-host NAME:ADDRESS, or --network container:NAME"),
+    ("--link", Why::Never, "put both into one network, where they know each other by name: --network NAME"),
     ("--link-local-ip", Why::Later, "leave it out"),
     ("--oom-kill-disable", Why::Never, "a process that waits for memory for ever helps nobody: use --oom-score-adj"),
     ("--runtime", Why::Never, "minirun is the runtime: leave it out"),
