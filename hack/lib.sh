@@ -13,11 +13,6 @@ die() {
   exit 1
 }
 
-# The release build. Nothing unwinds in it (panic is abort), and the tables for that are a tenth of the file; the tests do.
-release() {
-  cargo --config "target.$TARGET.rustflags=['-Cforce-unwind-tables=no']" build --release --locked --target "$TARGET" "$@"
-}
-
 # seconds since the script began, with one digit
 elapsed() {
   local ms=$(($(date +%s%3N) - BEGAN))

@@ -22,11 +22,14 @@ pub(super) struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Make a network: a bridge that its containers alone are plugged into
+    /// Make a network: what its containers are plugged into, a bridge of its own most of the time
     #[command(after_help = "Examples:
   minirun network create net
   minirun network create --subnet 10.1.0.0/24 --ip-range 10.1.0.128/25 net
-  minirun network create --internal --ipv6=false quiet")]
+  minirun network create --internal --ipv6=false quiet
+  minirun network create --vlan 10 --subnet 10.10.0.0/24 ten
+  minirun network create --bridge ten --vlan 20 --subnet 10.20.0.0/24 twenty
+  minirun network create -d macvlan -o parent=eth0 --subnet 192.168.1.0/24 --gateway 192.168.1.1 lan")]
     Create(Box<Create>),
     /// List networks
     #[command(visible_alias = "list")]
@@ -142,7 +145,7 @@ struct Create {
     /// A subnet of its own [a free one of each family]
     #[arg(long, value_name = "NET")]
     subnet: Vec<String>,
-    /// The bridge's address in a subnet [the first]
+    /// The gateway's address in a subnet, most of the time the host's own [the first]
     #[arg(long, value_name = "ADDRESS", conflicts_with = "no_gateway")]
     gateway: Vec<String>,
     /// Containers get addresses of this part of a subnet
@@ -172,7 +175,7 @@ struct Create {
     /// Its containers reach the host and the outside, and not each other
     #[arg(long)]
     isolate: bool,
-    /// Its containers reach each other [true]; docker's word for the same
+    /// false: the same; after docker's option enable_icc
     #[arg(long, value_name = "true|false", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     icc: Option<bool>,
     /// On the bridge of this network, or on a bridge that the host has
@@ -184,7 +187,7 @@ struct Create {
     /// Its containers are in these VLANs, with tags
     #[arg(long, value_name = "NUMBER,...")]
     vlan_trunk: Vec<String>,
-    /// One subnet on several bridges: the host answers for those on the others
+    /// Other networks made with it may have the same --subnet: the host answers for who is there
     #[arg(long)]
     proxy_arp: bool,
     /// A route that its containers get; without a gateway what is there is on the wire
@@ -294,6 +297,10 @@ fn check(roots: &Roots, names: &[String], format: Option<&str>) -> Result<u8> {
             ("Result", if of.kept { "ok" } else { "broken" }.into()),
         ])
     };
+    if checked.is_empty() {
+        ui::warning("there is nothing to ask: no container runs in these networks");
+        return Ok(0);
+    }
     let rows: Vec<Row> = checked.iter().map(fields).collect();
     format::print_rows_as(format, false, &CHECKED, &rows, ui::Width::of(true))?;
     Ok(u8::from(checked.iter().any(|one| !one.kept)))

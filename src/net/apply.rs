@@ -135,6 +135,7 @@ impl Run<'_> {
             | Step::JoinVlan { .. }
             | Step::EnsureVlanLink { .. }
             | Step::AddSublink(_)
+            | Step::RenameLink { .. }
             | Step::AddRoute { .. }
             | Step::AddAddress { .. }
             | Step::LinkUp { .. }
@@ -318,6 +319,7 @@ fn ensured(step: &Step, errno: Errno) -> bool {
         | Step::FilterVlans { .. }
         | Step::JoinVlan { .. }
         | Step::AddSublink(_)
+        | Step::RenameLink { .. }
         | Step::LinkUp { .. }
         | Step::HoldPort { .. }
         | Step::Publish { .. }
@@ -429,6 +431,7 @@ fn call(step: &Step) -> String {
         Step::JoinVlan { link, vlan, .. } => format!("RTM_SETLINK({link}, vlan {vlan})"),
         Step::EnsureVlanLink { name, bridge, vlan, .. } => format!("RTM_NEWLINK({name}, vlan {vlan} of {bridge})"),
         Step::AddSublink(link) => format!("RTM_NEWLINK({}, on {})", link.name, link.parent),
+        Step::RenameLink { from, to } => format!("RTM_SETLINK({from}, name {to})"),
         Step::AddRoute { to, link, .. } => format!("RTM_NEWROUTE({to}, {link})"),
         Step::SetAlias { link, .. } => format!("RTM_SETLINK({link}, alias)"),
         Step::LinkUp { link, .. } => format!("RTM_SETLINK({link}, up)"),

@@ -24,7 +24,9 @@ pub(super) fn links(
     for (index, lease) in leases.iter().enumerate() {
         if let Some(kind) = sublink(lease) {
             let (parent, kind) = kind;
-            steps.push(Step::AddSublink(Sublink { parent, kind, name: eth(lease.link)?, mtu: lease.shape.mtu }));
+            let name = names::veth(tag, lease.link)?;
+            steps.push(Step::AddSublink(Sublink { parent, kind, name: name.clone(), mtu: lease.shape.mtu }));
+            steps.push(Step::RenameLink { from: name, to: eth(lease.link)? });
             continue;
         }
         let host = names::veth(tag, lease.link)?;
@@ -176,6 +178,8 @@ pub fn connect(
     plan.host.extend(addresses(one)?);
     let routed: Vec<IpAddr> = before.iter().flat_map(|lease| &lease.gateways).copied().collect();
     plan.host.extend(up(one, &routed)?);
+    // that of the others, should it have been lost; where it is there already, it stays
+    plan.host.extend(up(before, &[])?.into_iter().filter(is_default_route));
     Ok(plan)
 }
 
@@ -189,7 +193,7 @@ pub fn disconnect(
     tag: &str,
 ) -> Result<Vec<Step>> {
     let mut steps = up(left, &[])?;
-    steps.retain(|step| matches!(step, Step::AddDefaultRoute { .. })); // where it is there already, it stays
+    steps.retain(is_default_route); // where it is there already, it stays
     if let (Some(index), false) = (publishing(left), ports.is_empty()) {
         let (table, owner) = (realm.table(), names::owner(container));
         steps.push(Step::SetHairpin { link: names::veth(tag, left[index].link)? });
@@ -200,6 +204,10 @@ pub fn disconnect(
         }
     }
     Ok(steps)
+}
+
+fn is_default_route(step: &Step) -> bool {
+    matches!(step, Step::AddDefaultRoute { .. })
 }
 
 /// The same ports at another network's addresses; those of a family that it has not are left out.

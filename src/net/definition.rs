@@ -92,6 +92,11 @@ pub fn subnets(wish: &Wish, name: &Name, realm: &Realm, used: &[Used]) -> Result
         let index = of(&mut subnets, "address", *address)?;
         subnets[index].reserved.push(*address);
     }
+    for route in &wish.shape.routes {
+        if let Some(via) = route.via {
+            of(&mut subnets, "gateway of a route", via)?;
+        }
+    }
     for subnet in subnets.iter_mut().filter(|subnet| subnet.gateway.is_none() && !wish.no_gateway) {
         subnet.gateway = Some(following(subnet.net.network()));
     }
@@ -105,11 +110,20 @@ fn check_net(net: &IpNet) -> Result<()> {
             .hint(format!("it should be {}", net.trunc())));
     }
     let small = net.max_prefix_len() - net.prefix_len() < 2;
-    let multicast = net.addr().is_multicast() || net.addr().is_loopback();
+    let multicast = net.addr().is_multicast() || net.addr().is_loopback() || is_nobodys(net);
     match (small, multicast) {
         (true, _) => Err(Error::user(format!("subnet {net} is too small")).hint("a /30 has two addresses, a /24 254")),
         (_, true) => Err(Error::user(format!("subnet {net} is none for hosts")).hint("take one of 10.0.0.0/8")),
         _ => Ok(()),
+    }
+}
+
+/// Link-local addresses are each link's own (RFC 3927, RFC 4291), and the first and last blocks of IPv4 are no hosts'
+/// (RFC 1122).
+fn is_nobodys(net: &IpNet) -> bool {
+    match net.addr() {
+        IpAddr::V4(v4) => v4.is_link_local() || v4.octets()[0] == 0 || v4.octets()[0] >= 240,
+        IpAddr::V6(v6) => v6.is_unicast_link_local() || v6.is_unspecified(),
     }
 }
 
@@ -128,7 +142,8 @@ fn check_mtu(mtu: Option<u32>, nets: &[IpNet]) -> Result<()> {
 pub fn beside(all: &[Definition], name: &Name, shape: &Shape, nets: &[IpNet]) -> Vec<Name> {
     let same = |other: &&Definition| {
         let shares = |net: &IpNet| other.subnets.iter().any(|subnet| subnet.net.trunc() == net.trunc());
-        shape.proxy_arp && other.shape.proxy_arp && other.name != *name && nets.iter().any(shares)
+        let alike = shape.proxy_arp && other.shape.proxy_arp && shape.internal == other.shape.internal;
+        alike && other.name != *name && nets.iter().any(shares)
     };
     all.iter().filter(same).map(|other| other.name.clone()).collect()
 }

@@ -98,7 +98,13 @@ fn lend_of(
     }
     let (all, _) = record::all(state)?;
     let others = all.iter().filter(|other| other.name != network.name && other.shape.proxy_arp);
-    let theirs: Vec<IpAddr> = others.flat_map(|other| &other.loans).flat_map(|loan| loan.addresses.clone()).collect();
+    let alive = |loan: &&Loan| (around.alive)(&loan.holder);
+    let of = |other: &Network| -> Vec<IpAddr> {
+        let lent = other.loans.iter().filter(alive).flat_map(|loan| loan.addresses.clone());
+        let own = other.subnets.iter().flat_map(|subnet| subnet.reserved.iter().copied().chain(subnet.gateway));
+        lent.chain(own).collect()
+    };
+    let theirs: Vec<IpAddr> = others.flat_map(of).collect();
     let own: Vec<Vec<IpAddr>> = network.subnets.iter().map(|subnet| subnet.reserved.clone()).collect();
     for subnet in &mut network.subnets {
         let net = subnet.net;
@@ -182,6 +188,7 @@ pub fn taken(state: &HostPath, place: &Place<'_>, around: &Around<'_>) -> Result
         taken.extend(subnets.iter().map(|subnet| Used { net: subnet.net, by: by.clone() }));
     }
     let is_own = |used: &Used| used.by.rsplit(' ').next().is_some_and(|link| own.iter().any(|own| own == link));
+    // of those that it may share a subnet with, that one alone
     taken.extend((around.used)()?.into_iter().filter(|used| !is_own(used)));
     Ok(taken)
 }
@@ -198,6 +205,9 @@ pub struct Place<'a> {
 /// Links whose addresses and routes are its own.
 fn own_links(realm: &Realm, place: &Place<'_>) -> Result<Vec<String>> {
     let mut links = vec![realm.bridge(place.name)?, realm.vlan_link(place.name)?];
+    if let Segment::Shared(base) = &place.shape.segment {
+        links.push(realm.bridge(base)?);
+    }
     for other in place.beside {
         links.push(realm.bridge(other)?);
     }

@@ -6,7 +6,7 @@ use super::step::{Member, Netns, Step, Sublink, SublinkKind, Veth};
 use crate::id::IfName;
 use ipnet::IpNet;
 use nix::unistd::Pid;
-use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL};
+use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags, AddressMessage};
 use rtnetlink::packet_route::link::{
     AfSpecBridge, BridgeFlag, BridgeVlanInfo, BridgeVlanInfoFlags, InfoBridge, InfoBridgePort, InfoData, InfoIpVlan,
@@ -55,8 +55,16 @@ pub(super) fn request<E>(
             (Netns::Host, create, vlan_link(name, index(Netns::Host, bridge)?, *vlan, *mac))
         }
         Step::AddSublink(link) => (Netns::Host, create, sublink(link, index(Netns::Host, &link.parent)?, init)),
+        Step::RenameLink { from, to } => {
+            let mut message = LinkMessage::default();
+            message.header.index = index(Netns::Init, from)?;
+            message.attributes = vec![LinkAttribute::IfName(to.to_string())];
+            (Netns::Init, 0, RouteNetlinkMessage::SetLink(message))
+        }
         Step::AddRoute { netns, to, via, link } => {
-            (*netns, create, RouteNetlinkMessage::NewRoute(route(index(*netns, link)?, to, *via)))
+            // the host's route to an address follows that to another bridge
+            let flags = if *netns == Netns::Host { NLM_F_CREATE | NLM_F_REPLACE } else { create };
+            (*netns, flags, RouteNetlinkMessage::NewRoute(route(index(*netns, link)?, to, *via)))
         }
         Step::PlugIn { link, bridge } => {
             let master = vec![LinkAttribute::Controller(index(Netns::Host, bridge)?)];

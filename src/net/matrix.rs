@@ -74,6 +74,14 @@ fn places<'a>(all: &'a [Network], container: &ContainerId) -> Vec<Place<'a>> {
 
 /// `None` where nothing is promised: what others route is theirs.
 fn promise(from: &[Place<'_>], to: IpAddr, whose: Option<Place<'_>>) -> Option<Promise> {
+    // who is on one wire with it by another network answers that way
+    let elsewhere = |(other, _): Place<'_>| {
+        let wires = from.iter().filter(|(network, _)| network.bridge == other.bridge).count();
+        wires > 1
+    };
+    if whose.is_some_and(elsewhere) {
+        return None;
+    }
     if let Some((network, _)) = from.iter().find(|(network, loan)| is_on_link(network, loan, to)) {
         return Some(on_link(network, to, whose));
     }

@@ -189,7 +189,9 @@ pub(super) fn shared(facts: &NetFacts, container: &ContainerId, plan: &mut NetPl
     bridged.sort_by_key(|of| of.network.shape.segment != Segment::Bridge);
     for of in bridged {
         let rebuilt = facts.rebuild.iter().any(|network| network.name == of.network.name);
-        if !of.entries && !rebuilt {
+        // whether the link is known says nothing of a subnet that came to it later
+        let known = of.entries && of.network.shape.segment == Segment::Bridge;
+        if !known && !rebuilt {
             let entries = entries(&of.network);
             plan.prepare.push(Step::EnsureEntries { table: table.clone(), entries });
         }

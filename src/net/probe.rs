@@ -111,6 +111,14 @@ pub fn is_bridge(name: &str) -> Result<bool> {
     Ok(netlink::links()?.iter().any(is))
 }
 
+/// Whether a bridge keeps VLANs apart, and has new ports in VLAN 1 (Documentation/ABI, sysfs-class-net).
+pub fn filters_vlans(name: &str) -> bool {
+    let is = |file: &str| {
+        fs::read_text(Path::new(&format!("/sys/class/net/{name}/bridge/{file}"))).is_ok_and(|text| text.trim() == "1")
+    };
+    is("vlan_filtering") && is("default_pvid")
+}
+
 /// What nf_tables holds, as far as we may see it.
 struct Rules {
     socket: Option<Socket>,

@@ -192,7 +192,8 @@ fn read<T: DeserializeOwned>(path: &HostPath) -> Result<Option<T>> {
 
 /// Version 1 had three of what was asked of a network in the record itself.
 fn shaped(mut record: serde_json::Value) -> serde_json::Value {
-    let moved = ["mtu", "masquerade", "internal"].map(|key| record.get(key).map(|value| (key.to_owned(), value.clone())));
+    let moved =
+        ["mtu", "masquerade", "internal"].map(|key| record.get(key).map(|value| (key.to_owned(), value.clone())));
     record["shape"] = moved.into_iter().flatten().collect::<serde_json::Map<_, _>>().into();
     record
 }

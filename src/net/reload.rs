@@ -4,7 +4,7 @@
 use super::entry::Entry;
 use super::network::Network;
 use super::others;
-use super::plan::{self, BridgeFacts, NetFacts, NetPlan, NetworkFacts};
+use super::plan::{self, BridgeFacts, Cable, NetFacts, NetPlan, NetworkFacts};
 use super::segment::{self, entries};
 use super::shape::Segment;
 use super::step::Step;
@@ -45,6 +45,12 @@ pub fn plan(survey: &Survey, all: &[Network]) -> NetPlan {
         plan.prepare.push(Step::ReplaceRuleset { table, entries });
         plan.prepare.extend(plan::forget_flows(all, None));
     }
+    for of in facts.networks.iter().filter(|of| matches!(of.network.shape.segment, Segment::Foreign(_))) {
+        if of.bridge.is_some() {
+            plan.warnings.extend(of.loose.iter().map(unplugged));
+            plan.prepare.extend(segment::plug_in(of));
+        }
+    }
     let mut routed: Vec<_> = facts.networks.iter().filter(|of| of.network.shape.is_routed()).collect();
     routed.sort_by_key(|of| of.network.shape.segment != Segment::Bridge);
     for of in routed {
@@ -65,18 +71,16 @@ pub fn plan(survey: &Survey, all: &[Network]) -> NetPlan {
             plan.warnings.push(format!("bridge {bridge} of network {} was {what}", network.name));
         }
         plan.prepare.append(&mut steps);
-        for cable in &of.loose {
-            plan.warnings.push(format!(
-                "link {} of container {} was not plugged in as it should be",
-                cable.link,
-                cable.container.short()
-            ));
-        }
+        plan.warnings.extend(of.loose.iter().map(unplugged));
         plan.prepare.extend(segment::plug_in(of));
         others::let_through(network, facts, &mut plan);
     }
     plan::forwarding(facts, &mut plan);
     plan
+}
+
+fn unplugged(cable: &Cable) -> String {
+    format!("link {} of container {} was not plugged in as it should be", cable.link, cable.container.short())
 }
 
 /// What is not in the table as it should be, a line each.

@@ -9,9 +9,9 @@ use super::record::{self, Networks};
 use super::ruleset;
 use super::segment::entries;
 use super::shape::Segment;
-use super::step::Undo;
-use super::undo::{alias, delete_link, find_link, undo};
-use super::{firewalld, lease, link};
+use super::step::{Step, Undo};
+use super::undo::{alias, delete_link, delete_route, find_link, undo};
+use super::{cables, firewalld, lease, link};
 use crate::error::{Errno, Error, Result, SysError};
 use crate::id::{ContainerId, IfName, Name};
 use crate::sys::fs;
@@ -34,13 +34,22 @@ pub fn give_back(
 ) -> Result<()> {
     let realm = Realm { state: networks.state.clone() };
     let tag = container.tag(networks.state.as_str());
-    for loan in lease::release(networks, container, only)? {
-        unpublish(networks, &loan, lingering)?;
-        if loan.later || only.is_some() {
-            delete_link(&names::veth(&tag, loan.link)?, &realm.container_mark(container))?;
+    let (all, _) = record::all(&networks.state)?;
+    // the link before its record: whoever dies in between leaves what is found again
+    for network in all.iter().filter(|network| only.is_none_or(|name| network.name == *name)) {
+        for loan in network.loans.iter().filter(|loan| loan.holder.container == *container) {
+            unpublish(networks, loan, lingering)?;
+            if loan.later || only.is_some() {
+                delete_link(&names::veth(&tag, loan.link)?, &realm.container_mark(container))?;
+            }
+            for route in cables::host_routes(&network.lease(loan)) {
+                if let Step::AddRoute { to, link, .. } = route {
+                    delete_route(&to, &link)?;
+                }
+            }
         }
     }
-    Ok(())
+    lease::release(networks, container, only).map(drop)
 }
 
 /// Refuses while a living container has a lease of this network.
@@ -72,8 +81,14 @@ pub fn remove_network(networks: &Networks, network: &Network) -> Vec<Error> {
         _ => {}
     }
     note(remove_foreign_rules(&network.mark));
-    note(firewalld::forget(network.router()));
     let (all, _) = record::all(&networks.state).unwrap_or_default();
+    let shared = all.iter().any(|other| other.name != network.name && other.router() == network.router());
+    if network.shape.is_routed() && !shared {
+        note(firewalld::forget(network.router()));
+    }
+    for other in all.iter().filter(|other| other.beside.contains(network.router())) {
+        note(part(networks, &realm, other, network.router()));
+    }
     let others: Vec<Entry> = all.iter().filter(|other| other.name != network.name).flat_map(entries).collect();
     for entry in entries(network).into_iter().filter(|entry| !others.contains(entry)) {
         note(remove_entry(&realm.table(), entry));
@@ -135,6 +150,16 @@ fn remove_ports(realm: &Realm, network: &Network) -> Result<()> {
     batch.acknowledge();
     let sent = Socket::route()?.send(&batch, |_, errno| errno == Errno::ENODEV);
     Ok(sent.map_err(|refused| refused.named(format!("RTM_DELLINK(group {})", network.group)))?)
+}
+
+/// A network whose subnet lay on this link, too, is alone now: another one may get the link's name.
+fn part(networks: &Networks, realm: &Realm, other: &Network, link: &IfName) -> Result<()> {
+    let mut alone = other.clone();
+    alone.beside.retain(|beside| beside != link);
+    for entry in entries(other).into_iter().filter(|entry| !entries(&alone).contains(entry)) {
+        remove_entry(&realm.table(), entry)?;
+    }
+    networks.save(&alone)
 }
 
 fn delete_address(name: &IfName, address: &IpNet) -> Result<()> {

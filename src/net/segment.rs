@@ -64,7 +64,8 @@ pub(super) fn steps(of: &NetworkFacts, ipv6: bool) -> Vec<Step> {
 fn router(of: &NetworkFacts, ipv6: bool, steps: &mut Vec<Step>) {
     let network = &of.network;
     let (name, there) = (network.router(), of.router.as_ref());
-    if !is_up(there) {
+    let owned = network.shape.segment == Segment::Bridge || network.gate.is_some();
+    if owned && !is_up(there) {
         steps.extend(sysctls(network, ipv6).into_iter().map(|(key, value)| sysctl(key, value)));
     }
     for address in network.gateways() {
@@ -72,7 +73,7 @@ fn router(of: &NetworkFacts, ipv6: bool, steps: &mut Vec<Step>) {
             steps.push(Step::AddAddress { netns: Netns::Host, link: name.clone(), address });
         }
     }
-    if !is_up(there) {
+    if owned && !is_up(there) {
         steps.push(Step::LinkUp { netns: Netns::Host, link: name.clone() });
     }
 }
@@ -128,6 +129,10 @@ pub fn entries(network: &Network) -> Vec<Entry> {
     if !network.shape.is_routed() {
         return Vec::new();
     }
+    let subnets = network.subnets.iter().map(|subnet| Entry::Subnet(subnet.net));
+    if matches!(network.shape.segment, Segment::Shared(_)) && network.gate.is_none() {
+        return subnets.collect(); // the link is another network's, and so is what the rules know of it
+    }
     let link = network.router();
     let pass = |from: &IfName, to: &IfName| Entry::Pass(from.clone(), to.clone());
     let mut entries = vec![Entry::Bridge(link.clone())];
@@ -138,6 +143,6 @@ pub fn entries(network: &Network) -> Vec<Entry> {
         true => entries.extend(network.shape.masquerade.then(|| Entry::Masquerade(link.clone()))),
         false => entries.push(Entry::Internal(link.clone())),
     }
-    entries.extend(network.subnets.iter().map(|subnet| Entry::Subnet(subnet.net)));
+    entries.extend(subnets);
     entries
 }

@@ -122,6 +122,9 @@ impl Route {
         if via.is_some_and(|via| via.is_ipv4() != to.addr().is_ipv4()) || to.trunc() != to {
             return Err(wrong());
         }
+        if to.prefix_len() == 0 && via.is_some() {
+            return Err(Error::user("the default route is the gateway's").hint("--gateway says which that is"));
+        }
         Ok(Route { to, via })
     }
 }
@@ -164,11 +167,11 @@ impl IpvlanMode {
     }
 }
 
-/// The number of a VLAN (IEEE 802.1Q: 1 to 4094).
+/// The number of a VLAN (IEEE 802.1Q: 1 to 4094). 1 is what every port of a bridge is in at first, and what its own link is.
 pub fn vlan(word: &str) -> Result<u16> {
     match word.parse() {
-        Ok(number @ 1..=4094) => Ok(number),
-        _ => Err(Error::user(format!("invalid VLAN {word:?}")).hint("VLANs are numbered from 1 to 4094")),
+        Ok(number @ 2..=4094) => Ok(number),
+        _ => Err(Error::user(format!("invalid VLAN {word:?}")).hint("2 to 4094: 1 is the bridge's own")),
     }
 }
 
@@ -193,7 +196,7 @@ mod tests {
 
     #[test]
     fn a_vlan_has_a_number() {
-        let got = ["1", "4094", "0", "4095", "x"].map(|word| vlan(word).is_ok());
+        let got = ["2", "4094", "1", "4095", "x"].map(|word| vlan(word).is_ok());
         assert_eq!(got, [true, true, false, false, false]);
     }
 }

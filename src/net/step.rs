@@ -105,6 +105,11 @@ pub enum Step {
     },
     /// A link of init's namespace on one of the host's.
     AddSublink(Sublink),
+    /// A link of init's namespace, still down.
+    RenameLink {
+        from: IfName,
+        to: IfName,
+    },
     AddAddress {
         netns: Netns,
         link: IfName,
@@ -205,8 +210,6 @@ pub enum Undo {
     DeleteLink { link: IfName, mark: String },
     /// Only the elements that carry the owner's comment; flows of UDP ports are forgotten.
     Unpublish { table: String, owner: String, ports: Vec<Published> },
-    /// A route of the host's to one container.
-    DeleteRoute { to: IpNet, link: IfName },
 }
 
 impl ForeignChain {
@@ -249,6 +252,7 @@ impl Step {
                 format!("ip link add link {bridge} name {name} address {mac} type vlan id {vlan}")
             }
             Step::AddSublink(sublink) => sublink.shell(),
+            Step::RenameLink { from, to } => Netns::Init.ip(&format!("link set {from} name {to}")),
             Step::AddRoute { netns, to, via, link } => {
                 let via = via.map(|via| format!(" via {via}")).unwrap_or_default();
                 netns.ip(&format!("route add {to}{via} dev {link}"))
@@ -298,6 +302,7 @@ impl Step {
             Step::JoinVlan { .. } => "the segment that the container is in",
             Step::EnsureVlanLink { .. } => "the gateway of one VLAN is behind its tag",
             Step::AddSublink(_) => "a part of the host's own link: no bridge, and the host itself is not reached",
+            Step::RenameLink { .. } => "older kernels look for its name on the host first, which may have one",
             Step::AddRoute { netns: Netns::Host, .. } => {
                 "the host knows behind which bridge this one is, and answers for it"
             }
@@ -320,9 +325,6 @@ impl Step {
             Step::Publish { table, owner, ports } => {
                 Some(Undo::Unpublish { table: table.clone(), owner: owner.clone(), ports: ports.clone() })
             }
-            Step::AddRoute { netns: Netns::Host, to, link, .. } => {
-                Some(Undo::DeleteRoute { to: *to, link: link.clone() })
-            }
             Step::SetSysctl { .. }
             | Step::SetIsolated { .. }
             | Step::FilterVlans { .. }
@@ -330,7 +332,8 @@ impl Step {
             | Step::JoinVlan { .. }
             | Step::EnsureVlanLink { .. }
             | Step::AddSublink(_)
-            | Step::AddRoute { netns: Netns::Init, .. }
+            | Step::RenameLink { .. }
+            | Step::AddRoute { .. }
             | Step::EnsureRuleset { .. }
             | Step::ReplaceRuleset { .. }
             | Step::EnsureEntries { .. }
@@ -354,7 +357,6 @@ impl Undo {
     pub fn shell(&self) -> Shell {
         Shell::line(match self {
             Undo::DeleteLink { link, .. } => format!("ip link delete {link}"),
-            Undo::DeleteRoute { to, link } => format!("ip route delete {to} dev {link}"),
             Undo::Unpublish { table, ports, .. } => {
                 let key = |port: &Published| {
                     let set = Entry::Port(port.clone(), String::new()).set();
@@ -373,7 +375,7 @@ impl Undo {
     pub fn follows_init(&self) -> bool {
         match self {
             Undo::DeleteLink { .. } => true,
-            Undo::Unpublish { .. } | Undo::DeleteRoute { .. } => false,
+            Undo::Unpublish { .. } => false,
         }
     }
 }

@@ -37,7 +37,6 @@ pub fn port_owner(socket: &mut Socket, table: &str, port: &Published) -> Result<
 pub fn undo(undo: &Undo, lingering: &mut Vec<Socket>) -> Result<()> {
     match undo {
         Undo::DeleteLink { link, mark } => delete_link(link, mark),
-        Undo::DeleteRoute { to, link } => delete_route(to, link),
         Undo::Unpublish { table, owner, ports } => {
             let mut socket = Socket::netfilter()?;
             let done = unpublish(&mut socket, table, owner, ports);
@@ -61,7 +60,7 @@ pub(super) fn delete_link(name: &IfName, mark: &str) -> Result<()> {
     Ok(socket.send(&batch, |_, errno| gone(errno)).map_err(|e| e.named(format!("RTM_DELLINK({name})")))?)
 }
 
-fn delete_route(to: &IpNet, name: &IfName) -> Result<()> {
+pub(super) fn delete_route(to: &IpNet, name: &IfName) -> Result<()> {
     let mut socket = Socket::route()?;
     let Some(found) = find_link(&mut socket, name)? else { return Ok(()) };
     let mut batch = Batch::default();

@@ -67,7 +67,7 @@ pub(super) fn joined(roots: &Roots, request: &RunRequest) -> Result<(JoinedNames
 /// `--network ns:PATH`, as `ip netns add NAME` makes one at /run/netns/NAME.
 fn network_namespace(file: &str) -> Result<HostPath> {
     let path = HostPath::parse(file)?;
-    match fs::exists(path.as_path()) {
+    match fs::stat(path.as_path()).is_ok_and(|stat| stat.st_mode & libc::S_IFMT == libc::S_IFREG) {
         true => Ok(path),
         false => Err(Error::user(format!("no network namespace at {path}"))
             .hint("--network ns:/run/netns/NAME, after `ip netns add NAME`")),

@@ -198,11 +198,44 @@ fn mode(roots: &Roots, words: &NetworkWords) -> Result<Mode> {
         Some(other) if other.starts_with("ns:") => return Ok(Mode::Path(HostPath::parse(&other["ns:".len()..])?)),
         _ => {}
     }
-    let mut all = attachments(words)?;
-    for one in all.iter_mut().filter(|one| one.network.as_str() != DEFAULT_NETWORK) {
-        one.network = networks::named(roots, one.network.as_str())?.1; // it may be an id
+    let all = attachments(words)?;
+    for one in all.iter().filter(|one| one.network.as_str() != DEFAULT_NETWORK) {
+        networks::named(roots, one.network.as_str())?;
     }
-    Ok(Mode::Networks(all))
+    Ok(Mode::Networks(by_name(roots, all)))
+}
+
+/// The same where a network was named by its id; one that is not there keeps its word.
+pub(super) fn by_name(roots: &Roots, mut all: Vec<Attachment>) -> Vec<Attachment> {
+    for one in &mut all {
+        if let Ok((_, name)) = networks::named(roots, one.network.as_str()) {
+            one.network = name;
+        }
+    }
+    all
+}
+
+/// The words that mean these networks, with the rest as it was.
+pub(super) fn words_for(old: &NetworkWords, all: &[Attachment]) -> NetworkWords {
+    let mut words = all.iter().map(attachment::word);
+    let mode = Some(words.next().unwrap_or_else(|| "none".to_owned()));
+    let more = words.collect();
+    NetworkWords { mode, more, ip: None, ip6: None, mac: None, aliases: Vec::new(), ..old.clone() }
+}
+
+/// A request's words with the names of networks instead of their ids, as they are to be kept.
+pub(super) fn with_names(roots: &Roots, words: &NetworkWords) -> Result<NetworkWords> {
+    if words.namespace() != NetworkNamespace::Own || matches!(words.mode.as_deref(), None | Some("none")) {
+        return Ok(words.clone());
+    }
+    let asked = attachments(words)?;
+    let named = by_name(roots, asked.clone());
+    for (at, one) in named.iter().enumerate() {
+        if named[..at].iter().any(|before| before.network == one.network) {
+            return Err(Error::user(format!("network {} is named twice", one.network)).hint("leave out one of the two"));
+        }
+    }
+    Ok(if asked == named { words.clone() } else { words_for(words, &named) })
 }
 
 /// What it wants of each network that it names, or of the default one.

@@ -1,18 +1,19 @@
 //! `network connect` and `disconnect`: one more network for a container, or one less; while it runs, at once.
 
 use super::container::{self, Container};
-use super::network::{attachments, holder, is_alive, loans};
+use super::network::{attachments, by_name, holder, is_alive, loans, words_for};
 use super::{Progress, attach, networks};
 use crate::error::{Error, Kind, Result};
-use crate::id::{HostPath, Name};
+use crate::id::{ContainerId, HostPath, Name};
 use crate::net::lease::{self, Around};
 use crate::net::names::Realm;
 use crate::net::network::{Attachment, Holder, Lease, Loan, Network};
 use crate::net::plan::{self, Mode, NetRequest};
 use crate::net::record::{self, Networks};
+use crate::net::step::Step;
 use crate::net::{apply, attachment, cables, files, names, probe, remove};
 use crate::plan::step::Undo;
-use crate::spec::request::{NetworkNamespace, NetworkWords, RunRequest};
+use crate::spec::request::{NetworkNamespace, RunRequest};
 use crate::state::{Config, Raw, Roots, Status, container as records, events};
 use crate::sys::fs;
 use crate::sys::process::Identity;
@@ -27,7 +28,8 @@ pub struct ConnectRequest {
     pub aliases: Vec<String>,
 }
 
-/// Plugs a container into one more network.
+/// Plugs a container into one more network. What it is to be in is written down first: whoever dies on the way leaves
+/// something that `disconnect`, or the same again, brings to its end.
 pub fn connect(
     roots: &Roots,
     network: &str,
@@ -37,51 +39,66 @@ pub fn connect(
 ) -> Result<()> {
     networks::refuse_without_root("connecting a container")?;
     let (network_id, network) = networks::named(roots, network)?;
-    let mut wanted = attachment_of(&network, wanted)?;
+    let wanted = attachment_of(&network, wanted)?;
     let id = container::look_up(roots, word)?.id;
     let _turn = records::turn(roots, &id)?;
     let found = container::find_settled(roots, id.as_str())?;
-    let (config, mut request) = asked(&found, word)?;
-    let mut all = networks_of(&request, word)?;
-    if all.iter().any(|one| one.network == network) {
+    let (config, request) = asked(&found, word)?;
+    let before = networks_of(roots, &request, word)?;
+    let running = found.status == Status::Running;
+    let named = before.iter().any(|one| one.network == network);
+    if has_loan(roots, &id, &network) || (named && !running) {
         return Err(Error::user(format!("container {word} is in network {network} already"))
             .hint(format!("minirun network disconnect {network} {word}")));
     }
-    match found.status {
-        Status::Running => {
-            wanted.names.insert(0, config.name.to_string());
-            wanted.link = connect_running(roots, &found, word, &wanted, progress)?;
-            wanted.names.remove(0);
+    let others = before.iter().filter(|one| one.network != network).cloned();
+    let all: Vec<Attachment> = others.chain([wanted.clone()]).collect();
+    if !running {
+        check(roots, &wanted, &found)?;
+        note(roots, &config, &request, &all)?;
+    } else {
+        check_running(roots, &found, word, &network)?;
+        note(roots, &config, &request, &all)?;
+        let done = connect_running(roots, &found, &config, &wanted, progress);
+        if let Err(error) = done {
+            let networks = Networks::lock(&roots.state)?;
+            remove::give_back(&networks, &id, Some(&network), &mut Vec::new())?;
+            note(roots, &config, &request, &before)?;
+            return Err(error);
         }
-        _ => check(roots, &wanted, &found)?,
+        if !request.network.publish.is_empty() && loans(roots, &id).iter().all(|(_, loan)| loan.published.is_empty()) {
+            progress.warn("its ports are published when it is started again");
+        }
     }
-    all.push(wanted);
-    note(roots, &config, &mut request, &all)?;
     events::network(roots, (&network_id, &network), "connect", Some(&id));
     Ok(())
 }
 
-/// Unplugs a container from a network.
+/// Unplugs a container from a network. Every step may be done again.
 pub fn disconnect(roots: &Roots, network: &str, word: &str, progress: &dyn Progress) -> Result<()> {
     networks::refuse_without_root("disconnecting a container")?;
     let (network_id, network) = networks::named(roots, network)?;
     let id = container::look_up(roots, word)?.id;
     let _turn = records::turn(roots, &id)?;
     let found = container::find_settled(roots, id.as_str())?;
-    let (config, mut request) = asked(&found, word)?;
-    let mut all = networks_of(&request, word)?;
+    let (config, request) = asked(&found, word)?;
+    let mut all = networks_of(roots, &request, word)?;
     let before = all.len();
     all.retain(|one| one.network != network);
-    if all.len() == before {
+    if all.len() == before && !has_loan(roots, &id, &network) {
         return Err(Error::new(Kind::NotFound, format!("container {word} is not in network {network}"))
             .hint(format!("`minirun inspect {word}` shows its networks")));
     }
     if found.status == Status::Running {
         disconnect_running(roots, &found, &network, progress)?;
     }
-    note(roots, &config, &mut request, &all)?;
+    note(roots, &config, &request, &all)?;
     events::network(roots, (&network_id, &network), "disconnect", Some(&id));
     Ok(())
+}
+
+fn has_loan(roots: &Roots, id: &ContainerId, network: &Name) -> bool {
+    loans(roots, id).iter().any(|(of, _)| of.name == *network)
 }
 
 fn attachment_of(network: &Name, wanted: &ConnectRequest) -> Result<Attachment> {
@@ -100,12 +117,12 @@ fn asked(found: &Container, word: &str) -> Result<(Config, RunRequest)> {
     Ok((config, request))
 }
 
-/// The networks that it asks for; an error where it has none of its own.
-fn networks_of(request: &RunRequest, word: &str) -> Result<Vec<Attachment>> {
+/// The networks that it asks for, by their names; an error where it has none of its own.
+fn networks_of(roots: &Roots, request: &RunRequest, word: &str) -> Result<Vec<Attachment>> {
     let words = &request.network;
     match (words.namespace(), words.mode.as_deref()) {
         (NetworkNamespace::Own, Some("none")) => Ok(Vec::new()),
-        (NetworkNamespace::Own, _) => attachments(words),
+        (NetworkNamespace::Own, _) => Ok(by_name(roots, attachments(words)?)),
         (_, mode) => Err(Error::user(format!(
             "container {word} has no networks of its own: --network {}",
             mode.unwrap_or_default()
@@ -115,13 +132,9 @@ fn networks_of(request: &RunRequest, word: &str) -> Result<Vec<Attachment>> {
 }
 
 /// Writes down what it is in from now on: a start makes it so again.
-fn note(roots: &Roots, config: &Config, request: &mut RunRequest, all: &[Attachment]) -> Result<()> {
-    let mut words = all.iter().map(attachment::word);
-    let mode = Some(words.next().unwrap_or_else(|| "none".to_owned()));
-    let more = words.collect();
-    let old = std::mem::take(&mut request.network);
-    request.network = NetworkWords { mode, more, ip: None, ip6: None, mac: None, aliases: Vec::new(), ..old };
-    records::write_config(roots, &Config { request: Raw::of(request)?, ..config.clone() })
+fn note(roots: &Roots, config: &Config, request: &RunRequest, all: &[Attachment]) -> Result<()> {
+    let request = RunRequest { network: words_for(&request.network, all), ..request.clone() };
+    records::write_config(roots, &Config { request: Raw::of(&request)?, ..config.clone() })
 }
 
 /// Whether a container that does not run could be in it.
@@ -136,86 +149,94 @@ fn one(wanted: &Attachment) -> NetRequest {
     NetRequest { mode: Mode::Networks(vec![wanted.clone()]), publish: Vec::new(), sysctls: Vec::new() }
 }
 
-/// Which of its links it has become.
-fn connect_running(
-    roots: &Roots,
-    found: &Container,
-    word: &str,
-    wanted: &Attachment,
-    progress: &dyn Progress,
-) -> Result<usize> {
-    let (id, init) = (&found.id, init(found, word)?);
+/// What can be refused before anything is done.
+fn check_running(roots: &Roots, found: &Container, word: &str, network: &Name) -> Result<()> {
     let life = found.life.as_ref().map(|life| &life.undo[..]).unwrap_or_default();
     if !life.iter().any(|undo| matches!(undo, Undo::ReturnLeases { .. })) {
         return Err(Error::user(format!("container {word} was started without a network"))
             .hint(format!("minirun stop {word}, connect it, and start it again")));
     }
+    refuse_sublink(roots, network)?;
+    match plan::has_names([network]) {
+        true => attach::answer_names(roots.life(&found.id).as_path()), // by an older monitor it is refused here
+        false => Ok(()),
+    }
+}
+
+fn connect_running(
+    roots: &Roots,
+    found: &Container,
+    config: &Config,
+    wanted: &Attachment,
+    progress: &dyn Progress,
+) -> Result<()> {
+    let (id, init) = (&found.id, init(found)?);
     let alive = |holder: &Holder| is_alive(roots, holder);
     let around = Around { root: &roots.root, alive: &alive, used: &probe::used };
     let networks = Networks::lock(&roots.state)?;
-    refuse_sublink(roots, &wanted.network)?;
     let had = loans(roots, id);
-    let free = (0..).find(|link| had.iter().all(|(_, loan)| loan.link != *link)).unwrap_or_default();
-    let request = one(&Attachment { link: free, ..wanted.clone() });
+    let link = (0..).find(|link| had.iter().all(|(_, loan)| loan.link != *link)).unwrap_or_default();
+    let names = [vec![config.name.to_string()], wanted.names.clone()].concat();
+    let request = one(&Attachment { link, names, ..wanted.clone() });
     let leases = lease::acquire(&networks, &request, &holder(id)?, &around)?;
+    let mut network = of_record(roots, &wanted.network)?;
+    network.loans.iter_mut().filter(|loan| loan.holder.container == *id).for_each(|loan| loan.later = true);
+    networks.save(&network)?;
     let before: Vec<Lease> = had.iter().map(|(network, loan)| network.lease(loan)).collect();
-    let tag = id.tag(roots.state.as_str());
-    let deed = || -> Result<()> {
-        let mut network = of_record(roots, &wanted.network)?;
-        network.loans.iter_mut().filter(|loan| loan.holder.container == *id).for_each(|loan| loan.later = true);
-        networks.save(&network)?;
-        let (facts, _) = probe::facts(&roots.state, &lease::involved(&roots.state, &leases)?, &alive)?;
-        let plan = cables::connect(&leases[0], &before, &facts, id, &tag)?;
-        networks.intend(&plan)?;
-        plan.warnings.iter().for_each(|warning| progress.warn(warning));
-        let steps = [plan.prepare, plan.host].concat();
-        let pid = nix::unistd::Pid::from_raw(init.pid.0);
-        let done = apply::apply(&steps, Some(pid), &mut apply::Held::default());
-        done.map_err(|failure| failure.error.during(steps[failure.index].shell()))
-    };
-    let done = deed();
-    if done.is_err() {
-        remove::give_back(&networks, id, Some(&wanted.network), &mut Vec::new())?;
-    }
+    let (facts, _) = probe::facts(&roots.state, &lease::involved(&roots.state, &leases)?, &alive)?;
+    let plan = cables::connect(&leases[0], &before, &facts, id, &id.tag(roots.state.as_str()))?;
+    networks.intend(&plan)?;
+    plan.warnings.iter().for_each(|warning| progress.warn(warning));
+    do_in(found, &init, &[plan.prepare, plan.host].concat())?;
     drop(networks);
-    done?;
-    if plan::has_names([&wanted.network]) {
-        attach::answer_names(roots.life(id).as_path())?;
-    }
     let addresses: Vec<IpAddr> = leases[0].addresses.iter().map(ipnet::IpNet::addr).collect();
-    rewrite_files(roots, found, &addresses, &[], plan::has_names([&wanted.network]))?;
-    Ok(free)
+    rewrite_files(roots, found, &addresses, &[], plan::has_names([&wanted.network]))
+}
+
+/// Steps of which some are inside. Its pid is another process's when it has ended, so that is looked at last.
+fn do_in(found: &Container, init: &Identity, steps: &[Step]) -> Result<()> {
+    let ended = || Error::user(format!("container {} has just ended", found.id.short())).hint("minirun start it again");
+    if !init.is_alive() {
+        return Err(ended());
+    }
+    let pid = nix::unistd::Pid::from_raw(init.pid.0);
+    apply::apply(steps, Some(pid), &mut apply::Held::default()).map_err(|failure| match init.is_alive() {
+        true => failure.error.during(steps[failure.index].shell()),
+        false => ended(),
+    })
 }
 
 fn disconnect_running(roots: &Roots, found: &Container, name: &Name, progress: &dyn Progress) -> Result<()> {
-    let (id, init) = (&found.id, init(found, found.id.short())?);
+    let (id, init) = (&found.id, init(found)?);
     refuse_sublink(roots, name)?;
     let networks = Networks::lock(&roots.state)?;
     let had = loans(roots, id);
-    let Some((_, lost)) = had.iter().find(|(network, _)| network.name == *name) else { return Ok(()) };
+    let lost = had.iter().find(|(network, _)| network.name == *name).map(|(_, loan)| loan);
     let mut left: Vec<(Network, Loan)> = had.iter().filter(|(network, _)| network.name != *name).cloned().collect();
     left.sort_by_key(|(_, loan)| loan.link);
     let leases: Vec<Lease> = left.iter().map(|(network, loan)| network.lease(loan)).collect();
-    let realm = Realm { state: roots.state.clone() };
-    remove::give_back(&networks, id, Some(name), &mut Vec::new())?;
-    let moved = plan::publishing(&leases).map(|at| (at, cables::moved(&lost.published, &leases[at])));
-    let (at, ports) = moved.unwrap_or_default();
-    if !ports.is_empty() {
-        let mut network = of_record(roots, &left[at].0.name)?;
-        network
-            .loans
-            .iter_mut()
-            .filter(|loan| loan.holder.container == *id)
-            .for_each(|loan| loan.published = ports.clone());
-        networks.save(&network)?;
-    } else if !lost.published.is_empty() {
-        progress.warn("its published ports lead nowhere until it is started in another network");
+    // what it had published goes on where it still gets out; it stands there before it is gone here
+    let published = lost.map_or(&[][..], |loan| &loan.published);
+    let (at, moved) = match plan::publishing(&leases) {
+        Some(at) => (at, cables::moved(published, &leases[at])),
+        None => (0, Vec::new()),
+    };
+    if moved.len() < published.len() {
+        progress.warn("some of its published ports lead nowhere until it is started in another network");
     }
-    let steps = cables::disconnect(&leases, &ports, &realm, id, &id.tag(roots.state.as_str()))?;
-    let pid = nix::unistd::Pid::from_raw(init.pid.0);
-    let done = apply::apply(&steps, Some(pid), &mut apply::Held::default());
-    done.map_err(|failure| failure.error.during(steps[failure.index].shell()))?;
-    rewrite_files(roots, found, &[], &lost.addresses, false)
+    if !moved.is_empty() {
+        let mut network = of_record(roots, &left[at].0.name)?;
+        let own = network.loans.iter_mut().filter(|loan| loan.holder.container == *id);
+        own.for_each(|loan| loan.published = moved.clone());
+        networks.save(&network)?;
+        left[at].1.published = moved;
+    }
+    remove::give_back(&networks, id, Some(name), &mut Vec::new())?;
+    let ports = left.get(at).map_or(&[][..], |(_, loan)| &loan.published);
+    let realm = Realm { state: roots.state.clone() };
+    do_in(found, &init, &cables::disconnect(&leases, ports, &realm, id, &id.tag(roots.state.as_str()))?)?;
+    let addresses = lost.map_or(&[][..], |loan| &loan.addresses);
+    rewrite_files(roots, found, &[], addresses, false)
 }
 
 /// A link on one of the host's has no other end that could be unplugged.
@@ -229,26 +250,35 @@ fn refuse_sublink(roots: &Roots, name: &Name) -> Result<()> {
     }
 }
 
-fn init(found: &Container, word: &str) -> Result<Identity> {
+fn init(found: &Container) -> Result<Identity> {
     let init = found.life.as_ref().and_then(|life| life.init.clone());
-    init.ok_or_else(|| container::not_running(word, &container::describe(&found.status).to_lowercase()))
+    init.ok_or_else(|| container::not_running(found.id.short(), &container::describe(&found.status).to_lowercase()))
 }
 
 fn of_record(roots: &Roots, name: &Name) -> Result<Network> {
     record::load(&roots.state, name)?.ok_or_else(|| lease::missing(name))
 }
 
+/// More than this nobody writes into /etc/hosts, in bytes: what a container has filled is left alone.
+const LONGEST: i64 = 1 << 20;
+
 /// /etc/hosts knows its new addresses and forgets the old ones; /etc/resolv.conf names the resolver from its first
 /// network with names on. Written in place: the container has these very files mounted.
 fn rewrite_files(roots: &Roots, found: &Container, new: &[IpAddr], old: &[IpAddr], named: bool) -> Result<()> {
     let life: HostPath = roots.life(&found.id);
-    let (hosts, resolv) = (life.child("hosts"), life.child("resolv.conf"));
-    let hostname = fs::read_text(life.child("hostname").as_path())?;
-    let text = files::with_addresses(&fs::read_text(hosts.as_path())?, hostname.trim(), new, old);
-    fs::write_new(hosts.as_path(), text.as_bytes(), 0o644)?;
-    let before = fs::read_text(resolv.as_path())?;
-    if named && !files::is_answered(&before) {
-        fs::write_new(resolv.as_path(), files::answered(&before).as_bytes(), 0o644)?;
+    let read = |name: &str| -> Result<Option<String>> {
+        let path = life.child(name);
+        match fs::stat(path.as_path())?.st_size <= LONGEST {
+            true => Ok(fs::read_text(path.as_path()).ok()),
+            false => Ok(None),
+        }
+    };
+    if let (Some(hosts), Some(hostname)) = (read("hosts")?, read("hostname")?) {
+        let text = files::with_addresses(&hosts, hostname.trim(), new, old);
+        fs::write_new(life.child("hosts").as_path(), text.as_bytes(), 0o644)?;
+    }
+    if let Some(before) = read("resolv.conf")?.filter(|text| named && !files::is_answered(text)) {
+        fs::write_new(life.child("resolv.conf").as_path(), files::answered(&before).as_bytes(), 0o644)?;
     }
     Ok(())
 }

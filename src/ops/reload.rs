@@ -5,6 +5,7 @@ use super::networks::{find, refuse_without_root};
 use crate::error::Result;
 use crate::net::network::Network;
 use crate::net::record::{self, Networks};
+use crate::net::shape::Segment;
 use crate::net::{apply, reload, survey};
 use crate::state::Roots;
 use crate::sys::fs;
@@ -28,7 +29,12 @@ pub fn reload(roots: &Roots, names: &[String]) -> Result<Vec<String>> {
         return Ok(Vec::new()); // nothing is shared
     }
     let wanted = |network: &&Network| names.is_empty() || names.iter().any(|name| name == network.name.as_str());
-    let chosen: Vec<Network> = all.iter().filter(wanted).cloned().collect();
+    let mut chosen: Vec<Network> = all.iter().filter(wanted).cloned().collect();
+    // what these are plugged into may be another one's
+    let is_base =
+        |network: &&Network| chosen.iter().any(|one| one.shape.segment == Segment::Shared(network.name.clone()));
+    let bases: Vec<Network> = all.iter().filter(is_base).filter(|base| !chosen.contains(base)).cloned().collect();
+    chosen.extend(bases);
     let plan = reload::plan(&survey::survey(&roots.state, &all, &chosen)?, &all);
     networks.intend(&plan)?;
     apply::apply(&plan.prepare, None, &mut apply::Held::default()).map_err(|failure| failure.error)?;

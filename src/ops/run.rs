@@ -247,6 +247,7 @@ pub(super) fn design(
     let how = if purpose == Purpose::Start { network::Use::Lend } else { network::Use::Peek };
     let mut whole = mounts::resolve(roots, request, found.config.as_ref())?;
     whole.labels = labels(found.config.as_ref(), request);
+    whole.network = network::with_names(roots, &request.network)?;
     let images = mounts::images(&mut whole, find)?;
     let request = &whole;
     let places = mounts::places(roots, request)?;

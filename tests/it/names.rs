@@ -134,6 +134,60 @@ fn other_names_are_asked_of_the_hosts_servers_even_on_its_loopback() {
 }
 
 #[test]
+fn a_server_that_cannot_say_leaves_it_to_the_next() {
+    requires![root, tool("dig"), tool("dnsmasq")];
+    let sandbox = Sandbox::with_images(&["busybox"]);
+    add_server(&sandbox, "--address=/there.test/192.0.2.7");
+    // without any server of its own it refuses all
+    sandbox
+        .sh("dnsmasq --no-resolv --no-hosts --conf-file=/dev/null --user=root --bind-interfaces --pid-file= --port=53 \
+            --listen-address=127.0.0.54")
+        .expect_code(0);
+    does(&sandbox, &["network", "create", "net"]);
+    for (name, first) in [("web", "127.0.0.54"), ("only", "")] {
+        let flags = [
+            "--network",
+            "net",
+            "--dns",
+            "127.0.0.54",
+            "--dns",
+            if first.is_empty() { "127.0.0.54" } else { "127.0.0.53" },
+        ];
+        waits(&sandbox, name, &flags);
+    }
+    for transport in ["", "+tcp "] {
+        assert_eq!(dig(&sandbox, "web", &format!("{transport}there.test A")), "192.0.2.7", "{transport}");
+        assert_eq!(status(&sandbox, "only", &format!("{transport}there.test A")), "REFUSED");
+    }
+}
+
+#[test]
+fn servers_that_ask_each_other_in_a_circle_come_to_an_end() {
+    requires![root, tool("dig"), tool("dnsmasq")];
+    let sandbox = Sandbox::with_images(&["busybox"]);
+    does(&sandbox, &["network", "create", "net"]);
+    waits(&sandbox, "server", &["--network", "net"]);
+    let (inside, address) = (pid(&sandbox, "server"), address(&sandbox, "server", "net"));
+    let log = sandbox.path("asked");
+    let own = format!(
+        "--no-resolv --no-hosts --conf-file=/dev/null --user=root --pid-file= --port=53 --cache-size=0 --bind-interfaces \
+        --log-queries --log-facility={}",
+        log.display()
+    );
+    sandbox
+        .sh(&format!(
+            "nsenter -t {inside} -n dnsmasq {own} --listen-address={address} --server=127.0.0.11 --no-negcache"
+        ))
+        .expect_code(0);
+    let conf = sandbox.path("circle.conf");
+    std::fs::write(&conf, format!("nameserver {address}\n")).unwrap();
+    sandbox.sh(&format!("mount --bind {} /etc/resolv.conf", conf.display())).expect_code(0);
+    assert_eq!(status(&sandbox, "server", "round.test A"), "SERVFAIL");
+    let asked = std::fs::read_to_string(&log).unwrap().matches("query[A] round.test").count();
+    assert!((1..200).contains(&asked), "{asked}");
+}
+
+#[test]
 fn a_container_may_serve_names_itself() {
     requires![root, tool("dig"), tool("dnsmasq")];
     let sandbox = Sandbox::with_images(&["busybox"]);

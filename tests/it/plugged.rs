@@ -182,3 +182,63 @@ fn a_namespace_that_somebody_made_is_entered_by_its_file() {
         "is no net namespace",
     );
 }
+
+#[test]
+fn a_network_by_its_id_is_that_network() {
+    requires![root];
+    let sandbox = Sandbox::with_images(&["busybox"]);
+    let id = does(&sandbox, &["network", "create", "net"]).text().trim().to_owned();
+    waits(&sandbox, "web", &["--network", &id[..12]]);
+    assert_eq!(networks(&sandbox, "web"), ["net"]);
+    refused(&sandbox, &["network", "connect", "net", "web"], 1, "already");
+    refused(&sandbox, &["run", "--rm", "--network", "net", "--network", &id, "busybox", "true"], 125, "named twice");
+    does(&sandbox, &["stop", "-t", "0", "web"]);
+    does(&sandbox, &["network", "prune", "-f"]);
+    does(&sandbox, &["start", "web"]);
+    does(&sandbox, &["network", "disconnect", &id[..6], "web"]);
+    assert_eq!(networks(&sandbox, "web"), [] as [&str; 0]);
+}
+
+#[test]
+fn a_connect_that_fails_or_is_killed_is_brought_to_its_end() {
+    requires![root, tool("strace")];
+    let sandbox = Sandbox::with_images(&["busybox"]);
+    does(&sandbox, &["network", "create", "--ipv6=false", "--subnet", "10.73.0.0/24", "net"]);
+    waits(&sandbox, "web", &[]);
+    let links = || inside(&sandbox, "web", &["ls", "/sys/class/net"]).split_whitespace().count();
+    // its monitor does not answer: nothing is done
+    let monitor = inspect(&sandbox, "web")["Host"]["MonitorPid"].to_string();
+    sandbox.sh(&format!("kill -STOP {monitor}")).expect_code(0);
+    let said = sandbox.minirun(&["network", "connect", "net", "web"]);
+    sandbox.sh(&format!("kill -CONT {monitor}")).expect_code(0);
+    assert!(said.code() == 1 && said.stderr.contains("does not answer"), "{}", said.stderr);
+    assert_eq!((links(), networks(&sandbox, "web")), (2, vec!["bridge".to_owned()]));
+    // killed at every rename, which is where a record is written
+    let binary = crate::support::sandbox::minirun_binary().display().to_string();
+    for (verb, before) in [("connect", "bridge"), ("disconnect", "net")] {
+        for at in 1..8 {
+            let kill = format!(
+                "strace -qq -f -o /dev/null -e inject=renameat,renameat2,rename:signal=KILL:when={at} \
+                {binary} network {verb} net web"
+            );
+            let ended = sandbox.sh(&kill);
+            // the same again, or the other way, whatever stands
+            sandbox.minirun(&["network", "disconnect", "-f", "net", "web"]).expect_code(0);
+            assert_eq!(
+                (links(), networks(&sandbox, "web")),
+                (2, vec!["bridge".to_owned()]),
+                "{verb} at {at}, {before}"
+            );
+            does(&sandbox, &["network", "connect", "net", "web"]);
+            assert_eq!(links(), 3, "{verb} at {at}");
+            if verb == "connect" {
+                does(&sandbox, &["network", "disconnect", "net", "web"]);
+            }
+            if ended.code() == 0 {
+                break;
+            }
+        }
+    }
+    let addresses = inside(&sandbox, "web", &["ip", "-4", "-o", "address"]);
+    assert_eq!(addresses.matches("10.73.0.").count(), 1, "{addresses}");
+}

@@ -315,7 +315,15 @@ fn a_container_is_on_a_link_of_the_hosts_by_macvlan() {
         "no port can be published",
     );
     does(&sandbox, &["rm", "-f", "a", "b"]);
+    refused(
+        &sandbox,
+        &["network", "create", "-d", "macvlan", "-o", "parent=gone0", "lost"],
+        1,
+        "this host has no link gone0",
+    );
+    sandbox.sh("ip link add gone0 type veth").expect_code(0);
     create(&sandbox, "-d macvlan -o parent=gone0 --subnet 10.99.0.0/24 lost");
+    sandbox.sh("ip link delete gone0").expect_code(0);
     refused(&sandbox, &["run", "--rm", "--network", "lost", "busybox", "true"], 125, "this host has no link gone0");
 }
 
@@ -397,4 +405,63 @@ fn vlans_keep_the_containers_of_one_bridge_apart() {
     does(&sandbox, &["network", "rm", "trunk", "twenty", "ten"]);
     let left = sandbox.sh("ip -br link | grep mr").stdout;
     assert_eq!(left, "", "{left}");
+}
+
+#[test]
+fn what_does_not_go_together_is_refused() {
+    requires![root];
+    let sandbox = Sandbox::with_images(&["busybox"]);
+    sandbox.sh("ip link add br0 type bridge && ip link add p0 type veth").expect_code(0);
+    create(&sandbox, "--ipv6=false --subnet 10.90.0.0/24 four");
+    create(&sandbox, "--ipv6=true --subnet 10.91.0.0/24 six");
+    create(&sandbox, "--no-gateway --subnet 10.92.0.0/24 bare");
+    create(&sandbox, "--bridge four --vlan 10 --subnet 10.93.0.0/24 ten");
+    create(&sandbox, "--proxy-arp --subnet 10.94.0.0/24 part");
+    let bridge = does(&sandbox, &["run", "--rm", "--network", "four", "busybox", "true"]).stdout;
+    assert_eq!(bridge, "");
+    let bridge = does(&sandbox, &["network", "inspect", "-f", "{{.Host.Bridge}}", "four"]).text().trim().to_owned();
+    for (words, why) in [
+        ("--isolate --bridge four", "are not isolated"),
+        ("--no-gateway --bridge four", "has a gateway"),
+        ("--bridge bare", "has no gateway"),
+        ("--ipv6 --bridge four", "has no IPv6"),
+        ("--bridge four --vlan 10", "network ten is in this VLAN"),
+        ("--vlan 1", "invalid VLAN"),
+        ("--vlan 10 --vlan-trunk 10,20", "with and without tags"),
+        ("--bridge br0 --vlan 10", "does not look at VLANs"),
+        ("--bridge br0 --internal", "is not for a bridge of the host's"),
+        ("-d macvlan -o parent=p0 --internal", "--internal is not for"),
+        ("--proxy-arp --bridge four", "a bridge of its own"),
+        ("--proxy-arp --internal --subnet 10.94.0.0/24", "overlaps"),
+        ("--route 0.0.0.0/0,10.95.0.1 --subnet 10.95.0.0/24", "the default route is the gateway's"),
+        ("--route 10.0.0.0/8,10.99.0.1 --subnet 10.95.0.0/24", "is in none of"),
+        ("--subnet 169.254.0.0/24", "none for hosts"),
+        ("-o mode=l3", "-o mode is not for"),
+        (&format!("--bridge {bridge}"), "that is the bridge of network four"),
+    ] {
+        let all: Vec<&str> = ["network", "create"].into_iter().chain(words.split(' ')).chain(["new"]).collect();
+        refused(&sandbox, &all, 1, why);
+    }
+    // what the base has the others have, too
+    create(&sandbox, "--bridge six fits");
+    let said = does(&sandbox, &["run", "--rm", "--network", "fits", "busybox", "ip", "-6", "route"]).stdout;
+    assert!(said.contains("default via"), "{said}");
+    create(&sandbox, "--bridge four plain");
+    does(&sandbox, &["run", "--rm", "--network", "plain", "-p", "8080:80", "busybox", "true"]);
+    let sets = sandbox.sh("nft list set inet $(nft list tables | awk '/minirun/ { print $3 }') subnets4").stdout;
+    let subnet =
+        does(&sandbox, &["network", "inspect", "-f", "{{range .IPAM.Config}}{{.Subnet}}{{end}}", "plain"]).text();
+    assert!(sets.contains(subnet.trim()), "{sets}: {subnet}");
+    // a network that was the other part of a subnet is not, when it comes back as another one
+    create(&sandbox, "--proxy-arp --subnet 10.94.0.0/24 half");
+    waits(&sandbox, "a", "part");
+    waits(&sandbox, "b", "half");
+    assert_eq!(ttl(&sandbox, "a", "10.94.0.3"), Some(63));
+    does(&sandbox, &["rm", "-f", "a"]);
+    does(&sandbox, &["network", "rm", "part"]);
+    create(&sandbox, "--ipv6=false --subnet 10.96.0.0/24 part");
+    waits(&sandbox, "a", "part");
+    assert_eq!((ttl(&sandbox, "a", "10.94.0.3"), ttl(&sandbox, "a", "10.96.0.1")), (None, Some(64)));
+    does(&sandbox, &["rm", "-f", "a", "b"]);
+    does(&sandbox, &["network", "prune", "-f"]);
 }

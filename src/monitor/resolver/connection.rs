@@ -158,7 +158,10 @@ impl Connection {
             _ => server.read(),
         };
         match (server.take(), done) {
-            (Some(answer), _) if message::answers(&answer, &asked.query) => {
+            (Some(answer), _)
+                if message::answers(&answer, &asked.query)
+                    && (asked.servers.is_empty() || !message::has_failed(&answer)) =>
+            {
                 self.active = Instant::now();
                 self.client.outgoing.extend(framed(&answer));
             }

@@ -6,8 +6,8 @@ use std::io::{ErrorKind, Result};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
-/// As much as a datagram of DNS has in practice (EDNS, RFC 6891): servers are asked for less.
-pub(super) const LONGEST: usize = 8192;
+/// As much as a datagram can have (EDNS, RFC 6891).
+pub(super) const LONGEST: usize = 65535;
 /// How long a server may take where another one could be asked, and the last one. Less together than what C libraries
 /// wait for us, 5 s (resolv.conf(5)), with the usual two servers.
 const NEXT: Duration = Duration::from_millis(1500);
@@ -47,10 +47,23 @@ impl Asked {
         None
     }
 
+    /// Whether the same is asked.
+    pub(super) fn is_same(&self, query: &Query) -> bool {
+        (self.query.kind, &self.query.name) == (query.kind, &query.name)
+    }
+
     /// The server has something to say, or its host that nobody is there.
     pub(super) fn hear(&mut self, to: &UdpSocket) -> State {
         let mut buffer = [0; LONGEST];
         match self.socket.recv(&mut buffer) {
+            // one that cannot say leaves it to the next
+            Ok(length)
+                if !self.servers.is_empty()
+                    && message::answers(&buffer[..length], &self.query)
+                    && message::has_failed(&buffer[..length]) =>
+            {
+                self.ask_next(to)
+            }
             Ok(length) if message::answers(&buffer[..length], &self.query) => {
                 // who asked may be gone
                 let _ = to.send_to(&buffer[..length], self.from);

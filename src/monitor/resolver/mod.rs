@@ -9,12 +9,14 @@ use crate::error::Result;
 use crate::id::ContainerId;
 use crate::net::dns::message::{self, Answer, DATAGRAM};
 use crate::net::dns::zone::Verdict;
+use crate::net::files;
 use crate::net::network::Network;
 use crate::net::plan::has_names;
 use crate::net::record;
 use crate::net::resolver::{self, Sockets};
 use crate::state::{Config, Roots};
 use crate::sys::event::{Interest, Ready};
+use crate::sys::fs;
 use crate::sys::netns::Visit;
 use crate::sys::process::Pid;
 use connection::{Connection, End};
@@ -29,6 +31,8 @@ use std::time::{Duration, Instant};
 /// oldest gives way.
 const ASKED: usize = 256;
 const CONNECTIONS: usize = 64;
+/// So many of them may be the same.
+const SAME: usize = 16;
 /// So many datagrams in a row, before somebody else's turn.
 const ROW: usize = 64;
 /// Where no descriptor is left, new connections wait for so long.
@@ -76,7 +80,8 @@ impl<'a> Resolver<'a> {
         let (networks, _) = record::all(&roots.state)?;
         let holds = |network: &&Network| network.loans.iter().any(|loan| loan.holder.container == *id);
         let names = networks.iter().filter(holds).map(|network| &network.name);
-        if has_names(names) { self.open() } else { Ok(()) }
+        let resolv_conf = fs::read_text(roots.life(id).child("resolv.conf").as_path()).unwrap_or_default();
+        if has_names(names) || files::is_answered(&resolv_conf) { self.open() } else { Ok(()) }
     }
 
     /// When it wants to be asked again by itself.
@@ -169,6 +174,8 @@ fn datagram(socket: &UdpSocket, known: &mut Known<'_>, asked: &mut Vec<(Asked, S
     let Some(query) = message::parse(bytes) else { return true };
     let answer = match known.zone().look_up(&query) {
         Verdict::Answer(answer) => answer,
+        // servers that ask each other in a circle would go on for ever
+        Verdict::Forward if asked.iter().filter(|(other, _)| other.is_same(&query)).count() >= SAME => Answer::Failed,
         Verdict::Forward => match Asked::send(query.clone(), bytes, from, known.servers()) {
             Some(sent) => {
                 asked.push((sent, State::Open));

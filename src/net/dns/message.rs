@@ -7,6 +7,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 pub const A: u16 = 1;
 pub const PTR: u16 = 12;
 pub const AAAA: u16 = 28;
+/// QTYPE ANY: all that is there.
+pub const ANY: u16 = 255;
 
 /// The only class that is in use.
 const INTERNET: u16 = 1;
@@ -80,6 +82,11 @@ pub fn answers(answer: &[u8], query: &Query) -> bool {
             Some(0) => true,
             _ => answer.get(HEADER..HEADER + query.question.len()).is_some_and(same),
         }
+}
+
+/// Whether a server could not say (SERVFAIL), does not know how (NOTIMP) or would not (REFUSED).
+pub fn has_failed(answer: &[u8]) -> bool {
+    number(answer, 2).is_some_and(|flags| [2, 4, 5].contains(&(flags & 0xf)))
 }
 
 /// A name of labels, as a question has it: nothing there refers to what came before.

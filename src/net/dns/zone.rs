@@ -1,7 +1,7 @@
 //! The names that one container sees: those of the containers in its networks, by name, alias and id, each alone and
 //! with its network's name behind it. Pure.
 
-use super::message::{self, A, AAAA, Answer, PTR, Query};
+use super::message::{self, A, AAAA, ANY, Answer, PTR, Query};
 use crate::id::ContainerId;
 use crate::net::names::HOST_NAMES;
 use crate::net::network::{Loan, Network};
@@ -85,7 +85,7 @@ impl Zone {
             };
         }
         let Some(all) = self.names.get(&query.name) else { return self.somebody_else() };
-        let asked = |ip: &&IpAddr| if ip.is_ipv4() { query.kind == A } else { query.kind == AAAA };
+        let asked = |ip: &&IpAddr| query.kind == ANY || query.kind == if ip.is_ipv4() { A } else { AAAA };
         let mut addresses: Vec<IpAddr> = all.iter().filter(asked).copied().collect();
         if !addresses.is_empty() {
             let turn = usize::from(query.id) % addresses.len();

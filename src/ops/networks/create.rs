@@ -1,13 +1,12 @@
 //! `network create`: from the command line's words to what is kept.
 
-use super::{BUILT_IN, refuse_without_root};
+use super::{BUILT_IN, named, refuse_without_root};
 use crate::error::{Error, Result};
 use crate::id::{IfName, Name, hex};
 use crate::net::definition::{self, Definition, Wish};
 use crate::net::lease::{self, Around, Place};
 use crate::net::names::Realm;
 use crate::net::network::Holder;
-use crate::net::plan::DEFAULT_NETWORK;
 use crate::net::probe;
 use crate::net::record::{self, Networks};
 use crate::net::shape::{IpvlanMode, MacvlanMode, Route, Segment, Shape, vlan};
@@ -60,10 +59,11 @@ pub fn create(roots: &Roots, request: &CreateRequest) -> Result<String> {
         return Err(Error::user(format!("there is a network {name} already"))
             .hint(format!("minirun network rm {name}, or choose another name")));
     }
-    on_another(roots, &mut wish, request)?;
+    let (all, _) = record::definitions(&roots.root)?;
+    on_another(roots, &mut wish, request, &all)?;
+    combination(&wish, &all)?;
     let alive = |holder: &Holder| is_alive(roots, holder);
     let around = Around { root: &roots.root, alive: &alive, used: &probe::used };
-    let (all, _) = record::definitions(&roots.root)?;
     let beside = definition::beside(&all, &name, &wish.shape, &wish.subnets);
     let taken = lease::taken(&roots.state, &Place { name: &name, shape: &wish.shape, beside: &beside }, &around)?;
     let realm = Realm { state: roots.state.clone() };
@@ -86,7 +86,8 @@ fn wish(request: &CreateRequest) -> Result<Wish> {
         subnets: all("--subnet", "10.1.0.0/24", &request.subnets)?,
         gateways: all("--gateway", "10.1.0.1", &request.gateways)?,
         ranges: all("--ip-range", "10.1.0.128/25", &request.ranges)?,
-        no_gateway: request.no_gateway,
+        // whoever is in VLANs by tags alone has no gateway without one
+        no_gateway: request.no_gateway || (request.vlan.is_none() && !request.trunk.is_empty()),
         ipv6: request.ipv6.unwrap_or_else(|| bridged && !request.proxy_arp && probe::has_ipv6()),
         labels: request.labels.iter().cloned().collect(),
         shape: shape(request)?,
@@ -134,10 +135,17 @@ fn shape(request: &CreateRequest) -> Result<Shape> {
         let none = || {
             Error::user("this driver needs a link of the host's").hint("-o parent=eth0; `ip link` lists what there is")
         };
-        IfName::parse(driver.parent.as_deref().ok_or_else(none)?)
+        let name = IfName::parse(driver.parent.as_deref().ok_or_else(none)?)?;
+        match probe::cable(&name)? {
+            Some(_) => Ok(name),
+            None => Err(Error::user(format!("-o parent: this host has no link {name}")).hint("`ip link` lists them")),
+        }
     };
     shape.segment = match request.driver.as_deref() {
-        None | Some("" | "bridge") => return refuse(driver.parent.is_some(), "-o parent", "bridge").map(|()| shape),
+        None | Some("" | "bridge") => {
+            refuse(driver.parent.is_some(), "-o parent", "bridge")?;
+            return refuse(driver.mode.is_some(), "-o mode", "bridge").map(|()| shape);
+        }
         Some("macvlan") => {
             let mode = driver.mode.as_deref().map_or(Ok(MacvlanMode::default()), MacvlanMode::parse)?;
             Segment::Macvlan { parent: parent()?, mode }
@@ -154,7 +162,10 @@ fn shape(request: &CreateRequest) -> Result<Shape> {
     for (given, flag) in [
         (shape.isolated, "--isolate"),
         (shape.proxy_arp, "--proxy-arp"),
-        (shape.has_vlans(), "--vlan"),
+        (shape.vlan.is_some(), "--vlan"),
+        (!shape.trunk.is_empty(), "--vlan-trunk"),
+        // what else is on that wire is not ours to keep away
+        (shape.internal, "--internal"),
         (request.bridge.is_some(), "--bridge"),
     ] {
         refuse(given, flag, shape.driver())?;
@@ -195,38 +206,99 @@ fn option(shape: &mut Shape, driver: &mut Driver, word: &str) -> Result<()> {
         "vlan" => shape.vlan = Some(vlan(value)?),
         "parent" => driver.parent = Some(value.to_owned()),
         "mode" | "macvlan_mode" | "ipvlan_mode" => driver.mode = Some(value.to_owned()),
+        "isolate" => {} // podman's, for networks that do not reach each other: here none does
         _ => return Err(bad("there is no option")),
     }
     Ok(())
 }
 
 /// `--bridge`: what another network says of a bridge holds for all that are on it.
-fn on_another(roots: &Roots, wish: &mut Wish, request: &CreateRequest) -> Result<()> {
+fn on_another(roots: &Roots, wish: &mut Wish, request: &CreateRequest, all: &[Definition]) -> Result<()> {
     let Some(word) = &request.bridge else { return Ok(()) };
-    let base = match Name::parse(word) {
-        Ok(name) if name.as_str() == DEFAULT_NETWORK => Some((name, Shape::default())),
-        Ok(name) => record::definition(&roots.root, &name)?.map(|base| (name, base.shape)),
-        Err(_) => None,
-    };
-    let Some((name, base)) = base else {
-        wish.shape.segment = Segment::Foreign(IfName::parse(word)?);
-        return match probe::is_bridge(word)? {
-            true => Ok(()),
-            false => Err(Error::user(format!("--bridge {word}: neither a network nor a bridge of this host"))
-                .hint("`minirun network ls` lists networks, `ip link show type bridge` bridges")),
-        };
-    };
+    let Ok((_, name)) = named(roots, word) else { return on_the_hosts(roots, wish, word, all) };
+    let known = all.iter().find(|one| one.name == name);
+    let base = known.map_or_else(Shape::default, |base| base.shape.clone());
     wish.shape.segment = match &base.segment {
-        Segment::Bridge => Segment::Shared(name),
+        Segment::Bridge => Segment::Shared(name.clone()),
         Segment::Shared(_) | Segment::Foreign(_) => base.segment.clone(),
         Segment::Macvlan { .. } | Segment::Ipvlan { .. } => {
             return Err(Error::user(format!("--bridge {word}: that network has no bridge")).hint("leave out --bridge"));
         }
     };
-    if wish.shape.vlan.is_none() {
-        // the rules know the link alone, which is one for both
-        (wish.shape.internal, wish.shape.masquerade) = (base.internal, base.masquerade);
-        wish.shape.isolated |= base.isolated;
+    if wish.shape.vlan.is_some() || !wish.shape.trunk.is_empty() {
+        return Ok(()); // a link of its own, or none of the host's
     }
+    // the rules know the link alone, which is one for both
+    if wish.shape.isolated && !base.isolated {
+        return Err(Error::user(format!(
+            "--isolate: the containers of network {name} on this bridge are not isolated"
+        ))
+        .hint("leave out --bridge, or put it into a VLAN of its own: --vlan 10"));
+    }
+    let has = |v4: bool| {
+        known.is_none_or(|base| base.subnets.iter().any(|s| s.net.addr().is_ipv4() == v4 && s.gateway.is_some()))
+    };
+    let leads_out = known.is_none_or(|base| base.subnets.iter().any(|subnet| subnet.gateway.is_some()));
+    if leads_out == wish.no_gateway {
+        let (is, flag) = if leads_out { ("has a", "without") } else { ("has no", "with") };
+        return Err(Error::user(format!("network {name} {is} gateway, and the bridge is one for both"))
+            .hint(format!("make it {flag} --no-gateway")));
+    }
+    let has_ipv6 = known.is_some() && has(false);
+    if wish.ipv6 && !has_ipv6 {
+        if request.ipv6 == Some(true) || wish.subnets.iter().any(|net| net.addr().is_ipv6()) {
+            return Err(Error::user(format!("network {name} has no IPv6, and the bridge is one for both"))
+                .hint("leave out --ipv6 and IPv6 subnets"));
+        }
+        wish.ipv6 = false;
+    }
+    (wish.shape.internal, wish.shape.masquerade, wish.shape.isolated) = (base.internal, base.masquerade, base.isolated);
     Ok(())
+}
+
+/// A bridge that somebody else has made.
+fn on_the_hosts(roots: &Roots, wish: &mut Wish, word: &str, all: &[Definition]) -> Result<()> {
+    let realm = Realm { state: roots.state.clone() };
+    let is_its = |one: &&Definition| realm.bridge(&one.name).is_ok_and(|bridge| bridge.as_str() == word);
+    if let Some(ours) = all.iter().find(is_its) {
+        return Err(Error::user(format!("--bridge {word}: that is the bridge of network {}", ours.name))
+            .hint(format!("--bridge {}", ours.name)));
+    }
+    wish.shape.segment = Segment::Foreign(IfName::parse(word)?);
+    if !probe::is_bridge(word)? {
+        return Err(Error::user(format!("--bridge {word}: neither a network nor a bridge of this host"))
+            .hint("`minirun network ls` lists networks, `ip link show type bridge` bridges"));
+    }
+    if wish.shape.internal {
+        return Err(Error::user("--internal is not for a bridge of the host's: what leads out there is the host's")
+            .hint("--no-gateway gives its containers no default route"));
+    }
+    match wish.shape.has_vlans() && !probe::filters_vlans(word) {
+        true => Err(Error::user(format!("bridge {word} does not look at VLANs"))
+            .hint(format!("`ip link set {word} type bridge vlan_filtering 1 vlan_default_pvid 1` lets it"))),
+        false => Ok(()),
+    }
+}
+
+/// What does not go together, or not twice on one bridge.
+fn combination(wish: &Wish, all: &[Definition]) -> Result<()> {
+    let shape = &wish.shape;
+    if let Some(both) = shape.vlan.filter(|vlan| shape.trunk.contains(vlan)) {
+        return Err(Error::user(format!("VLAN {both} is given with and without tags")).hint("leave out one of the two"));
+    }
+    if shape.proxy_arp && (shape.segment != Segment::Bridge || shape.has_vlans()) {
+        return Err(
+            Error::user("--proxy-arp is for a network with a bridge of its own").hint("leave out --bridge and --vlan")
+        );
+    }
+    let on_it = |one: &&Definition| match &shape.segment {
+        Segment::Shared(base) => one.name == *base || one.shape.segment == shape.segment,
+        Segment::Foreign(_) => one.shape.segment == shape.segment,
+        _ => false,
+    };
+    match all.iter().filter(on_it).find(|one| shape.vlan.is_some() && one.shape.vlan == shape.vlan) {
+        Some(other) => Err(Error::user(format!("network {} is in this VLAN of the bridge already", other.name))
+            .hint("choose another number")),
+        None => Ok(()),
+    }
 }

@@ -167,6 +167,7 @@ pub fn inspect(roots: &Roots, word: &str) -> Result<Value> {
         "Containers": containers,
         "Options": options,
         "Labels": row.labels,
+        "Shape": defined.as_ref().map(|defined| &defined.shape),
         "Host": live.as_ref().map(|live| json!({ "Bridge": live.bridge, "Mac": live.mac, "Group": live.group })),
     }))
 }
@@ -229,10 +230,17 @@ pub fn remove(roots: &Roots, word: &str) -> Result<String> {
 
 /// Removes the networks that no container has, running or not, and that pass; gives their names.
 pub fn prune(roots: &Roots, filters: &[String]) -> Result<Vec<String>> {
+    refuse_without_root("removing networks")?;
     let wanted = super::prune::Wanted::parse(filters)?;
     let used = used(roots)?;
     let mut removed = Vec::new();
-    for row in rows(roots)?.into_iter().filter(|row| row.created.is_some() && !used.contains(&row.name)) {
+    let (all, _) = record::definitions(&roots.root)?;
+    let base = |row: &NetworkRow| {
+        all.iter().any(|one| matches!(&one.shape.segment, Segment::Shared(base) if base.as_str() == row.name))
+    };
+    let mut rows = rows(roots)?;
+    rows.sort_by_key(base); // whoever is on another one's bridge goes first
+    for row in rows.into_iter().filter(|row| row.created.is_some() && !used.contains(&row.name)) {
         if wanted.passes(row.created.as_deref(), Some(&row.labels)) {
             match remove(roots, &row.name) {
                 // somebody has it meanwhile
