@@ -20,7 +20,7 @@ use crate::state::{Config, Ended, Life, Roots, events, names, user_ids, volume};
 use crate::sys::netlink::Socket;
 use crate::sys::process::{self, Exit, Identity};
 use crate::sys::record::Lock;
-use crate::sys::{event, fs, socket};
+use crate::sys::{event, fs, rlimit, socket};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -81,6 +81,7 @@ fn detach() -> Result<()> {
     process::setsid()?;
     fs::set_umask(0o022);
     process::chdir(Path::new("/"))?;
+    rlimit::raise_descriptors()?;
     streams::take(&streams::silent()?)
 }
 

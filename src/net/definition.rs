@@ -33,6 +33,8 @@ pub struct Wish {
     pub gateways: Vec<IpAddr>,
     pub ranges: Vec<IpNet>,
     pub reserved: Vec<IpAddr>,
+    /// The host's own addresses on that wire: reserved where they are in one of the subnets.
+    pub own: Vec<IpAddr>,
     /// The host is not in its subnets, and nothing leads out.
     pub no_gateway: bool,
     /// With a subnet of IPv6, where none is given.
@@ -91,6 +93,9 @@ pub fn subnets(wish: &Wish, name: &Name, realm: &Realm, used: &[Used]) -> Result
     for address in &wish.reserved {
         let index = of(&mut subnets, "address", *address)?;
         subnets[index].reserved.push(*address);
+    }
+    for subnet in &mut subnets {
+        subnet.reserved.extend(wish.own.iter().filter(|ip| subnet.net.contains(*ip)));
     }
     for route in &wish.shape.routes {
         if let Some(via) = route.via {

@@ -111,6 +111,14 @@ pub fn is_bridge(name: &str) -> Result<bool> {
     Ok(netlink::links()?.iter().any(is))
 }
 
+/// The addresses of a link.
+pub fn addresses_of(name: &IfName) -> Result<Vec<IpAddr>> {
+    let links = netlink::links()?;
+    let index = links.iter().find(|link| link_name(link) == name.as_str()).map(|link| link.header.index);
+    let own = netlink::addresses()?.into_iter().filter(|of| Some(of.header.index) == index);
+    Ok(own.filter_map(|of| address(&of)).map(|net| net.addr()).collect())
+}
+
 /// Whether a bridge keeps VLANs apart, and has new ports in VLAN 1 (Documentation/ABI, sysfs-class-net).
 pub fn filters_vlans(name: &str) -> bool {
     let is = |file: &str| {

@@ -158,12 +158,12 @@ fn rules() -> Vec<Rule> {
         rule(
             "postrouting",
             "oifname @bridges ct status dnat ip saddr @subnets4 masquerade",
-            and(forwarded(), vec![source_in(IPV4, 12, 4, "subnets4"), vec![Expr::Masquerade]]),
+            and(forwarded(), vec![address_in(IPV4, 12, 4, "subnets4"), vec![Expr::Masquerade]]),
         ),
         rule(
             "postrouting",
             "oifname @bridges ct status dnat ip6 saddr @subnets6 masquerade",
-            and(forwarded(), vec![source_in(IPV6, 8, 16, "subnets6"), vec![Expr::Masquerade]]),
+            and(forwarded(), vec![address_in(IPV6, 8, 16, "subnets6"), vec![Expr::Masquerade]]),
         ),
         rule(
             "postrouting",
@@ -181,6 +181,17 @@ fn rules() -> Vec<Rule> {
             vec![ct_bits(libc::NFT_CT_STATE, 2 | 4), end(Verdict::Accept)],
         ),
         rule("forward", "iifname . oifname vmap @verdicts", verdicts()),
+        // an address of ours that nobody has is nowhere else: without the whole subnet on one link (proxy ARP) the host's
+        // default route would take it out
+        rule(
+            "forward",
+            "oifname != @bridges ip daddr @subnets4 drop",
+            vec![
+                lookup_name(libc::NFT_META_OIFNAME, "bridges", Member::No),
+                address_in(IPV4, 16, 4, "subnets4"),
+                end(Verdict::Drop),
+            ],
+        ),
         // before what is published: that of another network is outside, too
         rule(
             "forward",
@@ -275,7 +286,7 @@ fn lookup_name(key: libc::c_int, set: &'static str, member: Member) -> Vec<Expr>
     vec![meta(key, 1), Expr::Lookup { set, key: 1, member }]
 }
 
-fn source_in(proto: u8, offset: u32, length: u32, set: &'static str) -> Vec<Expr> {
+fn address_in(proto: u8, offset: u32, length: u32, set: &'static str) -> Vec<Expr> {
     let lookup = Expr::Lookup { set, key: 1, member: Member::Yes };
     [family(proto), vec![network_header(offset, length, 1), lookup]].concat()
 }

@@ -96,7 +96,7 @@ pub(super) fn holder(id: &ContainerId) -> Result<Holder> {
 
 /// Takes back what dead containers hold of the ports and addresses that are wanted: what they have published would lead
 /// to who has their address. To be done before the networks are locked, for their undos do that.
-fn free_from_the_dead(roots: &Roots, request: &NetRequest, id: &ContainerId) -> Result<()> {
+pub(super) fn free_from_the_dead(roots: &Roots, request: &NetRequest, id: &ContainerId) -> Result<()> {
     let wanted = lease::attachments(request);
     if request.publish.is_empty() && wanted.iter().all(|want| want.addresses.is_empty()) {
         return Ok(());

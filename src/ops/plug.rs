@@ -1,7 +1,7 @@
 //! `network connect` and `disconnect`: one more network for a container, or one less; while it runs, at once.
 
 use super::container::{self, Container};
-use super::network::{attachments, by_name, holder, is_alive, loans, words_for};
+use super::network::{attachments, by_name, free_from_the_dead, holder, is_alive, loans, words_for};
 use super::{Progress, attach, networks};
 use crate::error::{Error, Kind, Result};
 use crate::id::{ContainerId, HostPath, Name};
@@ -70,7 +70,7 @@ pub fn connect(
             progress.warn("its ports are published when it is started again");
         }
     }
-    events::network(roots, (&network_id, &network), "connect", Some(&id));
+    events::network(roots, (&network_id, &network, driver(roots, &network)), "connect", Some(&id));
     Ok(())
 }
 
@@ -93,7 +93,7 @@ pub fn disconnect(roots: &Roots, network: &str, word: &str, progress: &dyn Progr
         disconnect_running(roots, &found, &network, progress)?;
     }
     note(roots, &config, &request, &all)?;
-    events::network(roots, (&network_id, &network), "disconnect", Some(&id));
+    events::network(roots, (&network_id, &network, driver(roots, &network)), "disconnect", Some(&id));
     Ok(())
 }
 
@@ -173,6 +173,7 @@ fn connect_running(
     let (id, init) = (&found.id, init(found)?);
     let alive = |holder: &Holder| is_alive(roots, holder);
     let around = Around { root: &roots.root, alive: &alive, used: &probe::used };
+    free_from_the_dead(roots, &one(wanted), id)?;
     let networks = Networks::lock(&roots.state)?;
     let had = loans(roots, id);
     let link = (0..).find(|link| had.iter().all(|(_, loan)| loan.link != *link)).unwrap_or_default();
@@ -239,10 +240,15 @@ fn disconnect_running(roots: &Roots, found: &Container, name: &Name, progress: &
     rewrite_files(roots, found, &[], addresses, false)
 }
 
+fn driver(roots: &Roots, name: &Name) -> &'static str {
+    let definition = record::definition(&roots.root, name).ok().flatten();
+    definition.map_or("bridge", |definition| definition.shape.driver())
+}
+
 /// A link on one of the host's has no other end that could be unplugged.
 fn refuse_sublink(roots: &Roots, name: &Name) -> Result<()> {
-    match record::definition(&roots.root, name)?.map(|definition| definition.shape.driver()) {
-        Some(driver @ ("macvlan" | "ipvlan")) => {
+    match driver(roots, name) {
+        driver @ ("macvlan" | "ipvlan") => {
             Err(Error::user(format!("network {name} is of driver {driver}: a container that runs cannot come or go"))
                 .hint("stop it first, and start it again after"))
         }

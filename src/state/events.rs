@@ -103,8 +103,9 @@ pub fn volume(roots: &Roots, name: &Name, action: &str) {
 }
 
 /// Something has happened to a network, or between it and a container.
-pub fn network(roots: &Roots, (id, name): (&str, &Name), action: &str, container: Option<&ContainerId>) {
-    let own = [("name", name.as_str()), ("type", "bridge")];
+/// `driver` is docker's word for how it is built.
+pub fn network(roots: &Roots, (id, name, driver): (&str, &Name, &str), action: &str, container: Option<&ContainerId>) {
+    let own = [("name", name.as_str()), ("type", driver)];
     let all = own.into_iter().chain(container.map(|container| ("container", container.as_str())));
     let attributes = all.map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
     note(roots, event(Kind::Network, action, id, attributes));

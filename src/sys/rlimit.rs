@@ -14,6 +14,14 @@ pub fn set(of: Pid, resource: u32, soft: u64, hard: u64) -> SysResult<()> {
     prlimit(of, resource, Some(libc::rlimit64 { rlim_cur: soft, rlim_max: hard })).map(drop)
 }
 
+/// As many descriptors as this process may have: each published port holds one, and each question on its way. What it
+/// starts gets limits of its own.
+pub fn raise_descriptors() -> SysResult<()> {
+    let descriptors = libc::RLIMIT_NOFILE as u32;
+    let (_, hard) = get(descriptors)?;
+    set(Pid(0), descriptors, hard, hard)
+}
+
 /// The raw call: C libraries differ in the type of the resource's number and in the size of the values.
 fn prlimit(of: Pid, resource: u32, new: Option<libc::rlimit64>) -> SysResult<libc::rlimit64> {
     let new_pointer = new.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);

@@ -183,7 +183,7 @@ fn broadcast_domains_grow_by_a_cable() {
             bridge.trim()
         ))
         .expect_code(0);
-    assert!(reaches());
+    eventually("it is on the wire", seconds(20), reaches);
 }
 
 #[test]

@@ -152,6 +152,7 @@ fn inside_route(sandbox: &Sandbox, name: &str) -> String {
 fn one_subnet_on_two_segments_is_bridged_by_proxy_arp() {
     requires![root, tool("nft")];
     let sandbox = Sandbox::with_images(&["busybox"]);
+    sandbox.add_outside_host();
     create(&sandbox, "warm");
     does(&sandbox, &["run", "--rm", "--network", "warm", "busybox", "true"]);
     does(&sandbox, &["network", "rm", "warm"]);
@@ -176,6 +177,16 @@ fn one_subnet_on_two_segments_is_bridged_by_proxy_arp() {
     assert_eq!(ttl(&sandbox, "a", &b), Some(63));
     assert_eq!(neighbour(&sandbox, "a", &b), bridge_mac(&sandbox, "left"));
     assert_eq!((ttl(&sandbox, "a", &c), neighbour(&sandbox, "a", &c)), (Some(64), mac(&sandbox, "c", "left")));
+    // an address of the subnet that nobody has does not leave the host by its default route
+    let chain = "add table ip seen; add chain ip seen out { type filter hook postrouting priority 300; }";
+    let count = "add rule ip seen out ip daddr 192.168.0.77 oifname out0 counter";
+    sandbox.sh(&format!("nft '{chain}; {count}'; ip route add default via {OUTSIDE}")).expect_code(0);
+    assert_eq!(ttl(&sandbox, "a", "192.168.0.77"), None);
+    let counted = || sandbox.sh("nft list table ip seen").stdout;
+    assert!(counted().contains("packets 0"), "{}", counted());
+    sandbox.sh("busybox ping -c 1 -W 1 192.168.0.77"); // the control: the host's own question does
+    assert!(counted().contains("packets 1"), "{}", counted());
+    sandbox.sh("nft delete table ip seen; ip route delete default").expect_code(0);
     assert_eq!(kept(&sandbox, "left"), 6); // two containers: the host, the other one, the one on the other side
     // that it is this which does it
     let name = does(&sandbox, &["network", "inspect", "-f", "{{.Host.Bridge}}", "left"]).text();

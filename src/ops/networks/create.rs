@@ -62,6 +62,10 @@ pub fn create(roots: &Roots, request: &CreateRequest) -> Result<String> {
     let (all, _) = record::definitions(&roots.root)?;
     on_another(roots, &mut wish, request, &all)?;
     combination(&wish, &all)?;
+    if let Segment::Macvlan { parent, .. } | Segment::Ipvlan { parent, .. } = &wish.shape.segment {
+        // the host's own, where they are in the subnet: nobody else may have them
+        wish.own = probe::addresses_of(parent)?;
+    }
     let alive = |holder: &Holder| is_alive(roots, holder);
     let around = Around { root: &roots.root, alive: &alive, used: &probe::used };
     let beside = definition::beside(&all, &name, &wish.shape, &wish.subnets);
@@ -76,7 +80,8 @@ pub fn create(roots: &Roots, request: &CreateRequest) -> Result<String> {
         name,
     };
     networks.define(&roots.root, &definition)?;
-    events::network(roots, (&definition.id, &definition.name), "create", None);
+    let Definition { id, name, shape, .. } = &definition;
+    events::network(roots, (id, name, shape.driver()), "create", None);
     Ok(definition.id)
 }
 
@@ -207,9 +212,25 @@ fn option(shape: &mut Shape, driver: &mut Driver, word: &str) -> Result<()> {
         "parent" => driver.parent = Some(value.to_owned()),
         "mode" | "macvlan_mode" | "ipvlan_mode" => driver.mode = Some(value.to_owned()),
         "isolate" => {} // podman's, for networks that do not reach each other: here none does
+        _ if instead(key).is_some() => {
+            return Err(Error::user(format!("option {key} is not supported")).hint(instead(key).unwrap_or_default()));
+        }
         _ => return Err(bad("there is no option")),
     }
     Ok(())
+}
+
+/// docker's options that are flags here, or that nothing needs.
+fn instead(key: &str) -> Option<&'static str> {
+    Some(match key.strip_prefix("com.docker.network.")? {
+        "bridge.name" => "leave it out: `network inspect` shows its name; a bridge that is there: --bridge NAME",
+        "bridge.host_binding_ipv4" => "give each port its address: -p ADDRESS:HOST:INSIDE",
+        "bridge.gateway_mode_ipv4" | "bridge.gateway_mode_ipv6" => "routed is --no-masquerade, isolated --no-gateway",
+        "bridge.inhibit_ipv4" => "--no-gateway",
+        "bridge.trusted_host_interfaces" => "leave it out: what is not published is not reached from outside",
+        "container_iface_prefix" => "leave it out: its links are eth0, eth1 and so on",
+        _ => return None,
+    })
 }
 
 /// `--bridge`: what another network says of a bridge holds for all that are on it.

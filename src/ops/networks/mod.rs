@@ -224,7 +224,7 @@ pub fn remove(roots: &Roots, word: &str) -> Result<String> {
         }
     }
     networks.undefine(&roots.root, &name)?;
-    events::network(roots, (&row.id, &name), "destroy", None);
+    events::network(roots, (&row.id, &name, row.driver), "destroy", None);
     Ok(row.name)
 }
 
