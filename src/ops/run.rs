@@ -222,7 +222,8 @@ fn name_for(roots: &Roots, request: &RunRequest) -> Result<Name> {
 
 /// The plan of a run in the asked form; nothing is done, and nothing is left.
 pub fn explain(roots: &Roots, request: &RunRequest, form: Explain, progress: &dyn Progress) -> Result<String> {
-    let name = name_for(roots, request)?;
+    // the steps say nothing of it, and a normal user may not see which are free
+    let name = request.name.clone().map_or_else(|| Name::parse("explained"), Ok)?;
     let design = design(roots, (&new_id()?, &name), request, Purpose::Explain, progress)?;
     let rootfs = roots.life(&design.id).child("rootfs");
     Ok(match form {
