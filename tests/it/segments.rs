@@ -358,7 +358,7 @@ fn a_container_shares_a_links_address_by_ipvlan() {
     waits(&sandbox, "a", "routed:ip=10.99.0.5");
     sandbox.outside("ip route delete default").expect_code(0);
     assert_eq!(ttl(&sandbox, "a", OUTSIDE), None);
-    sandbox.outside("ip route add 10.99.0.0/24 dev eth0").expect_code(0);
+    sandbox.outside(&format!("ip route add 10.99.0.0/24 via {HOST}")).expect_code(0);
     assert_eq!(ttl(&sandbox, "a", OUTSIDE), Some(64));
 }
 
