@@ -28,7 +28,7 @@ const PROGRAM: [&str; 2] = ["sleep", "1000"];
 /// One that was started, and how far it has got. Pids are the machine's.
 struct Member {
     /// Killed when it goes.
-    _running: Running,
+    running: Running,
     command: u32,
     victim: Option<Moment>,
 }
@@ -36,7 +36,8 @@ struct Member {
 impl Member {
     /// The monitor, init, and init once it is the container's program: as many of them as there are.
     fn reached(&self) -> Vec<u32> {
-        let monitor = children(self.command).into_iter().find(|pid| named(*pid, "comm") == "minirun-monitor\n");
+        // the last: where two have thought of one name, one of them begins again
+        let monitor = children(self.command).into_iter().rfind(|pid| named(*pid, "comm") == "minirun-monitor\n");
         let init = monitor.and_then(|monitor| children(monitor).first().copied());
         let program = init.filter(|pid| named(*pid, "cmdline").split_terminator('\0').eq(PROGRAM));
         [monitor, init, program].into_iter().flatten().collect()
@@ -100,12 +101,15 @@ fn start_and_kill(sandbox: &Sandbox, many: usize, time: usize) -> Vec<Member> {
     let args = [&["run", "--rm", "-p", "80", "busybox"], &PROGRAM[..]].concat();
     let mut running: Vec<Running> = (0..many).map(|_| sandbox.start(&args)).collect();
     let moment = |n: usize| (n % 2 == 1).then(|| MOMENTS[(n / 2 + time) % MOMENTS.len()]);
-    let member = |(n, running)| Member { command: sandbox.inner_pid(&running), _running: running, victim: moment(n) };
+    let member = |(n, running)| Member { command: sandbox.inner_pid(&running), running: running, victim: moment(n) };
     let all = running.drain(..).enumerate().map(member);
     let (mut victims, survivors): (Vec<_>, Vec<_>) = all.partition(|member| member.victim.is_some());
     let mut killed = Vec::new();
     eventually("each victim's moment comes", seconds(60), || {
         killed.extend(victims.extract_if(.., |member| member.killed()));
+        for member in &mut victims {
+            assert!(!member.running.has_ended(), "it has ended before: {}", member.running.stderr());
+        }
         victims.is_empty()
     });
     let is_up = |member: &Member| member.reached().len() > Moment::Program as usize;
