@@ -101,7 +101,7 @@ fn start_and_kill(sandbox: &Sandbox, many: usize, time: usize) -> Vec<Member> {
     let args = [&["run", "--rm", "-p", "80", "busybox"], &PROGRAM[..]].concat();
     let mut running: Vec<Running> = (0..many).map(|_| sandbox.start(&args)).collect();
     let moment = |n: usize| (n % 2 == 1).then(|| MOMENTS[(n / 2 + time) % MOMENTS.len()]);
-    let member = |(n, running)| Member { command: sandbox.inner_pid(&running), running: running, victim: moment(n) };
+    let member = |(n, running)| Member { command: sandbox.inner_pid(&running), running, victim: moment(n) };
     let all = running.drain(..).enumerate().map(member);
     let (mut victims, survivors): (Vec<_>, Vec<_>) = all.partition(|member| member.victim.is_some());
     let mut killed = Vec::new();
