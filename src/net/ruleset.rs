@@ -182,11 +182,12 @@ fn rules() -> Vec<Rule> {
         ),
         rule("forward", "iifname . oifname vmap @verdicts", verdicts()),
         // an address of ours that nobody has is nowhere else: without the whole subnet on one link (proxy ARP) the host's
-        // default route would take it out
+        // default route would take it out; other bridges, whose packets br_netfilter shows us, are not ours to judge
         rule(
             "forward",
-            "oifname != @bridges ip daddr @subnets4 drop",
+            "iifname @bridges oifname != @bridges ip daddr @subnets4 drop",
             vec![
+                lookup_name(libc::NFT_META_IIFNAME, "bridges", Member::Yes),
                 lookup_name(libc::NFT_META_OIFNAME, "bridges", Member::No),
                 address_in(IPV4, 16, 4, "subnets4"),
                 end(Verdict::Drop),
