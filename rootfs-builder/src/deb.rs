@@ -3,14 +3,15 @@
 use crate::failed;
 use minirun::error::{Error, Kind, Result};
 use minirun::image::assemble::{Content, Entry, EntryKind, Time};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek as _, SeekFrom};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
-/// A package, unpacked into a temporary file that goes when its entries go.
+/// What a package says about itself.
 #[derive(Debug)]
-pub struct Package {
+pub struct About {
     pub name: String,
     pub version: String,
     pub architecture: String,
@@ -18,6 +19,12 @@ pub struct Package {
     pub control: Vec<u8>,
     /// The file `md5sums`, as it is; empty where the package has none.
     pub md5sums: Vec<u8>,
+}
+
+/// A package, unpacked into a temporary file that goes when its entries go.
+#[derive(Debug)]
+pub struct Package {
+    pub about: About,
     /// What it brings, below the root; the root itself is left out.
     pub entries: Vec<Entry>,
 }
@@ -27,8 +34,28 @@ const MAX_CONTROL: u64 = 16 << 20;
 
 /// Reads the package file at `path`.
 pub fn open(path: &Path) -> Result<Package> {
+    let mut file = File::open(path).map_err(|e| failed("opening", path, &e))?;
+    let read = members(&mut file).and_then(|members| {
+        let entries = entries(unpack(&file, member(&members, "data.tar")?)?)?;
+        // policy 10.6: packages have no device files; they would be made by scripts
+        match entries.iter().find(|entry| is_node(entry)) {
+            Some(odd) => Err(io::Error::other(format!("{} is of a kind packages do not have", odd.path.display()))),
+            None => Ok(Package { about: read_about(&file, &members)?, entries }),
+        }
+    });
+    read.map_err(|e| broken(path, &e))
+}
+
+/// Reads what the package file at `path` says about itself, and nothing of what it brings.
+pub fn about(path: &Path) -> Result<About> {
+    let mut file = File::open(path).map_err(|e| failed("opening", path, &e))?;
+    members(&mut file).and_then(|members| read_about(&file, &members)).map_err(|e| broken(path, &e))
+}
+
+/// Reads a whole tar archive as mmdebstrap writes it; `path` is what it is called.
+pub fn entries_of_archive(path: &Path) -> Result<Vec<Entry>> {
     let file = File::open(path).map_err(|e| failed("opening", path, &e))?;
-    read(file).map_err(|e| broken(path, &e))
+    entries(file).map_err(|e| failed("reading", path, &e))
 }
 
 fn broken(path: &Path, e: &io::Error) -> Error {
@@ -36,23 +63,20 @@ fn broken(path: &Path, e: &io::Error) -> Error {
     Error { kind: Kind::Image, message, hint: Some("fetch it again".into()), errno: e.raw_os_error() }
 }
 
-fn read(mut file: File) -> io::Result<Package> {
-    let members = members(&mut file)?;
-    let member = |stem: &str| {
-        let found = members.iter().find(|member| member.name.starts_with(stem));
-        found.ok_or_else(|| io::Error::other(format!("it has no member {stem}")))
-    };
-    let control_files = control_files(unpack(&file, member("control.tar")?)?)?;
-    let control = control_files.0;
+fn member<'a>(members: &'a [Member], stem: &str) -> io::Result<&'a Member> {
+    let found = members.iter().find(|member| member.name.starts_with(stem));
+    found.ok_or_else(|| io::Error::other(format!("it has no member {stem}")))
+}
+
+fn read_about(file: &File, members: &[Member]) -> io::Result<About> {
+    let (control, md5sums) = control_files(unpack(file, member(members, "control.tar")?)?)?;
     let field = |name: &str| control_field(&control, name);
-    Ok(Package {
-        name: field("Package")?,
-        version: field("Version")?,
-        architecture: field("Architecture")?,
-        entries: data_entries(unpack(&file, member("data.tar")?)?)?,
-        md5sums: control_files.1,
-        control,
-    })
+    let (name, version, architecture) = (field("Package")?, field("Version")?, field("Architecture")?);
+    Ok(About { name, version, architecture, control, md5sums })
+}
+
+fn is_node(entry: &Entry) -> bool {
+    matches!(entry.kind, EntryKind::CharDevice { .. } | EntryKind::BlockDevice { .. } | EntryKind::Fifo)
 }
 
 /// One file of the ar archive: where it lies.
@@ -134,15 +158,17 @@ fn control_field(control: &[u8], name: &str) -> io::Result<String> {
         .ok_or_else(|| io::Error::other(format!("its control file has no {name}")))
 }
 
-fn data_entries(tar: File) -> io::Result<Vec<Entry>> {
+/// What a tar archive holds; its files stay parts of it.
+fn entries(tar: File) -> io::Result<Vec<Entry>> {
     let file = Arc::new(tar);
     let mut list = Vec::new();
     for entry in tar::Archive::new(BufReader::new(file.as_ref())).entries()? {
-        let entry = entry?;
+        let mut entry = entry?;
         let path = below_root(&entry.path()?)?;
         if path.as_os_str().is_empty() {
             continue;
         }
+        let xattrs = xattrs(&mut entry)?;
         let header = entry.header();
         let id = |id: u64| u32::try_from(id).map_err(|_| io::Error::other("an owner is no 32-bit number"));
         let seconds = i64::try_from(header.mtime()?).map_err(io::Error::other)?;
@@ -152,16 +178,29 @@ fn data_entries(tar: File) -> io::Result<Vec<Entry>> {
             uid: id(header.uid()?)?,
             gid: id(header.gid()?)?,
             mtime: Time::from_seconds(seconds),
-            xattrs: [].into(),
+            xattrs,
             path,
         });
     }
     Ok(list)
 }
 
+/// GNU tar's `--xattrs` writes them under star's key.
+fn xattrs<R: Read>(entry: &mut tar::Entry<'_, R>) -> io::Result<BTreeMap<String, Vec<u8>>> {
+    let mut found = BTreeMap::new();
+    for record in entry.pax_extensions()?.into_iter().flatten() {
+        let record = record?;
+        let name = record.key().ok().and_then(|key| key.strip_prefix("SCHILY.xattr."));
+        found.extend(name.map(|name| (name.to_owned(), record.value_bytes().to_vec())));
+    }
+    Ok(found)
+}
+
 fn kind<R: Read>(entry: &tar::Entry<'_, R>, file: &Arc<File>) -> io::Result<EntryKind> {
     let target = || entry.link_name()?.map(PathBuf::from).ok_or_else(|| io::Error::other("a link leads nowhere"));
-    match entry.header().entry_type() {
+    let number = |part: io::Result<Option<u32>>| part?.ok_or_else(|| io::Error::other("a device has no number"));
+    let header = entry.header();
+    match header.entry_type() {
         tar::EntryType::Regular => Ok(EntryKind::File(Content::Slice {
             file: file.clone(),
             offset: entry.raw_file_position(),
@@ -170,10 +209,14 @@ fn kind<R: Read>(entry: &tar::Entry<'_, R>, file: &Arc<File>) -> io::Result<Entr
         tar::EntryType::Directory => Ok(EntryKind::Directory),
         tar::EntryType::Symlink => Ok(EntryKind::Symlink(target()?)),
         tar::EntryType::Link => Ok(EntryKind::Hardlink(below_root(&target()?)?)),
-        // policy 10.6: packages have no device files; they would be made by scripts
-        other => {
-            Err(io::Error::other(format!("{} is of a kind packages do not have: {other:?}", entry.path()?.display())))
+        tar::EntryType::Fifo => Ok(EntryKind::Fifo),
+        tar::EntryType::Char => {
+            Ok(EntryKind::CharDevice { major: number(header.device_major())?, minor: number(header.device_minor())? })
         }
+        tar::EntryType::Block => {
+            Ok(EntryKind::BlockDevice { major: number(header.device_major())?, minor: number(header.device_minor())? })
+        }
+        other => Err(io::Error::other(format!("{} is of an unknown kind: {other:?}", entry.path()?.display()))),
     }
 }
 
@@ -242,6 +285,34 @@ pub(crate) mod tests {
         bytes
     }
 
+    fn node_tar() -> Vec<u8> {
+        let mut tar = tar::Builder::new(Vec::new());
+        let mut header = tar::Header::new_ustar();
+        header.set_entry_type(tar::EntryType::Char);
+        header.set_path("null").unwrap();
+        header.set_mode(0o666);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(0);
+        header.set_size(0);
+        header.set_device_major(1).unwrap();
+        header.set_device_minor(3).unwrap();
+        header.set_cksum();
+        let capability: [(&str, &[u8]); 1] = [("SCHILY.xattr.security.capability", b"c")];
+        tar.append_pax_extensions(capability).unwrap();
+        tar.append(&header, &b""[..]).unwrap();
+        tar.into_inner().unwrap()
+    }
+
+    #[test]
+    fn an_archive_keeps_devices_and_extended_attributes() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(&node_tar()).unwrap();
+        let entries = entries_of_archive(file.path()).unwrap();
+        assert!(matches!(entries[0].kind, EntryKind::CharDevice { major: 1, minor: 3 }));
+        assert_eq!(entries[0].xattrs["security.capability"], b"c");
+    }
+
     fn opened(bytes: &[u8]) -> Result<Package> {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(bytes).unwrap();
@@ -251,7 +322,7 @@ pub(crate) mod tests {
     #[test]
     fn a_package_is_read_with_its_control_data() {
         let package = opened(&deb("pkg", "1:2-3", &[("./usr/", ""), ("./usr/file", "text")])).unwrap();
-        assert_eq!((package.name.as_str(), package.version.as_str()), ("pkg", "1:2-3"));
+        assert_eq!((package.about.name.as_str(), package.about.version.as_str()), ("pkg", "1:2-3"));
         let paths: Vec<_> = package.entries.iter().map(|entry| entry.path.to_str().unwrap()).collect();
         assert_eq!(paths, ["usr", "usr/file"]);
         let EntryKind::File(Content::Slice { length, .. }) = package.entries[1].kind else { panic!("no file") };
@@ -267,13 +338,15 @@ pub(crate) mod tests {
             (b"!<nix>\n ".to_vec(), "does not begin with !<arch>"),
             (good[..good.len() - 8].to_vec(), "cut off"),
             (wrong_size, "cut off"),
-            (ar(&[("debian-binary", b"2.0\n")]), "no member control.tar"),
-            (ar(&[("control.tar.lz", b"")]), "unknown kind"),
-            (ar(&[("control.tar", &tar_of(&[]))]), "its control file has no Package"),
+            (ar(&[("debian-binary", b"2.0\n")]), "no member data.tar"),
+            (ar(&[("data.tar", &tar_of(&[]))]), "no member control.tar"),
+            (ar(&[("data.tar.lz", b"")]), "unknown kind"),
+            (ar(&[("control.tar", &tar_of(&[])), ("data.tar", &tar_of(&[]))]), "its control file has no Package"),
             (
                 ar(&[("control.tar", &tar_of(&[("./control", "Package: a\nVersion: 1\nArchitecture: b\n")]))]),
                 "data.tar",
             ),
+            (ar(&[("control.tar", &tar_of(&[])), ("data.tar", &node_tar())]), "of a kind packages do not have"),
             (deb("pkg", "1", &[("./../a", "")]), "leads out of the root"),
         ] {
             let error = opened(&bytes).unwrap_err();

@@ -1,12 +1,15 @@
 //! A recipe built: its layers, those below it first, and the image in an OCI layout.
 
+use crate::complete::{self, Start};
+use crate::deb::{self, About, Package};
 use crate::recipe::{self, Recipe};
 use crate::tree::{self, Tree};
-use crate::{apt, deb, fetch, lock};
+use crate::{apt, bootstrap, fetch, lock};
 use minirun::error::{Error, Result};
 use minirun::id::HostPath;
-use minirun::image::assemble::{self, Blob, Image, Layer};
-use oci_spec::image::{Arch, ConfigBuilder, HistoryBuilder, ImageConfiguration, ImageConfigurationBuilder, Os};
+use minirun::image::assemble::{self, Blob, Compression, Image, Packer};
+use oci_spec::image::{Arch, Config, ConfigBuilder, HistoryBuilder, ImageConfiguration, ImageConfigurationBuilder, Os};
+use std::io::Write as _;
 use std::path::Path;
 
 /// More recipes than that, one on the other, are a circle.
@@ -25,28 +28,83 @@ pub struct Built {
 pub fn build(recipe: &Recipe, shelf: &fetch::Shelf, epoch: Option<i64>, output: &HostPath) -> Result<Built> {
     check_output(output)?;
     let recipes = with_bases(recipe)?;
-    check_builtin(&recipes, &shelf.sources.architecture)?;
-    // all packages before the first write: a missing one leaves no half-made layout
-    let (mut packages, mut replaced) = (Vec::new(), Vec::new());
+    let architecture = shelf.sources.architecture.as_str();
+    check_builtin(&recipes, architecture)?;
+    let process = process(&recipes)?;
+    // all packages and trees before the first write: a mistake leaves no half-made layout
+    let (mut parts, mut replaced, mut below) = (Vec::new(), Vec::new(), Tree::new());
     for recipe in &recipes {
-        let locked = lock::load(&recipe.dir, &recipe.name, &recipe.packages, &shelf.sources.architecture)?;
-        let files = fetch::locked(&locked, &recipe.name, shelf)?;
-        let found = files.iter().map(|file| deb::open(file)).collect::<Result<Vec<_>>>()?;
-        let others = found.iter().zip(&locked).filter(|(found, locked)| found.version != locked.version);
-        replaced.extend(others.map(|(new, old)| format!("{} {} in place of {}", new.name, new.version, old.version)));
-        packages.push(found);
-    }
-    assemble::create_layout(output)?;
-    let (mut layers, mut below) = (Vec::new(), Tree::new());
-    for (recipe, packages) in recipes.iter().zip(&packages) {
         let epoch = epoch.unwrap_or(recipe.epoch);
-        let entries = tree::layer(recipe, packages, &below, epoch)?;
+        let packages = packages(recipe, shelf, epoch, &mut replaced)?;
+        let entries = tree::layer(recipe, &packages, &below, epoch)?;
         below.extend(entries.iter().map(|entry| (entry.path.clone(), entry.clone())));
-        layers.push(assemble::add_layer(output, entries, Some(epoch), recipe.compression)?);
+        parts.push((entries, epoch, recipe.compression));
     }
-    let config = configuration(&recipes, &layers, epoch, &shelf.sources.architecture)?;
+    let words = [process.entrypoint(), process.cmd()].into_iter().flatten().flatten().cloned().collect::<Vec<_>>();
+    let path = process.env().iter().flatten().find_map(|line| line.strip_prefix("PATH=")).unwrap_or(DEFAULT_PATH);
+    complete::check(&below, &recipe.name, Some(&Start { words: &words, path }))?;
+
+    assemble::create_layout(output)?;
+    let mut layers = Vec::new();
+    for (entries, epoch, compression) in parts {
+        layers.push(match compression {
+            Compression::Zstd => assemble::add_zstd_layer(output, entries, Some(epoch), zstd()?),
+            Compression::Gzip | Compression::None => assemble::add_layer(output, entries, Some(epoch), compression),
+        }?);
+    }
+    let config = configuration(&recipes, process, epoch, architecture)?;
     let image = Image { name: &format!("{}:latest", recipe.name), config, layers: &layers };
     Ok(Built { manifest: assemble::add_image(output, image)?, replaced })
+}
+
+/// Where runtimes look for a program where the image does not say (runc, containerd and minirun agree).
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// The locked packages, unpacked; of a Debian that is installed, one that is all of it. `replaced` is told what is not as
+/// it was locked.
+fn packages(recipe: &Recipe, shelf: &fetch::Shelf, epoch: i64, replaced: &mut Vec<String>) -> Result<Vec<Package>> {
+    let architecture = &shelf.sources.architecture;
+    let locked = lock::load(recipe, architecture)?;
+    let files = fetch::locked(&locked, recipe, shelf)?;
+    if !recipe.bootstrap {
+        let packages = files.iter().map(|file| deb::open(file)).collect::<Result<Vec<_>>>()?;
+        note(&locked, packages.iter().map(|package| &package.about), replaced);
+        return Ok(packages);
+    }
+    let about = files.iter().map(|file| deb::about(file)).collect::<Result<Vec<_>>>()?;
+    note(&locked, about.iter(), replaced);
+    let entries = bootstrap::install(recipe, &files, architecture, epoch)?;
+    let (name, architecture) = (recipe.name.clone(), architecture.clone());
+    let about = About { name, version: String::new(), architecture, control: Vec::new(), md5sums: Vec::new() };
+    Ok(vec![Package { about, entries }])
+}
+
+fn note<'a>(locked: &[lock::Locked], found: impl Iterator<Item = &'a About>, replaced: &mut Vec<String>) {
+    let others = found.zip(locked).filter(|(found, locked)| found.version != locked.version);
+    replaced.extend(others.map(|(new, old)| format!("{} {} in place of {}", new.name, new.version, old.version)));
+}
+
+/// Three times gzip's speed, and smaller.
+const ZSTD_LEVEL: i32 = 9;
+
+/// zstd's own stream, emptied after each call. One thread: what several make depends on who is first.
+struct Zstd(Option<zstd::stream::write::Encoder<'static, Vec<u8>>>);
+
+fn zstd() -> Result<Box<dyn Packer>> {
+    let encoder = zstd::stream::write::Encoder::new(Vec::new(), ZSTD_LEVEL);
+    let encoder = encoder.map_err(|e| Error::internal(format!("zstd cannot be started: {e}")))?;
+    Ok(Box::new(Zstd(Some(encoder))))
+}
+
+impl Packer for Zstd {
+    fn pack(&mut self, bytes: &[u8]) -> std::io::Result<Vec<u8>> {
+        let encoder = self.0.as_mut().ok_or_else(|| std::io::Error::other("the stream has ended"))?;
+        encoder.write_all(bytes)?;
+        Ok(std::mem::take(encoder.get_mut()))
+    }
+    fn finish(&mut self) -> std::io::Result<Vec<u8>> {
+        self.0.take().map_or_else(|| Ok(Vec::new()), zstd::stream::write::Encoder::finish)
+    }
 }
 
 /// A directory that holds something else is not ours to write into.
@@ -77,7 +135,8 @@ fn with_bases(recipe: &Recipe) -> Result<Vec<Recipe>> {
     let mut recipes = vec![recipe.clone()];
     while let Some(folder) = recipes.last().and_then(recipe::base) {
         if recipes.len() == MOST_LAYERS {
-            return Err(Error::user(format!("recipe {} builds on itself, or on too many others", recipe.name)));
+            return Err(Error::user(format!("recipe {} builds on itself, or on too many others", recipe.name))
+                .hint("follow `from` from folder to folder: one of them has to be scratch"));
         }
         recipes.push(recipe::load(&folder).map_err(|e| e.during(format!("recipe {}", recipe.name)))?);
     }
@@ -85,29 +144,44 @@ fn with_bases(recipe: &Recipe) -> Result<Vec<Recipe>> {
     Ok(recipes)
 }
 
-/// The topmost recipe that says something about a field decides it; environment and labels add up.
-fn configuration(
-    recipes: &[Recipe],
-    layers: &[Layer],
-    epoch: Option<i64>,
-    architecture: &str,
-) -> Result<ImageConfiguration> {
-    let invalid = |e: oci_spec::OciSpecError| Error::internal(format!("image configuration: {e}"));
-    fn last<T: Clone>(recipes: &[Recipe], field: impl Fn(&Recipe) -> Option<&T>) -> Option<T> {
-        recipes.iter().rev().find_map(field).cloned()
-    }
+/// How the program is started: the topmost recipe that says something about a field decides it; labels add up, and so does
+/// the environment by its names. An entry point of its own takes the arguments of one below away, as in a Dockerfile.
+fn process(recipes: &[Recipe]) -> Result<Config> {
     let mut process = ConfigBuilder::default().build().map_err(invalid)?;
-    process.set_user(last(recipes, |recipe| recipe.user.as_ref()));
-    process.set_entrypoint(last(recipes, |recipe| recipe.entrypoint.as_ref()));
-    process.set_cmd(last(recipes, |recipe| recipe.cmd.as_ref()));
-    process.set_working_dir(last(recipes, |recipe| recipe.workdir.as_ref()));
-    let env: Vec<String> = recipes.iter().flat_map(|recipe| recipe.env.clone()).collect();
+    for recipe in recipes {
+        if recipe.entrypoint.is_some() {
+            process.set_entrypoint(recipe.entrypoint.clone());
+            process.set_cmd(None);
+        }
+        process.set_cmd(recipe.cmd.clone().or(process.cmd().clone()));
+        process.set_user(recipe.user.clone().or(process.user().clone()));
+        process.set_working_dir(recipe.workdir.clone().or(process.working_dir().clone()));
+    }
+    let name = |line: &str| line.split('=').next().unwrap_or_default().to_owned();
+    let mut env: Vec<String> = Vec::new();
+    for line in recipes.iter().flat_map(|recipe| &recipe.env) {
+        match env.iter_mut().find(|other| name(other) == name(line)) {
+            Some(other) => other.clone_from(line),
+            None => env.push(line.clone()),
+        }
+    }
     process.set_env(Some(env).filter(|env| !env.is_empty()));
     let labels: std::collections::HashMap<_, _> = recipes.iter().flat_map(|recipe| recipe.labels.clone()).collect();
     process.set_labels(Some(labels).filter(|labels| !labels.is_empty()));
+    if let Some(user) = process.user() {
+        recipe::check::user(recipes, user)?;
+    }
+    Ok(process)
+}
 
+fn configuration(
+    recipes: &[Recipe],
+    process: Config,
+    epoch: Option<i64>,
+    architecture: &str,
+) -> Result<ImageConfiguration> {
     let mut history = Vec::new();
-    for (recipe, _) in recipes.iter().zip(layers) {
+    for recipe in recipes {
         let created = assemble::rfc3339(epoch.unwrap_or(recipe.epoch))?;
         let by = format!("rootfs-builder build {}", recipe.name);
         history.push(HistoryBuilder::default().created(created).created_by(by).build().map_err(invalid)?);
@@ -123,14 +197,70 @@ fn configuration(
         .map_err(invalid)
 }
 
+#[allow(clippy::needless_pass_by_value)] // as map_err wants it
+fn invalid(e: oci_spec::OciSpecError) -> Error {
+    Error::internal(format!("image configuration: {e}"))
+}
+
 /// Takes the versions that the sources have now into the lock beside the recipe. Without packages there is no lock.
 pub fn lock(recipe: &Recipe, shelf: &fetch::Shelf) -> Result<Vec<lock::Locked>> {
-    if recipe.packages.is_empty() {
+    if recipe.packages.is_empty() && !recipe.bootstrap {
         return Ok(Vec::new());
     }
-    let packages = fetch::newest(&recipe.packages, shelf)?;
-    lock::save(&recipe.dir, &recipe.name, packages.clone(), &shelf.sources.architecture)?;
+    let mut packages = fetch::newest(recipe, shelf)?;
+    packages.sort_by(|a, b| a.name.cmp(&b.name));
+    lock::save(recipe, packages.clone(), &shelf.sources.architecture)?;
     Ok(packages)
+}
+
+/// Fails where the sources have something else than what is locked.
+pub fn check_lock(recipe: &Recipe, shelf: &fetch::Shelf) -> Result<()> {
+    let locked = lock::load(recipe, &shelf.sources.architecture)?;
+    if locked.is_empty() {
+        return Ok(());
+    }
+    let newest = fetch::newest(recipe, shelf)?;
+    let version = |list: &[lock::Locked], name: &str| {
+        list.iter().find(|package| package.name == name).map_or("none".to_owned(), |package| package.version.clone())
+    };
+    let names: std::collections::BTreeSet<&str> =
+        locked.iter().chain(&newest).map(|package| package.name.as_str()).collect();
+    let changed = |name: &&str| {
+        let (old, new) = (version(&locked, name), version(&newest, name));
+        (old != new).then(|| format!("{name} {new} in place of {old}"))
+    };
+    let changes: Vec<String> = names.iter().filter_map(changed).collect();
+    if changes.is_empty() {
+        return Ok(());
+    }
+    Err(Error::user(format!("recipe {}: the sources have {}", recipe.name, changes.join(", ")))
+        .hint(format!("`rootfs-builder lock {}` takes them", recipe.name)))
+}
+
+/// A recipe in a line.
+#[derive(Debug)]
+pub struct Summary {
+    pub from: String,
+    /// Its own and those below.
+    pub packages: usize,
+    pub user: String,
+    /// What is started: entry point and arguments.
+    pub words: Vec<String>,
+}
+
+pub fn summary(recipe: &Recipe, architecture: &str) -> Result<Summary> {
+    let packages_of = |recipe: &Recipe| match lock::load(recipe, architecture) {
+        Ok(locked) if recipe.bootstrap => locked.len(),
+        Ok(_) | Err(_) => recipe.packages.len(), // of a Debian that is installed those that are named, until it is locked
+    };
+    let recipes = with_bases(recipe)?;
+    let process = process(&recipes)?;
+    Ok(Summary {
+        from: recipe.from.clone(),
+        packages: recipes.iter().map(packages_of).sum(),
+        user: process.user().clone().unwrap_or_else(|| "root".to_owned()),
+        words: [process.entrypoint(), process.cmd()].into_iter().flatten().flatten().cloned().collect(),
+    })
 }
 
 /// The recipe that a name or a path means, seen from the directory `here`.

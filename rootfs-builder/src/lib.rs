@@ -1,18 +1,24 @@
 //! rootfs-builder: a recipe of images/ becomes a reproducible OCI image.
-//! No package manager runs, no package's script runs, nothing needs root: owners live in tar headers.
+//! No package manager runs, no package's script runs, nothing needs root: owners live in tar headers. The exception is
+//! a Debian that is installed (`bootstrap`).
 //!
 //! recipe (what is wanted) + lock (which packages exactly) → fetch (the .deb files) → deb (what they hold)
-//! → tree (one root) → image (an OCI layout, written by `minirun::image::assemble`)
+//! → tree (one root; `trust`: its certificates) → complete (nothing is missing; `elf`: what programs name)
+//! → image (an OCI layout, written by `minirun::image::assemble`)
 
 pub mod apt;
+pub mod bootstrap;
+pub mod complete;
 pub mod contents;
 pub mod deb;
+pub mod elf;
 pub mod fetch;
 pub mod glob;
 pub mod image;
 pub mod lock;
 pub mod recipe;
 pub mod tree;
+pub(crate) mod trust;
 
 use minirun::error::{Error, Kind};
 use std::path::Path;

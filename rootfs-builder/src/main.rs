@@ -7,7 +7,7 @@ use minirun::error::{Error, Result};
 use minirun::id::HostPath;
 use rootfs_builder::apt::Sources;
 use rootfs_builder::fetch::{Dropped, Shelf};
-use rootfs_builder::{apt, contents, image};
+use rootfs_builder::{apt, contents, image, recipe};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -45,9 +45,14 @@ enum Command {
     Lock {
         /// A folder of images/, or the path of a folder with a recipe.toml
         recipe: String,
+        /// Write nothing: fail where the sources have other versions than the lock, and name them
+        #[arg(long)]
+        check: bool,
         #[command(flatten)]
         packages: Packages,
     },
+    /// List the recipes of images/: what each builds on, its packages with those below, user and program
+    List,
     /// List what is in a built image: type, mode, owner, path
     Contents {
         /// The OCI layout
@@ -96,9 +101,20 @@ fn run(command: Command) -> Result<()> {
             }
             println!("{}", built.manifest.digest);
         }
-        Command::Lock { recipe, packages } => {
+        Command::Lock { recipe, check: true, packages } => {
+            image::check_lock(&image::recipe_of(&recipe, &here)?, &shelf(packages, None)?)?;
+        }
+        Command::Lock { recipe, check: false, packages } => {
             for package in image::lock(&image::recipe_of(&recipe, &here)?, &shelf(packages, None)?)? {
                 println!("{} {} {}", package.name, package.version, package.architecture);
+            }
+        }
+        Command::List => {
+            println!("{:<10} {:<10} {:>8} {:<8} STARTS", "NAME", "FROM", "PACKAGES", "USER");
+            for name in recipe::all(&here)? {
+                let recipe = image::recipe_of(&name, &here)?;
+                let image::Summary { from, packages, user, words } = image::summary(&recipe, apt::host_architecture())?;
+                println!("{name:<10} {from:<10} {packages:>8} {user:<8} {}", words.join(" "));
             }
         }
         Command::Contents { layout, name } => print!("{}", contents::list(&layout, name.as_deref())?),

@@ -2,14 +2,13 @@
 //! recipe's folder, writes nothing.
 
 use crate::deb::Package;
-use crate::glob;
-use crate::recipe::{Accounts, BUILTIN_HELLO, FileRule, LinkRule, Recipe};
+use crate::recipe::{Accounts, BUILTIN_HELLO, CA_BUNDLE, FileRule, Recipe, check};
+use crate::{glob, trust};
 use minirun::error::{Error, Result};
 use minirun::image::assemble::{Content, Entry, EntryKind, Time};
 use minirun::sys::fs::Root;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use std::os::unix::fs::FileExt as _;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
@@ -20,10 +19,14 @@ pub type Tree = BTreeMap<PathBuf, Entry>;
 pub fn layer(recipe: &Recipe, packages: &[Package], below: &Tree, epoch: i64) -> Result<Vec<Entry>> {
     let brought = from_packages(packages)?;
     let mut tree = keep(&brought, &recipe.exclude);
-    for package in packages {
-        put_package_data(&mut tree, package, epoch);
+    if !recipe.bootstrap {
+        packages.iter().for_each(|package| put_package_data(&mut tree, package, epoch));
     }
-    put_rules(&mut tree, recipe, &brought, epoch)?;
+    put_rules(&mut tree, recipe, epoch)?;
+    if !recipe.ca_certificates.is_empty() {
+        let bundle = trust::bundle(recipe, &brought, below)?;
+        put(&mut tree, file(path_below_root(CA_BUNDLE)?, bundle, epoch));
+    }
     add_merged_links(&mut tree, below, epoch);
     add_parents(&mut tree, below, epoch);
     check_links(&tree, &recipe.name)?;
@@ -69,12 +72,12 @@ fn from_packages(packages: &[Package]) -> Result<Tree> {
                 Some(there) if same_kind(there, &entry) => continue,
                 Some(_) => {
                     let (path, first) = (entry.path.display(), owners.get(&entry.path).copied().unwrap_or("?"));
-                    return Err(Error::user(format!("/{path} is in {first} and in {}", package.name))
+                    return Err(Error::user(format!("/{path} is in {first} and in {}", package.about.name))
                         .hint("leave one of the packages out"));
                 }
                 None => {}
             }
-            owners.insert(entry.path.clone(), &package.name);
+            owners.insert(entry.path.clone(), &package.about.name);
             tree.insert(entry.path.clone(), entry);
         }
     }
@@ -96,23 +99,23 @@ fn keep(tree: &Tree, exclude: &[String]) -> Tree {
 }
 
 /// As patterns and people write it.
-fn shown(path: &Path) -> String {
+pub(crate) fn shown(path: &Path) -> String {
     format!("/{}", path.display())
 }
 
 /// distroless's place for what is installed, which scanners read: no dpkg is there to need its database.
 fn put_package_data(tree: &mut Tree, package: &Package, epoch: i64) {
     let status = PathBuf::from("var/lib/dpkg/status.d");
-    put(tree, file(status.join(&package.name), package.control.clone(), epoch));
-    let sums = String::from_utf8_lossy(&package.md5sums);
+    put(tree, file(status.join(&package.about.name), package.about.control.clone(), epoch));
+    let sums = String::from_utf8_lossy(&package.about.md5sums);
     let there =
         |line: &&str| line.split_once("  ").is_some_and(|(_, path)| tree.contains_key(&merged(Path::new(path))));
     let sums: String = sums.lines().filter(there).flat_map(|line| [line, "\n"]).collect();
-    put(tree, file(status.join(format!("{}.md5sums", package.name)), sums.into_bytes(), epoch));
+    put(tree, file(status.join(format!("{}.md5sums", package.about.name)), sums.into_bytes(), epoch));
 }
 
 /// What the recipe says itself. It may replace what a package brought.
-fn put_rules(tree: &mut Tree, recipe: &Recipe, brought: &Tree, epoch: i64) -> Result<()> {
+fn put_rules(tree: &mut Tree, recipe: &Recipe, epoch: i64) -> Result<()> {
     for rule in &recipe.dirs {
         let path = path_below_root(&rule.path)?;
         let entry = Entry { mode: rule.mode, uid: rule.uid, gid: rule.gid, ..plain(path, EntryKind::Directory, epoch) };
@@ -123,22 +126,17 @@ fn put_rules(tree: &mut Tree, recipe: &Recipe, brought: &Tree, epoch: i64) -> Re
         put(tree, file("etc/group".into(), group(&recipe.accounts).into_bytes(), epoch));
     }
     for rule in &recipe.files {
-        let kind = EntryKind::File(content(rule, recipe, brought)?);
+        let kind = EntryKind::File(content(rule, recipe)?);
         let entry = plain(path_below_root(&rule.to)?, kind, epoch);
         put(tree, Entry { mode: rule.mode, uid: rule.uid, gid: rule.gid, ..entry });
     }
     for rule in &recipe.links {
-        for path in link_paths(rule) {
+        for path in check::link_paths(rule) {
             let kind = EntryKind::Symlink(PathBuf::from(&rule.to));
             put(tree, Entry { mode: 0o777, ..plain(path_below_root(&path)?, kind, epoch) });
         }
     }
     Ok(())
-}
-
-fn link_paths(rule: &LinkRule) -> Vec<String> {
-    let below = rule.dir.iter().flat_map(|dir| rule.names.iter().map(move |name| format!("{dir}/{name}")));
-    rule.path.clone().into_iter().chain(below).collect()
 }
 
 fn put(tree: &mut Tree, entry: Entry) {
@@ -154,42 +152,29 @@ fn file(path: PathBuf, bytes: Vec<u8>, epoch: i64) -> Entry {
     plain(path, EntryKind::File(Content::Bytes(bytes)), epoch)
 }
 
-/// A path of the recipe: absolute, without `.` and `..`.
+/// A path of the recipe, where it is once `/usr` is merged.
 fn path_below_root(text: &str) -> Result<PathBuf> {
-    let wrong = || Error::user(format!("{text:?} is not an absolute path")).hint("write it as the container sees it");
-    let relative = text.strip_prefix('/').ok_or_else(wrong)?;
-    let path: PathBuf = Path::new(relative).components().collect();
-    let normal = path.components().all(|part| matches!(part, Component::Normal(_)));
-    if path.as_os_str().is_empty() || !normal { Err(wrong()) } else { Ok(merged(&path)) }
+    check::below_root(text).map(|path| merged(&path)).map_err(|(what, next)| Error::user(what).hint(next))
 }
 
-fn content(rule: &FileRule, recipe: &Recipe, brought: &Tree) -> Result<Content> {
-    match (&rule.from, &rule.text, &rule.concat) {
-        (Some(from), ..) if from == BUILTIN_HELLO => Ok(Content::Bytes(minirun::image::builtin::HELLO.to_vec())),
-        (Some(from), ..) => Ok(Content::Inside { root: Arc::new(Root::open(&recipe.dir)?), path: PathBuf::from(from) }),
-        (_, Some(text), _) => Ok(Content::Bytes(text.clone().into_bytes())),
-        (.., Some(pattern)) => concatenated(pattern, brought).map(Content::Bytes),
-        (None, None, None) => Ok(Content::Bytes(Vec::new())),
+fn content(rule: &FileRule, recipe: &Recipe) -> Result<Content> {
+    match &rule.from {
+        Some(from) if from == BUILTIN_HELLO => Ok(Content::Bytes(minirun::image::builtin::HELLO.to_vec())),
+        Some(from) => own_file(recipe, from, &rule.to),
+        None => Ok(Content::Bytes(rule.text.clone().unwrap_or_default().into_bytes())),
     }
 }
 
-/// All matching files of the packages by path, also those that the image itself leaves out.
-fn concatenated(pattern: &str, brought: &Tree) -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    for (path, entry) in brought.iter().filter(|(path, _)| glob::matches(pattern, &shown(path))) {
-        let EntryKind::File(Content::Slice { file, offset, length }) = &entry.kind else { continue };
-        let start = bytes.len();
-        let length = usize::try_from(*length).map_err(|_| Error::image(format!("{} is too long", shown(path))))?;
-        bytes.resize(start + length, 0);
-        file.read_exact_at(&mut bytes[start..], *offset).map_err(|e| crate::failed("reading", path, &e))?;
-        if bytes.last().is_some_and(|last| *last != b'\n') {
-            bytes.push(b'\n');
-        }
-    }
-    if bytes.is_empty() {
-        return Err(Error::user(format!("no file of the packages matches {pattern}")));
-    }
-    Ok(bytes)
+/// A regular file of the recipe's folder; `wanted` is what it is to become.
+pub(crate) fn own_file(recipe: &Recipe, name: &str, wanted: &str) -> Result<Content> {
+    let path = PathBuf::from(name);
+    let content = Content::Inside { root: Arc::new(Root::open(&recipe.dir)?), path };
+    let bad = |e: Error| {
+        e.during(format!("recipe {}: {wanted} is to be {name}", recipe.name))
+            .hint(format!("put a regular file of that name into {}", recipe.dir.display()))
+    };
+    content.open().map(drop).map_err(bad)?;
+    Ok(content)
 }
 
 /// passwd(5).
@@ -319,19 +304,15 @@ mod tests {
 
     #[test]
     fn files_come_from_the_folder_the_text_the_packages_or_minirun() {
-        let packages = [package("a", &[("./certs/b.crt", "B\n"), ("./certs/a.crt", "A"), ("./certs/c", "C")])];
-        let text = "exclude = ['/certs']\n\
-            [[files]]\nto = '/bundle'\nconcat = '/certs/*.crt'\n\
+        let text = "\
             [[files]]\nto = '/text'\ntext = 'T'\n\
             [[files]]\nto = '/hello'\nfrom = 'builtin:hello'\nmode = '0755'\n\
             [[files]]\nto = '/own'\nfrom = 'own'\n\
             [accounts]\nusers = [{ name = 'root', uid = 0, gid = 0, home = '/root' }]\ngroups = [{ name = 'root', gid = 0 }]";
-        let entries = layer(&recipe(text), &packages, &Tree::new(), EPOCH).unwrap();
-        assert_eq!(bytes(&entries, "bundle"), "A\nB\n");
+        let entries = layer(&recipe(text), &[], &Tree::new(), EPOCH).unwrap();
         assert_eq!(bytes(&entries, "text"), "T");
         assert_eq!(bytes(&entries, "etc/passwd"), "root:x:0:0:root:/root:/sbin/nologin\n");
         assert_eq!(bytes(&entries, "etc/group"), "root:x:0:\n");
-        assert!(!paths(&entries).contains(&"certs".to_owned()));
         assert!(entries.iter().all(|entry| entry.mtime <= Time::from_seconds(EPOCH)));
     }
 
@@ -344,9 +325,8 @@ mod tests {
         };
         refused("", &[a(), package("b", &[("./f", "2")])], "/f is in a and in b");
         refused("[[dirs]]\npath = '/f/g'", &[a()], "/f/g cannot be below /f");
-        refused("[[dirs]]\npath = 'tmp'", &[], "\"tmp\" is not an absolute path");
-        refused("[[dirs]]\npath = '/a/../b'", &[], "is not an absolute path");
-        refused("[[files]]\nto = '/x'\nconcat = '/*.crt'", &[a()], "no file of the packages matches");
+        refused("[[files]]\nto = '/x'\nfrom = 'nothing'", &[], ": /x is to be nothing: ");
+        refused("[[files]]\nto = '/x'\nfrom = '.'", &[], "is not a regular file");
     }
 
     #[test]

@@ -42,6 +42,7 @@ mod networks;
 mod pages;
 mod plugged;
 mod prune;
+mod recipes;
 mod registry;
 mod restarts;
 mod run;

@@ -28,6 +28,8 @@ pub enum Compression {
     None,
     #[default]
     Gzip,
+    /// Packed by who asks for it ([`Packer`]): minirun itself reads zstd and writes none.
+    Zstd,
 }
 
 impl Compression {
@@ -35,8 +37,16 @@ impl Compression {
         match self {
             Compression::None => MediaType::ImageLayer,
             Compression::Gzip => MediaType::ImageLayerGzip,
+            Compression::Zstd => MediaType::ImageLayerZstd,
         }
     }
+}
+
+/// A compressor of a caller's: bytes in, those that are ready out. It sees blocks of one size, whoever wrote them.
+pub trait Packer {
+    fn pack(&mut self, bytes: &[u8]) -> io::Result<Vec<u8>>;
+    /// The rest; the last call.
+    fn finish(&mut self) -> io::Result<Vec<u8>>;
 }
 
 /// gzip's own default: a step up costs twice the time for two or three per cent.
@@ -54,11 +64,12 @@ type Sink = Hashed<BufWriter<NamedTempFile>>;
 enum Compressor {
     Plain(Sink),
     Gzip(Box<GzEncoder<Sink>>),
+    Zstd(Sink, Box<dyn Packer>),
 }
 
 impl Stream {
     pub(super) fn create(dir: &HostPath, compression: Compression) -> Result<Stream> {
-        let sink = Hashed::new(BufWriter::with_capacity(64 << 10, temporary(&dir.child("blobs/sha256"))?));
+        let sink = sink(dir)?;
         let compressor = match compression {
             Compression::None => Compressor::Plain(sink),
             Compression::Gzip => {
@@ -66,8 +77,17 @@ impl Stream {
                 let gzip = GzBuilder::new().mtime(0).operating_system(GZIP_OS_UNKNOWN).write(sink, level);
                 Compressor::Gzip(Box::new(gzip))
             }
+            Compression::Zstd => return Err(Error::internal("a zstd layer was asked for without its packer")),
         };
-        Ok(Stream(Hashed::new(Blocks { compressor, block: Vec::with_capacity(BLOCK) })))
+        Ok(Stream::through(compressor))
+    }
+
+    pub(super) fn zstd(dir: &HostPath, packer: Box<dyn Packer>) -> Result<Stream> {
+        Ok(Stream::through(Compressor::Zstd(sink(dir)?, packer)))
+    }
+
+    fn through(compressor: Compressor) -> Stream {
+        Stream(Hashed::new(Blocks { compressor, block: Vec::with_capacity(BLOCK) }))
     }
 
     /// Ends the stream and gives the blob its name in the layout it was created in.
@@ -78,10 +98,14 @@ impl Stream {
         let compression = match &compressor {
             Compressor::Plain(_) => Compression::None,
             Compressor::Gzip(_) => Compression::Gzip,
+            Compressor::Zstd(..) => Compression::Zstd,
         };
         let sink = match compressor {
             Compressor::Plain(sink) => Ok(sink),
             Compressor::Gzip(gzip) => gzip.finish(),
+            Compressor::Zstd(mut sink, mut packer) => {
+                packer.finish().and_then(|rest| sink.write_all(&rest)).map(|()| sink)
+            }
         };
         let blob = store(sink.map_err(|e| failed("compressing a layer", &e))?)?;
         Ok(Layer { blob, diff_id: Digest::from_sha256(tar.finalize().into()), compression })
@@ -134,6 +158,7 @@ impl Write for Compressor {
         match self {
             Compressor::Plain(sink) => sink.write(bytes),
             Compressor::Gzip(gzip) => gzip.write(bytes),
+            Compressor::Zstd(sink, packer) => sink.write_all(&packer.pack(bytes)?).map(|()| bytes.len()),
         }
     }
     fn flush(&mut self) -> io::Result<()> {
@@ -166,9 +191,14 @@ impl<W: Write> Write for Hashed<W> {
     }
 }
 
+/// A blob that has no name yet.
+fn sink(dir: &HostPath) -> Result<Sink> {
+    Ok(Hashed::new(BufWriter::with_capacity(64 << 10, temporary(&dir.child("blobs/sha256"))?)))
+}
+
 /// Writes a small blob: a configuration or a manifest.
 pub(super) fn add(dir: &HostPath, bytes: &[u8]) -> Result<Blob> {
-    let mut sink: Sink = Hashed::new(BufWriter::new(temporary(&dir.child("blobs/sha256"))?));
+    let mut sink = sink(dir)?;
     sink.write_all(bytes).map_err(|e| failed(format!("writing a blob below {dir}"), &e))?;
     store(sink)
 }

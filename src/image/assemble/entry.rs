@@ -118,7 +118,7 @@ fn check(path: &Path) -> Result<()> {
 pub(in crate::image) fn append<W: Write>(tar: &mut tar::Builder<W>, entry: &Entry, latest: Option<i64>) -> Result<()> {
     let doing = || format!("adding {} to a layer", entry.path.display());
     let (mut content, size): (Box<dyn Read + '_>, u64) = match &entry.kind {
-        EntryKind::File(content) => open(content).map_err(|e| e.during(doing()))?,
+        EntryKind::File(content) => content.open().map_err(|e| e.during(doing()))?,
         _ => (Box::new(io::empty()), 0),
     };
     let mut pax = BTreeMap::new();
@@ -129,21 +129,23 @@ pub(in crate::image) fn append<W: Write>(tar: &mut tar::Builder<W>, entry: &Entr
         .map_err(|e| failed(doing(), &e))
 }
 
-/// A file's bytes and how many they are.
-fn open(content: &Content) -> Result<(Box<dyn Read + '_>, u64)> {
-    match content {
-        Content::Bytes(bytes) => Ok((Box::new(bytes.as_slice()), bytes.len() as u64)),
-        Content::Slice { file, offset, length } => {
-            Ok((Box::new(Slice { file, offset: *offset, left: *length }), *length))
-        }
-        Content::Inside { root, path } => {
-            // looked at before it is opened: opening a device may do something
-            let found = root.name_fd(path)?;
-            let stat = at::stat_fd(&found)?;
-            if stat.st_mode & libc::S_IFMT != libc::S_IFREG {
-                return Err(Error::user(format!("{} is not a regular file", path.display())));
+impl Content {
+    /// The bytes and how many they are.
+    pub fn open(&self) -> Result<(Box<dyn Read + '_>, u64)> {
+        match self {
+            Content::Bytes(bytes) => Ok((Box::new(bytes.as_slice()), bytes.len() as u64)),
+            Content::Slice { file, offset, length } => {
+                Ok((Box::new(Slice { file, offset: *offset, left: *length }), *length))
             }
-            Ok((Box::new(at::reopen_file(&found)?), stat.st_size.unsigned_abs()))
+            Content::Inside { root, path } => {
+                // looked at before it is opened: opening a device may do something
+                let found = root.name_fd(path)?;
+                let stat = at::stat_fd(&found)?;
+                if stat.st_mode & libc::S_IFMT != libc::S_IFREG {
+                    return Err(Error::user(format!("{} is not a regular file", path.display())));
+                }
+                Ok((Box::new(at::reopen_file(&found)?), stat.st_size.unsigned_abs()))
+            }
         }
     }
 }

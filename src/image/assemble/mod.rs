@@ -5,7 +5,7 @@
 mod blob;
 mod entry;
 
-pub use blob::{Blob, Compression};
+pub use blob::{Blob, Compression, Packer};
 pub use entry::{Content, Entry, EntryKind, Time};
 
 use crate::error::{Error, Result};
@@ -52,14 +52,23 @@ pub fn create_layout(dir: &HostPath) -> Result<()> {
 }
 
 /// Writes the entries as one layer, sorted. Times later than `latest` (seconds) become `latest`.
-pub fn add_layer(
+pub fn add_layer(dir: &HostPath, entries: Vec<Entry>, latest: Option<i64>, compression: Compression) -> Result<Layer> {
+    write(entries, latest, Stream::create(dir, compression)?)
+}
+
+/// The same as zstd, which `packer` makes.
+pub fn add_zstd_layer(
     dir: &HostPath,
-    mut entries: Vec<Entry>,
+    entries: Vec<Entry>,
     latest: Option<i64>,
-    compression: Compression,
+    packer: Box<dyn Packer>,
 ) -> Result<Layer> {
+    write(entries, latest, Stream::zstd(dir, packer)?)
+}
+
+fn write(mut entries: Vec<Entry>, latest: Option<i64>, stream: Stream) -> Result<Layer> {
     entry::sort(&mut entries)?;
-    let mut tar = tar::Builder::new(Stream::create(dir, compression)?);
+    let mut tar = tar::Builder::new(stream);
     for entry in &entries {
         entry::append(&mut tar, entry, latest)?;
     }

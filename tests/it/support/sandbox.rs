@@ -188,18 +188,9 @@ pub fn minirun_binary() -> PathBuf {
 
 /// The OCI layout of an image of images/; hack/images has built it before the tests.
 pub fn image_layout(name: &str) -> PathBuf {
-    prepared(name, "hack/images")
-}
-
-/// A whole Debian as a tar; hack/debian-root has made it before the tests.
-pub fn debian_root() -> PathBuf {
-    prepared("debian.tar", "hack/debian-root")
-}
-
-fn prepared(name: &str, by: &str) -> PathBuf {
     let dir = std::env::var_os("MINIRUN_IMAGES").map_or_else(|| repository().join("target/images"), PathBuf::from);
     let path = dir.join(name);
-    assert!(path.exists(), "{} is not there: run {by}", path.display());
+    assert!(path.exists(), "{} is not there: run hack/images", path.display());
     path
 }
 

@@ -1,5 +1,7 @@
 //! What is wanted in an image: `recipe.toml`, read and checked. It says nothing about where packages come from.
 
+pub mod check;
+
 use minirun::error::{Error, Result};
 use minirun::image::assemble::Compression;
 use serde::{Deserialize, Deserializer};
@@ -19,9 +21,15 @@ pub struct Recipe {
     /// The name of the recipe whose layers lie below, beside this folder; `scratch` is none.
     #[serde(default = "scratch")]
     pub from: String,
-    /// Debian packages by their exact names. What they depend on is not looked at.
+    /// Debian's name for the release that the packages are of: `bookworm`.
+    pub suite: Option<String>,
+    /// Debian packages by their exact names. What they depend on is not looked at, unless `bootstrap` is there.
     #[serde(default)]
     pub packages: Vec<String>,
+    /// A Debian that is installed, not unpacked: mmdebstrap sets up the essential packages, `packages` and what they
+    /// depend on, and their scripts run.
+    #[serde(default)]
+    pub bootstrap: bool,
     #[serde(default)]
     pub files: Vec<FileRule>,
     #[serde(default)]
@@ -30,6 +38,10 @@ pub struct Recipe {
     pub dirs: Vec<DirRule>,
     #[serde(default)]
     pub accounts: Accounts,
+    /// Whom TLS is to trust: patterns of files of the packages (`/usr/share/ca-certificates/**.crt`) and files of the
+    /// folder, in PEM, behind what the layers below trust. They become [`CA_BUNDLE`].
+    #[serde(default)]
+    pub ca_certificates: Vec<String>,
     /// Patterns of what packages bring and the image does not want, with all below; the last that matches decides,
     /// and one with `!` in front keeps.
     #[serde(default)]
@@ -44,11 +56,12 @@ pub struct Recipe {
     pub labels: BTreeMap<String, String>,
     /// Seconds since 1970: the time of everything that has none of its own, and the latest that anything has.
     pub epoch: i64,
-    #[serde(default)]
+    /// `gz`, `zst` or `none`.
+    #[serde(default, deserialize_with = "compression")]
     pub compression: Compression,
 }
 
-/// A file. Exactly one of `from`, `text` and `concat` says what is in it.
+/// A file. Either `from` or `text` says what is in it.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FileRule {
@@ -56,8 +69,6 @@ pub struct FileRule {
     /// A file of the recipe's folder, or `builtin:hello`, the program that is in minirun.
     pub from: Option<String>,
     pub text: Option<String>,
-    /// A pattern: all matching files of the packages, one behind the other by path.
-    pub concat: Option<String>,
     #[serde(default = "mode_644", deserialize_with = "octal")]
     pub mode: u32,
     #[serde(default)]
@@ -139,7 +150,19 @@ fn octal<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
     }
 }
 
+fn compression<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Compression, D::Error> {
+    match String::deserialize(deserializer)?.as_str() {
+        "gz" => Ok(Compression::Gzip),
+        "zst" => Ok(Compression::Zstd),
+        "none" => Ok(Compression::None),
+        other => Err(serde::de::Error::custom(format!("compression {other:?} is none of gz, zst and none"))),
+    }
+}
+
 pub const RECIPE: &str = "recipe.toml";
+
+/// Where OpenSSL, Go, Python and most others look on Debian.
+pub const CA_BUNDLE: &str = "/etc/ssl/certs/ca-certificates.crt";
 
 /// The `from` of the program that is in minirun (src/image/builtin.rs).
 pub const BUILTIN_HELLO: &str = "builtin:hello";
@@ -162,10 +185,25 @@ fn no_recipe(name: &str) -> Error {
 /// Reads the recipe of a folder.
 pub fn load(folder: &Path) -> Result<Recipe> {
     let path = folder.join(RECIPE);
-    let text = std::fs::read_to_string(&path).map_err(|e| crate::failed("reading", &path, &e))?;
+    let text = std::fs::read_to_string(&path).map_err(|e| {
+        crate::failed("reading", &path, &e).hint("name a folder that holds a recipe.toml of text in UTF-8")
+    })?;
     let dir = folder.canonicalize().map_err(|e| crate::failed("finding", folder, &e))?;
     let name = dir.file_name().and_then(|name| name.to_str()).unwrap_or("image").to_owned();
     parse(&text, name, dir)
+}
+
+/// The names of all recipes of `images/`, here or in a directory above.
+pub fn all(here: &Path) -> Result<Vec<String>> {
+    let images = here.ancestors().map(|dir| dir.join("images")).find(|dir| dir.is_dir());
+    let images = images.ok_or_else(|| {
+        Error::user(format!("there is no folder images in {} or above", here.display()))
+            .hint("run it in a clone of minirun, or name the path of a folder with a recipe.toml")
+    })?;
+    let mut names = minirun::sys::fs::list(&images)?;
+    names.retain(|name| images.join(name).join(RECIPE).is_file());
+    names.sort();
+    Ok(names)
 }
 
 /// The folder of the recipe that this one builds on.
@@ -175,62 +213,24 @@ pub fn base(recipe: &Recipe) -> Option<PathBuf> {
 }
 
 fn parse(text: &str, name: String, dir: PathBuf) -> Result<Recipe> {
-    let recipe: Recipe = toml::from_str(text)
-        .map_err(|e| Error::user(format!("recipe {name}: {}", e.to_string().trim_end().replace('\n', "\n  "))))?;
+    let recipe: Recipe = toml::from_str(text).map_err(|e| unreadable(&name, text, &e))?;
     let recipe = Recipe { name, dir, ..recipe };
-    check(&recipe).map_err(|what| Error::user(format!("recipe {}: {what}", recipe.name)))?;
+    check::recipe(&recipe)?;
     Ok(recipe)
 }
 
-fn check(recipe: &Recipe) -> Result<(), String> {
-    for package in &recipe.packages {
-        check_package(package)?;
-    }
-    if recipe.from.contains('/') || recipe.from.starts_with('.') {
-        return Err(format!("from {:?} is not the name of a folder beside this one", recipe.from));
-    }
-    for rule in &recipe.files {
-        let sources = [&rule.from, &rule.text, &rule.concat].into_iter().flatten().count();
-        if sources != 1 {
-            return Err(format!("file {} needs one of from, text and concat", rule.to));
-        }
-    }
-    for rule in &recipe.links {
-        if rule.path.is_some() == rule.dir.is_some() || rule.dir.is_some() == rule.names.is_empty() {
-            return Err(format!("a link to {} needs either path, or dir and names", rule.to));
-        }
-    }
-    for text in recipe.accounts.users.iter().flat_map(|user| [&user.name, &user.home, &user.shell]) {
-        check_field(text)?;
-    }
-    recipe.accounts.groups.iter().try_for_each(|group| check_field(&group.name))
-}
-
-/// Debian policy 5.6.1: lower case, digits, `+`, `-`, `.`. Anything else could be an option or a path to apt.
-fn check_package(name: &str) -> Result<(), String> {
-    let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"+-.".contains(&b);
-    let first = name.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric());
-    if first && name.len() >= 2 && name.bytes().all(allowed) {
-        Ok(())
-    } else {
-        Err(format!("{name:?} is not the name of a Debian package"))
-    }
-}
-
-/// passwd(5): a colon or a line's end in a field would make another account.
-fn check_field(text: &str) -> Result<(), String> {
-    if text.contains([':', '\n']) {
-        Err(format!("account field {text:?} holds a colon or a line's end"))
-    } else {
-        Ok(())
-    }
+/// In one line: which line of the recipe, and what is wrong with it.
+fn unreadable(name: &str, text: &str, e: &toml::de::Error) -> Error {
+    let line = e.span().and_then(|span| text.get(..span.start)).map_or(1, |before| before.matches('\n').count() + 1);
+    let what = e.message().trim_end().replace('\n', "; ");
+    Error::user(format!("recipe {name}: line {line}: {what}")).hint("images/README.md explains the fields")
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn parsed(text: &str) -> Result<Recipe> {
+    pub(super) fn parsed(text: &str) -> Result<Recipe> {
         parse(text, "test".into(), "/images/test".into())
     }
 
@@ -238,28 +238,10 @@ mod tests {
     fn what_is_not_said_has_a_plain_default() {
         let recipe = parsed("epoch = 1\n[[dirs]]\npath = '/a'\n[[files]]\nto = '/b'\ntext = ''").unwrap();
         assert_eq!((recipe.from.as_str(), recipe.compression), ("scratch", Compression::Gzip));
+        assert_eq!(parsed("epoch = 1\ncompression = 'zst'").unwrap().compression, Compression::Zstd);
         assert_eq!((recipe.dirs[0].mode, recipe.files[0].mode), (0o755, 0o644));
         assert!(base(&recipe).is_none());
         assert_eq!(base(&parsed("epoch = 1\nfrom = 'static'").unwrap()).unwrap(), Path::new("/images/static"));
-    }
-
-    #[test]
-    fn mistakes_are_refused_with_what_is_wrong() {
-        for (text, want) in [
-            ("", "missing field `epoch`"),
-            ("epoch = 1\nepohc = 2", "unknown field `epohc`"),
-            ("epoch = 1\npackages = ['--simulate']", "\"--simulate\" is not the name of a Debian package"),
-            ("epoch = 1\npackages = ['../x']", "not the name of a Debian package"),
-            ("epoch = 1\nfrom = '../x'", "not the name of a folder"),
-            ("epoch = 1\n[[dirs]]\npath = '/a'\nmode = '1888'", "mode \"1888\" is not octal"),
-            ("epoch = 1\n[[files]]\nto = '/a'", "file /a needs one of from, text and concat"),
-            ("epoch = 1\n[[files]]\nto = '/a'\ntext = ''\nfrom = 'x'", "file /a needs one of"),
-            ("epoch = 1\n[[links]]\nto = 'a'\ndir = '/b'", "needs either path, or dir and names"),
-            ("epoch = 1\n[[accounts.groups]]\nname = \"a:b\"\ngid = 1", "holds a colon"),
-        ] {
-            let error = parsed(text).unwrap_err();
-            assert!(error.message.starts_with("recipe test: ") && error.message.contains(want), "{want}: {error}");
-        }
     }
 
     #[test]
@@ -274,5 +256,7 @@ mod tests {
         assert_eq!(find("images/x", top.path()).unwrap(), folder);
         assert!(find("y", &deep).unwrap_err().to_string().contains("no recipe y"));
         assert_eq!(load(&folder).unwrap().name, "x");
+        std::fs::create_dir(top.path().join("images/a")).unwrap();
+        assert_eq!(all(&deep).unwrap(), ["x"], "a has no recipe");
     }
 }
