@@ -262,6 +262,7 @@ mod tests {
             state: HostPath::parse(state).unwrap(),
             config: HostPath::parse("/etc/minirun/config.toml").unwrap(),
             logins: Vec::new(),
+            proxies: Default::default(),
         };
         assert_eq!(cgroup_parent(&roots("/run/minirun")), "minirun");
         assert_ne!(cgroup_parent(&roots("/tmp/a")), cgroup_parent(&roots("/tmp/b")));

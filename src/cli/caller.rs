@@ -51,6 +51,15 @@ pub(super) fn logins() -> Vec<HostPath> {
     files.into_iter().flatten().filter_map(|file| HostPath::parse(&file).ok()).collect()
 }
 
+/// The proxies for https and for http, and the hosts that need none; in small letters they count as well (curl(1)).
+pub(super) fn proxies() -> [String; 3] {
+    let first = |keys: &[&str]| {
+        let found = keys.iter().flat_map(|key| [variable(key), variable(&key.to_ascii_lowercase())]).flatten();
+        found.into_iter().find(|value| !value.is_empty()).unwrap_or_default()
+    };
+    [first(&["HTTPS_PROXY", "ALL_PROXY"]), first(&["HTTP_PROXY", "ALL_PROXY"]), first(&["NO_PROXY"])]
+}
+
 /// The variables of `--env-file` and then of `-e`, which win.
 pub(super) fn environment(files: &[String], words: &[String]) -> Result<Vec<String>> {
     let mut variables = Vec::new();

@@ -61,6 +61,7 @@ const GROUPS: [Group; 2] = [
             (&["ls", "list"], "images", None),
             (&["prune"], "system prune --only=images", Some("Remove the images without a name that nothing needs")),
             (&["pull"], "pull", None),
+            (&["push"], "push", None),
             (&["rm", "remove"], "rmi", None),
             (&["tag"], "tag", None),
         ],

@@ -27,6 +27,8 @@ mod init;
 mod inspect;
 mod kill;
 mod load;
+mod login;
+mod logout;
 mod logs;
 mod man;
 mod network;
@@ -34,6 +36,7 @@ mod pause;
 mod port;
 mod ps;
 mod pull;
+mod push;
 mod rename;
 mod repair;
 mod restart;
@@ -114,6 +117,9 @@ enum Sub {
     Rm(rm::Args),
     Inspect(inspect::Args),
     Pull(pull::Args),
+    Push(push::Args),
+    Login(login::Args),
+    Logout(logout::Args),
     Images(images::Args),
     Rmi(rmi::Args),
     Load(load::Args),
@@ -217,7 +223,8 @@ fn code_of(error: &Error, command: Option<&str>) -> u8 {
 fn dispatch(cli: Cli) -> Result<u8> {
     // a variable that is set to nothing is as good as not set
     let dir = |dir: Option<String>| dir.filter(|dir| !dir.is_empty()).map(|dir| caller::path(&dir)).transpose();
-    let roots: Roots = ops::roots(dir(cli.root)?, dir(cli.state)?, dir(cli.config)?, caller::logins())?;
+    let (logins, proxies) = (caller::logins(), caller::proxies());
+    let roots: Roots = ops::roots(dir(cli.root)?, dir(cli.state)?, dir(cli.config)?, logins, proxies)?;
     match cli.command {
         None => ui::print(usage::INTRODUCTION).map(|()| 0),
         Some(Sub::Run(args)) => run::main(&args, &roots),
@@ -248,6 +255,9 @@ fn dispatch(cli: Cli) -> Result<u8> {
         Some(Sub::Rm(args)) => rm::main(&args, &roots),
         Some(Sub::Inspect(args)) => inspect::main(&args, &roots),
         Some(Sub::Pull(args)) => pull::main(&args, &roots),
+        Some(Sub::Push(args)) => push::main(&args, &roots),
+        Some(Sub::Login(args)) => login::main(&args, &roots),
+        Some(Sub::Logout(args)) => logout::main(&args, &roots),
         Some(Sub::Images(args)) => images::main(&args, &roots),
         Some(Sub::Rmi(args)) => rmi::main(&args, &roots),
         Some(Sub::Load(args)) => load::main(&args, &roots),

@@ -2,13 +2,16 @@
 
 use super::{each, ui};
 use crate::error::Result;
-use crate::ops::image;
+use crate::ops::registry::{self, Tags};
 use crate::state::Roots;
 
 /// Get images from a registry
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: minirun pull alpine")]
 pub(super) struct Args {
+    /// Get all tags of the repository
+    #[arg(short, long)]
+    all_tags: bool,
     /// Take the image for another platform: linux/arm64
     #[arg(long, value_name = "OS/ARCH")]
     platform: Option<String>,
@@ -20,13 +23,14 @@ pub(super) struct Args {
 }
 
 pub(super) fn main(args: &Args, roots: &Roots) -> Result<u8> {
-    let show = if args.quiet { ui::Show::Nothing } else { ui::Show::Bars };
-    let bars = ui::Bars::new(show);
-    Ok(each(&args.images, |reference| {
-        let pulled = image::pull(roots, reference, args.platform.as_deref(), &bars)?;
-        if !args.quiet {
-            ui::note(&format!("Digest: {}", pulled.digest));
-        }
-        ui::line(&pulled.name)
+    let bars = ui::Bars::new(if args.quiet { ui::Show::Nothing } else { ui::Show::Bars });
+    let tags = if args.all_tags { Tags::All } else { Tags::One };
+    Ok(each(&args.images, |name| {
+        registry::pull(roots, name, tags, args.platform.as_deref(), &bars, |pulled| {
+            if !args.quiet {
+                ui::note(&format!("Digest: {}", pulled.digest));
+            }
+            ui::line(&pulled.name)
+        })
     }))
 }

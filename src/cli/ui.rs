@@ -7,7 +7,7 @@ use anstyle::{AnsiColor, Style};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::io::{ErrorKind, IsTerminal as _, Write};
+use std::io::{BufRead as _, ErrorKind, IsTerminal as _, Read as _, Write};
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -125,6 +125,25 @@ pub fn or_gone<T>(done: Result<T>) -> Result<Option<T>> {
 pub fn confirm(question: &str) -> Result<bool> {
     stderr(&format!("{} [y/N] ", printable(question)));
     Ok(matches!(next_line()?.trim(), "y" | "Y" | "yes"))
+}
+
+/// What the person in front of stdin answers.
+pub fn question(question: &str) -> Result<String> {
+    stderr(question);
+    next_line()
+}
+
+/// The same unseen.
+pub fn secret(question: &str) -> Result<String> {
+    stderr(question);
+    let line = ops::without_echo(next_line)??;
+    stderr("\n"); // the one that was typed is not seen either
+    Ok(line)
+}
+
+/// The first line of stdin, whoever wrote it.
+pub fn answer() -> Result<String> {
+    next_line()
 }
 
 /// Columns with three blanks between, cut to the terminal's width where stdout is one.
@@ -267,8 +286,9 @@ pub enum Pace {
 
 /// Waits for a line on stdin; its end means that nobody will press Enter any more, and so goes on.
 fn next_line() -> Result<String> {
+    const LONGEST: u64 = 64 << 10; // identity tokens are some KiB
     let mut line = String::new();
-    let read = std::io::stdin().read_line(&mut line);
+    let read = std::io::stdin().lock().take(LONGEST).read_line(&mut line);
     read.map(|_| line).map_err(|e| Error::host(format!("reading the standard input: {e}")))
 }
 

@@ -53,6 +53,9 @@ Containers:
 
 Images:
   pull       Get images from a registry             minirun pull alpine
+  push       Put an image into a registry           minirun push site r.lan/site
+  login      Keep a password for a registry         minirun login -u me ghcr.io
+  logout     Forget it                              minirun logout ghcr.io
   images     List images                            minirun images
   load       Load an archive or OCI layout          minirun load -i busybox.tar
   import     Make an image of a root file system    minirun import d.tar debian
@@ -173,9 +176,6 @@ fn explain(error: &clap::Error, path: &[&clap::Command]) -> Error {
 /// docker's commands that are still to come, and what does it meanwhile.
 const LATER: &[(&str, &str)] = &[
     ("build", "rootfs-builder makes images from the recipes in images/"),
-    ("login", "leave it out: public images need none"),
-    ("logout", "nobody is logged in"),
-    ("push", "skopeo copies from the OCI layout below --root"),
     ("save", "skopeo copies from the OCI layout below --root"),
     ("search", "look at the registry's web page"),
 ];
@@ -262,12 +262,12 @@ mod tests {
             ("m run --interactiv x", "unknown flag --interactiv", "did you mean --interactive?"),
             ("m run --umask=22 x", "--umask is not supported yet", "set it in the command: sh -c 'umask 077; …'"),
             ("m rm", "missing CONTAINER", "minirun rm --help"),
-            ("m login x", "login is not supported yet", "leave it out: public images need none"),
+            ("m search x", "search is not supported yet", "look at the registry's web page"),
             ("m rmm", "unknown command rmm", "did you mean rmi or rm?"),
             ("m network connect x", "missing CONTAINER", "minirun network connect --help"),
             ("m zzz create x", "unknown command zzz", "minirun --help lists the commands"),
             ("m container zzz", "unknown command container zzz", "minirun container --help lists the commands"),
-            ("m image push x", "image push is not supported yet", "skopeo copies from the OCI layout below --root"),
+            ("m image save x", "image save is not supported yet", "skopeo copies from the OCI layout below --root"),
             ("m volume lss", "unknown command volume lss", "did you mean list or ls?"),
             ("m volume ls --bogus", "unknown flag --bogus", "minirun volume ls --help lists the flags"),
             (

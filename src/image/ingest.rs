@@ -19,6 +19,8 @@ const MAX_BLOB: u64 = 64 << 30;
 const LOCK: &str = ".ingest.lock";
 /// The beginning of the staging directories' names.
 const STAGING: &str = ".staging-";
+/// The beginning of the names of blobs that have come in part; the digest's digits follow.
+pub(super) const PARTIAL: &str = ".partial-";
 const DAMAGED: &str = "the data was damaged or changed on its way: fetch it again";
 
 /// An image on its way in.
@@ -76,6 +78,11 @@ impl<'a> Ingest<'a> {
 
     pub(super) fn add_bytes(&mut self, bytes: &[u8]) -> Result<Digest> {
         self.add(bytes, Expected::default()).map(|(digest, _)| digest)
+    }
+
+    /// Takes over a file of the store's directory that is right: whoever wrote it has hashed it.
+    pub(super) fn adopt(&mut self, digest: &Digest, path: HostPath, size: u64) {
+        self.blobs.insert(digest.clone(), (path, size));
     }
 
     /// A path in the staging directory where nothing is.
@@ -217,7 +224,7 @@ impl Store {
             }
         }
         for name in fs::list(self.images().as_path())? {
-            if name.starts_with(STAGING) || name.starts_with(UNWRITTEN) {
+            if [STAGING, PARTIAL, UNWRITTEN].iter().any(|start| name.starts_with(start)) {
                 removed.push(self.images().child(&name));
             }
         }

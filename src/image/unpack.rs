@@ -10,6 +10,7 @@ use crate::sys::record::Lock;
 use crate::sys::{at, fs};
 use std::collections::BTreeSet;
 use std::fs::File;
+use std::io::Read;
 
 /// The beginning of the names of directories that are being written or removed.
 const UNFINISHED: &str = ".unpack-";
@@ -21,10 +22,20 @@ impl Store {
     /// The directories of the image's layers, lowest first, in the form that overlayfs reads; unpacks what is
     /// missing. Fewer than the layers where one hides all below it, or is there twice.
     pub fn layer_dirs(&self, image: &Image) -> Result<Vec<HostPath>> {
+        self.layer_dirs_from(image, &|layer| {
+            let path = self.blob_path(&layer.digest);
+            let blob = File::open(path.as_path()).map_err(|e| Error::image(format!("blob {path}: {e}")))?;
+            Ok(Box::new(blob))
+        })
+    }
+
+    /// The same from blobs that need not be in the store yet: `open` gives the bytes of a layer that is not unpacked.
+    /// What they turn out to be is compared with its digests before the directory has its name.
+    pub(super) fn layer_dirs_from(&self, image: &Image, open: Open<'_>) -> Result<Vec<HostPath>> {
         let mut dirs: Vec<HostPath> = Vec::new();
         for (layer, names) in image.layers.iter().zip(names(image)) {
             let dir = self
-                .layer_dir(layer, &names, &dirs)
+                .layer_dir(layer, &names, &dirs, open)
                 .during(|| format!("image {}: layer {}", image.label(), layer.digest.short()))?;
             put_on_top(&mut dirs, dir);
         }
@@ -49,7 +60,7 @@ impl Store {
         (dirs, all)
     }
 
-    fn layer_dir(&self, layer: &LayerRef, names: &Names, below: &[HostPath]) -> Result<HostPath> {
+    fn layer_dir(&self, layer: &LayerRef, names: &Names, below: &[HostPath], open: Open<'_>) -> Result<HostPath> {
         if let Some(dir) = self.unpacked(names)
             && fs::exists(short_link(&dir).as_path())
         {
@@ -60,7 +71,7 @@ impl Store {
         // somebody else may have done it while we waited
         let dir = match self.unpacked(names) {
             Some(dir) => dir,
-            None => self.unpack(layer, names, below)?,
+            None => self.unpack(layer, names, below, open)?,
         };
         // the name stays where it is right, for others may be mounting by it
         if !fs::exists(short_link(&dir).as_path()) {
@@ -74,11 +85,11 @@ impl Store {
         dirs.into_iter().find(|dir| fs::exists(dir.as_path()))
     }
 
-    fn unpack(&self, layer: &LayerRef, names: &Names, below: &[HostPath]) -> Result<HostPath> {
+    fn unpack(&self, layer: &LayerRef, names: &Names, below: &[HostPath], open: Open<'_>) -> Result<HostPath> {
         let unfinished = self.layers().child(&format!("{UNFINISHED}{}", layer.diff_id.hex()));
         fs::remove_tree(unfinished.as_path())?; // of one who was killed: the lock is ours
         fs::mkdir(unfinished.as_path(), 0o755)?;
-        let unpacked = self.unpack_into(layer, &unfinished, below).and_then(|looked_below| {
+        let unpacked = unpack_into(layer, &unfinished, below, open).and_then(|looked_below| {
             let dir = self.layers().child(if looked_below { &names.over } else { &names.alone });
             at::syncfs(&at::open_root(unfinished.as_path())?)?;
             fs::rename(unfinished.as_path(), dir.as_path())?;
@@ -88,25 +99,6 @@ impl Store {
             fs::remove_tree(unfinished.as_path())?;
         }
         unpacked
-    }
-
-    fn unpack_into(&self, layer: &LayerRef, dir: &HostPath, below: &[HostPath]) -> Result<bool> {
-        let path = self.blob_path(&layer.digest);
-        let blob = File::open(path.as_path()).map_err(|e| Error::image(format!("blob {path}: {e}")))?;
-        at::chmod_fd(&at::open_root(dir.as_path())?, 0o755)?;
-        let unpacked = layer::unpack(blob, dir, below);
-        let wrong = |what: &str, wanted: &Digest, is: &Digest| {
-            Err(Error::image(format!("{what} is {is}, not {wanted}"))
-                .hint("remove the image and load or pull it again"))
-        };
-        let unpacked = unpacked.map_err(|e| e.hint("remove the image and load or pull it again"))?;
-        if unpacked.sums.digest != layer.digest {
-            return wrong("the blob's digest", &layer.digest, &unpacked.sums.digest);
-        }
-        if unpacked.sums.diff_id != layer.diff_id {
-            return wrong("the diff id", &layer.diff_id, &unpacked.sums.diff_id);
-        }
-        Ok(unpacked.looked_below)
     }
 
     /// Removes the layer directories that are not among `used`, and what killed processes left.
@@ -133,6 +125,25 @@ impl Store {
         }
         Ok(removed)
     }
+}
+
+/// Gives the bytes of a layer's blob.
+type Open<'o> = &'o dyn Fn(&LayerRef) -> Result<Box<dyn Read + Send + 'o>>;
+
+fn unpack_into(layer: &LayerRef, dir: &HostPath, below: &[HostPath], open: Open<'_>) -> Result<bool> {
+    at::chmod_fd(&at::open_root(dir.as_path())?, 0o755)?;
+    let unpacked = layer::unpack(open(layer)?, dir, below);
+    let wrong = |what: &str, wanted: &Digest, is: &Digest| {
+        Err(Error::image(format!("{what} is {is}, not {wanted}")).hint("remove the image and load or pull it again"))
+    };
+    let unpacked = unpacked.map_err(|e| e.hint("remove the image and load or pull it again"))?;
+    if unpacked.sums.digest != layer.digest {
+        return wrong("the blob's digest", &layer.digest, &unpacked.sums.digest);
+    }
+    if unpacked.sums.diff_id != layer.diff_id {
+        return wrong("the diff id", &layer.diff_id, &unpacked.sums.diff_id);
+    }
+    Ok(unpacked.looked_below)
 }
 
 /// overlayfs takes no directory twice (ELOOP), and an image may have a layer twice, such as an empty one. All that the

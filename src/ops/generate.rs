@@ -132,7 +132,13 @@ mod tests {
 
     fn roots(root: &str) -> Roots {
         let path = |text: &str| HostPath::parse(text).unwrap();
-        Roots { root: path(root), state: path(DEFAULT_STATE), config: path("/none"), logins: Vec::new() }
+        Roots {
+            root: path(root),
+            state: path(DEFAULT_STATE),
+            config: path("/none"),
+            logins: Vec::new(),
+            proxies: Default::default(),
+        }
     }
 
     #[test]

@@ -1,11 +1,10 @@
-//! `rmi`, `load`, `import`, `pull`, `demo kernel`; and the image of a run.
+//! `rmi`, `load`, `import`, `demo kernel`; and the image of a run.
 
 use super::container::{self, Force};
-use super::{Progress, run};
-use crate::error::{During as _, Errno, Error, Result};
+use super::{Progress, registry, run};
+use crate::error::{Errno, Error, Result};
 use crate::id::{ContainerPath, Digest, HostPath};
-use crate::image::registry::{self, RegistryConfig};
-use crate::image::{Image, Platform, Reference, Store, archive, builtin, short_link};
+use crate::image::{Image, Reference, Store, archive, builtin, short_link};
 use crate::mount::probe;
 use crate::spec::mount::{BindMount, MountRequest, Propagation, Submounts};
 use crate::spec::request::{Pull, RunRequest, Source};
@@ -39,7 +38,7 @@ pub(super) fn find(roots: &Roots, request: &RunRequest, progress: &dyn Progress)
     let store = Store::open(&roots.root)?;
     let image = match (request.pull, store.find(name)) {
         (Pull::Always, here) => {
-            let pulled = pull_into(roots, name, request.platform.as_deref(), progress);
+            let pulled = registry::pull_one(roots, name, request.platform.as_deref(), progress);
             match here {
                 Ok(_) => pulled.map_err(|e| {
                     e.during("pulling it anew").hint("without --pull always the one that is here is taken")
@@ -49,7 +48,7 @@ pub(super) fn find(roots: &Roots, request: &RunRequest, progress: &dyn Progress)
         }
         (_, Ok(image)) => image,
         (_, Err(_)) if is_hello(name) => load_hello(&store, roots)?,
-        (Pull::Missing, Err(_)) => pull_into(roots, name, request.platform.as_deref(), progress)?,
+        (Pull::Missing, Err(_)) => registry::pull_one(roots, name, request.platform.as_deref(), progress)?,
         (_, Err(error)) => return Err(error),
     };
     let dirs = store.layer_dirs(&image)?;
@@ -251,51 +250,14 @@ pub fn import(roots: &Roots, input: &Input, name: Option<&str>, changes: &[Strin
     Ok(image.id)
 }
 
-/// What was pulled.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pulled {
-    /// The whole name: `docker.io/library/alpine:latest`.
-    pub name: String,
-    pub digest: Digest,
-}
-
-pub fn pull(roots: &Roots, reference: &str, platform: Option<&str>, progress: &dyn Progress) -> Result<Pulled> {
-    let image = pull_into(roots, reference, platform, progress)?;
-    Ok(Pulled { name: Reference::parse(reference)?.to_string(), digest: image.manifest })
-}
-
-/// The settings for registries; none where there is no such file.
-pub(super) fn registries(roots: &Roots) -> Result<RegistryConfig> {
-    match fs::read_text(roots.config.as_path()) {
-        Ok(text) => RegistryConfig::parse(&text).during(|| &roots.config),
-        Err(e) if e.errno == Errno::ENOENT => Ok(RegistryConfig::default()),
-        Err(e) => Err(e.into()),
-    }
-}
-
-fn pull_into(roots: &Roots, name: &str, platform: Option<&str>, progress: &dyn Progress) -> Result<Image> {
-    let reference = Reference::parse(name)?;
-    let platform = platform.map_or_else(|| Ok(Platform::host()), Platform::parse)?;
-    let mut config = registries(roots)?;
-    for logins in &roots.logins {
-        if let Ok(json) = fs::read_text(logins.as_path()) {
-            config.add_credentials(&json).during(|| logins)?;
-        }
-    }
-    let store = Store::open(&roots.root)?;
-    let image = registry::pull(&store, &reference, &config, &platform, &Bars::new(progress))?;
-    events::image(roots, &reference.familiar(), "pull", &reference.familiar_repository());
-    Ok(image)
-}
-
 /// The image domain's progress, told to the command line: how far each item had come.
-struct Bars<'a> {
+pub(super) struct Bars<'a> {
     progress: &'a dyn Progress,
     done: Mutex<BTreeMap<String, u64>>,
 }
 
 impl<'a> Bars<'a> {
-    fn new(progress: &'a dyn Progress) -> Bars<'a> {
+    pub(super) fn new(progress: &'a dyn Progress) -> Bars<'a> {
         Bars { progress, done: Mutex::default() }
     }
 }
@@ -307,11 +269,12 @@ impl crate::image::Progress for Bars<'_> {
         if before.is_none() {
             self.progress.begin(item, total);
         }
-        self.progress.advance(item, done.saturating_sub(before.unwrap_or(0)));
+        let before = before.unwrap_or(0);
+        self.progress.advance(item, done.saturating_sub(before));
         if total == Some(done) {
             self.progress.end(item);
         }
-        all.insert(item.to_owned(), done);
+        all.insert(item.to_owned(), done.max(before)); // what is fetched once more is not counted twice
     }
 }
 

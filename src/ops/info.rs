@@ -1,7 +1,7 @@
 //! `info` and `version`: what this host and this program are, for people, and under docker's names for programs.
 
 use super::check::{self, Row, State};
-use super::{image, list};
+use super::{image, list, registry};
 use crate::cgroup::facts::Mode;
 use crate::error::Result;
 use crate::image::host_architecture;
@@ -31,7 +31,7 @@ pub fn document(roots: &Roots) -> Result<Value> {
     let text = |path: &str| fs::read_text(Path::new(path)).unwrap_or_default();
     let has = |controller: &str| cgroups.list.iter().any(|one| one.has(controller));
     let swap = cgroups.list.iter().any(|one| one.has("memory") && (cgroups.mode == Mode::V2 || one.swap_accounting));
-    let registries = image::registries(roots);
+    let registries = registry::registries(roots);
     let mut document = json!({
         "Containers": all,
         "ContainersRunning": running,

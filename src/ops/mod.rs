@@ -30,6 +30,7 @@ pub mod networks;
 pub mod plug;
 pub mod prune;
 mod record;
+pub mod registry;
 pub mod reload;
 mod remains;
 pub mod run;
@@ -61,10 +62,11 @@ pub fn roots(
     state: Option<HostPath>,
     config: Option<HostPath>,
     logins: Vec<HostPath>,
+    proxies: [String; 3],
 ) -> Result<Roots> {
     let or = |given: Option<HostPath>, default| given.map_or_else(|| HostPath::parse(default), Ok);
     let (root, state) = (or(root, DEFAULT_ROOT)?, or(state, DEFAULT_STATE)?);
-    Ok(Roots { root, state, config: or(config, DEFAULT_CONFIG)?, logins })
+    Ok(Roots { root, state, config: or(config, DEFAULT_CONFIG)?, logins, proxies })
 }
 
 /// To whom long work tells how far it is. Threads may share it.
@@ -95,6 +97,12 @@ impl Progress for Silent {
 /// Columns of the terminal on stdout; `None` where it is none.
 pub fn columns() -> Option<usize> {
     tty::size(&std::io::stdout()).ok().map(|size| usize::from(size.columns)).filter(|columns| *columns > 0)
+}
+
+/// Reads from the terminal on stdin while it does not show what is typed.
+pub fn without_echo<T>(read: impl FnOnce() -> T) -> Result<T> {
+    let _silent = tty::RawMode::without_echo()?;
+    Ok(read())
 }
 
 /// Writes all of it; one that does not wait (O_NONBLOCK, as a parent may have set it) is waited for.

@@ -8,6 +8,7 @@ use super::list::images;
 use super::logs;
 use crate::error::Result;
 use crate::id::ContainerId;
+use crate::image::Store;
 use crate::spec::request::RunRequest;
 use crate::state::{Roots, Status};
 use std::collections::BTreeMap;
@@ -92,6 +93,9 @@ pub fn images(roots: &Roots, all: bool, filters: &[String]) -> Result<Pruned<Rem
         }
         pruned.removed.extend(image::remove(roots, &row.digest.to_string(), Force::No)?);
         pruned.reclaimed += row.size;
+    }
+    if filters.is_empty() {
+        Store::open(&roots.root)?.sweep(&used)?; // what pulls that failed have kept for the next one
     }
     Ok(pruned)
 }

@@ -384,7 +384,13 @@ mod tests {
 
     fn roots(dir: &tempfile::TempDir) -> Roots {
         let path = |name: &str| HostPath::parse(dir.path().join(name).to_str().unwrap()).unwrap();
-        let roots = Roots { root: path("root"), state: path("state"), config: path("config"), logins: Vec::new() };
+        let roots = Roots {
+            root: path("root"),
+            state: path("state"),
+            config: path("config"),
+            logins: Vec::new(),
+            proxies: Default::default(),
+        };
         roots.make().unwrap();
         roots
     }

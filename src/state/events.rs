@@ -284,7 +284,7 @@ mod tests {
             HostPath::parse(path.to_str().unwrap()).unwrap()
         };
         let (root, state) = (place("root"), place("state"));
-        Roots { config: root.child("config.toml"), root, state, logins: Vec::new() }
+        Roots { config: root.child("config.toml"), root, state, logins: Vec::new(), proxies: Default::default() }
     }
 
     fn ids(events: &[Event]) -> Vec<&str> {

@@ -20,6 +20,8 @@ pub struct Roots {
     pub config: HostPath,
     /// Where logins to registries may be kept, in the form of docker's config.json. May be missing.
     pub logins: Vec<HostPath>,
+    /// The proxies for https and for http, and the hosts that need none: empty where there is none.
+    pub proxies: [String; 3],
 }
 
 impl Roots {

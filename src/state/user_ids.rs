@@ -147,7 +147,13 @@ mod tests {
     fn no_two_have_the_same_and_what_nobody_has_is_given_back() {
         let home = tempfile::tempdir().unwrap();
         let dir = |name: &str| HostPath::parse(home.path().join(name).to_str().unwrap()).unwrap();
-        let roots = Roots { root: dir("root"), state: dir("state"), config: dir("config"), logins: Vec::new() };
+        let roots = Roots {
+            root: dir("root"),
+            state: dir("state"),
+            config: dir("config"),
+            logins: Vec::new(),
+            proxies: Default::default(),
+        };
         let (one, other) = (id("abcdef0a"), id("abcdef0b"));
         let looked = look(&roots, &one).unwrap();
         let (first, second) = (take(&roots, &one).unwrap(), take(&roots, &other).unwrap());

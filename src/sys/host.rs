@@ -41,6 +41,23 @@ pub fn ps(options: &[String]) -> SysResult<std::result::Result<String, String>> 
     Ok(if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) })
 }
 
+/// What `docker-credential-…` answers to a verb and what it is given to read, or what it says where it refuses. It is
+/// the caller's own program, on the caller's own PATH and with the caller's environment, for it may ask at a desktop.
+pub fn credential_helper(program: &str, verb: &str, words: &str) -> SysResult<std::result::Result<String, String>> {
+    use std::io::Write as _;
+    use std::process::Stdio;
+    let call = || format!("{program} {verb}");
+    let mut command = std::process::Command::new(program);
+    command.arg(verb).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit());
+    let mut child = super::named_io(command.spawn(), call)?;
+    if let Some(mut stdin) = child.stdin.take() {
+        let _ = stdin.write_all(words.as_bytes()); // one that does not read says by its exit code whether it is content
+    }
+    let output = super::named_io(child.wait_with_output(), call)?;
+    let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    Ok(if output.status.success() { Ok(text) } else { Err(text) })
+}
+
 /// The kernel's release: `6.1.0-13-amd64`.
 pub fn kernel_release() -> SysResult<String> {
     let uname = named(nix::sys::utsname::uname(), || "uname()".into())?;

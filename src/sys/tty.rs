@@ -3,7 +3,7 @@
 use super::process::Side;
 use super::{event, named, named_raw, process};
 use crate::error::SysResult;
-use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
+use nix::sys::termios::{LocalFlags, SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 use serde::{Deserialize, Serialize};
 use std::os::fd::{AsFd, AsRawFd as _, FromRawFd as _, OwnedFd};
 use std::sync::Mutex;
@@ -76,10 +76,19 @@ pub struct RawMode {
 
 impl RawMode {
     pub fn enter() -> SysResult<RawMode> {
+        RawMode::with(cfmakeraw)
+    }
+
+    /// What is typed is not shown, and all else is as it was.
+    pub fn without_echo() -> SysResult<RawMode> {
+        RawMode::with(|termios| termios.local_flags.remove(LocalFlags::ECHO))
+    }
+
+    fn with(change: fn(&mut Termios)) -> SysResult<RawMode> {
         let stdin = std::io::stdin();
         let before = named(tcgetattr(&stdin), || "tcgetattr(0)".into())?;
         let mut raw = before.clone();
-        cfmakeraw(&mut raw);
+        change(&mut raw);
         let (end, alive) = event::pipe()?;
         let guard = match process::clone3(0, None)? {
             Side::Parent { pidfd, .. } => pidfd,

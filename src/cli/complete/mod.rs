@@ -89,7 +89,7 @@ fn roots(given: &[(&str, String)]) -> Option<crate::state::Roots> {
         let said = given.iter().rev().find(|(known, _)| *known == id).map(|(_, value)| value.clone());
         said.or_else(|| caller::variable(key)).and_then(|dir| caller::path(&dir).ok())
     };
-    ops::roots(dir("root", "MINIRUN_ROOT"), dir("state", "MINIRUN_STATE"), None, Vec::new()).ok()
+    ops::roots(dir("root", "MINIRUN_ROOT"), dir("state", "MINIRUN_STATE"), None, Vec::new(), Default::default()).ok()
 }
 
 fn text(about: Option<&clap::builder::StyledStr>) -> String {

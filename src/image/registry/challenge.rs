@@ -11,50 +11,66 @@ pub(super) enum Challenge {
     },
 }
 
-/// The first challenge that we can answer; Bearer before Basic.
-pub(super) fn parse(header: &str) -> Option<Challenge> {
-    let (scheme, rest) = header.trim().split_once(' ').unwrap_or((header.trim(), ""));
-    if scheme.eq_ignore_ascii_case("basic") {
-        return Some(Challenge::Basic);
+/// The challenge that we can answer, of all that stand in these headers; Bearer before Basic.
+pub(super) fn parse<'h>(headers: impl Iterator<Item = &'h str>) -> Option<Challenge> {
+    let mut basic = None;
+    for (scheme, parameters) in headers.flat_map(challenges) {
+        let get = |key: &str| parameters.iter().find(|(name, _)| name == key).map(|(_, value)| value.clone());
+        match (scheme.to_ascii_lowercase().as_str(), get("realm")) {
+            ("bearer", Some(realm)) => return Some(Challenge::Bearer { realm, service: get("service") }),
+            ("basic", _) => basic = Some(Challenge::Basic),
+            _ => {}
+        }
     }
-    if !scheme.eq_ignore_ascii_case("bearer") {
-        return None;
-    }
-    let parameters = parameters(rest);
-    let get = |key: &str| parameters.iter().find(|(name, _)| name == key).map(|(_, value)| value.clone());
-    Some(Challenge::Bearer { realm: get("realm")?, service: get("service") })
+    basic
 }
 
-/// `key="value", key=value`; a quoted value may hold commas and escaped characters.
-fn parameters(text: &str) -> Vec<(String, String)> {
-    let mut all = Vec::new();
-    let mut rest = text.trim_start();
-    while let Some((key, after)) = rest.split_once('=') {
-        let (value, after) = match after.trim_start().strip_prefix('"') {
-            Some(quoted) => unquote(quoted),
-            None => {
-                let end = after.find(',').unwrap_or(after.len());
-                (after[..end].trim().to_owned(), &after[end..])
+type Parameters = Vec<(String, String)>;
+
+/// `Scheme key="value", key=value, Scheme …`: schemes and parameters have the same comma between them.
+fn challenges(header: &str) -> Vec<(String, Parameters)> {
+    let mut all: Vec<(String, Parameters)> = Vec::new();
+    for item in items(header) {
+        let (scheme, rest) = item.split_once([' ', '\t']).unwrap_or((item, ""));
+        let parameter = match scheme.contains('=') || rest.trim_start().starts_with('=') {
+            true => item,
+            false => {
+                all.push((scheme.to_owned(), Vec::new()));
+                rest
             }
         };
-        all.push((key.trim().to_ascii_lowercase(), value));
-        rest = after.trim_start().trim_start_matches(',').trim_start();
+        if let (Some((_, parameters)), Some((key, value))) = (all.last_mut(), parameter.split_once('=')) {
+            parameters.push((key.trim().to_ascii_lowercase(), unquote(value.trim())));
+        }
     }
     all
 }
 
-/// The text up to the closing quote, and what follows it.
-fn unquote(text: &str) -> (String, &str) {
-    let mut value = String::new();
-    let mut chars = text.char_indices();
-    while let Some((at, c)) = chars.next() {
+/// What stands between commas that are not in quotes, without the empty ones.
+fn items(text: &str) -> impl Iterator<Item = &str> {
+    let (mut quoted, mut escaped) = (false, false);
+    text.split(move |c| {
+        let ends = c == ',' && !quoted;
+        quoted ^= c == '"' && !escaped;
+        escaped = quoted && c == '\\' && !escaped;
+        ends
+    })
+    .map(str::trim)
+    .filter(|item| !item.is_empty())
+}
+
+/// A value without its quotes, and what was escaped in them as it is.
+fn unquote(value: &str) -> String {
+    let Some(quoted) = value.strip_prefix('"') else { return value.to_owned() };
+    let (mut out, mut chars) = (String::new(), quoted.chars());
+    while let Some(c) = chars.next() {
         match c {
-            '"' => return (value, &text[at + 1..]),
-            '\\' => value.extend(chars.next().map(|(_, c)| c)),
-            c => value.push(c),
+            '"' => break,
+            '\\' => out.extend(chars.next()),
+            c => out.push(c),
         }
     }
-    (value, "")
+    out
 }
 
 /// Percent-encodes a query's value.
@@ -82,22 +98,35 @@ mod tests {
         for (header, wanted) in [
             (r#"Bearer realm="https://a/t",service="r.io""#, bearer("https://a/t", Some("r.io"))),
             (r#"bearer  service=r , scope="x:y,z" , realm="https://a/\"t""#, bearer("https://a/\"t", Some("r"))),
-            (r#"Bearer realm="https://a"#, bearer("https://a", None)),
+            (r#"Bearer realm="https://a""#, bearer("https://a", None)),
+            (r#"Basic realm="x, y", Bearer realm="https://a""#, bearer("https://a", None)),
+            (r#"Negotiate, Basic realm="x""#, Some(Challenge::Basic)),
             ("Basic realm=\"x\"", Some(Challenge::Basic)),
             ("Bearer service=x", None),
             ("Negotiate", None),
             ("", None),
         ] {
-            assert_eq!(parse(header), wanted, "{header}");
+            assert_eq!(parse([header].into_iter()), wanted, "{header}");
         }
+        let two = ["Basic realm=x", "Bearer realm = \"https://a\" , service=r"];
+        assert_eq!(parse(two.into_iter()), bearer("https://a", Some("r")));
         assert_eq!(encode("a b&c"), "a%20b%26c");
     }
 
     proptest! {
         #[test]
         fn any_header_is_parsed_or_refused(header in "\\PC{0,60}") {
-            let _ = parse(&header);
-            let _ = parse(&format!("Bearer {header}"));
+            let _ = parse([header.as_str()].into_iter());
+            let _ = parse([format!("Bearer {header}").as_str()].into_iter());
+        }
+
+        /// Whatever realm and service are, they come through the quotes as they are, whatever stands beside them.
+        #[test]
+        fn a_quoted_value_comes_through(realm in "\\PC{0,20}", service in "\\PC{0,20}", before in any::<bool>()) {
+            let quoted = |text: &str| text.replace('\\', "\\\\").replace('"', "\\\"");
+            let bearer = format!("Bearer realm=\"{}\", service=\"{}\"", quoted(&realm), quoted(&service));
+            let header = if before { format!("Basic realm=\"a,b\", {bearer}") } else { bearer };
+            prop_assert_eq!(parse([header.as_str()].into_iter()), Some(Challenge::Bearer { realm, service: Some(service) }));
         }
     }
 }

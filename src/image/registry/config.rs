@@ -1,10 +1,10 @@
-//! Mirrors, registries without TLS, and credentials: one small TOML, and docker's own config.json. Pure: the caller
-//! reads the files.
+//! Mirrors and registries without TLS: one small TOML. Pure: the caller reads the file.
 
+use super::logins::Logins;
+use super::proxy::Proxies;
 use crate::error::{Error, Result};
 use crate::image::Reference;
 use serde::Deserialize;
-use std::collections::BTreeMap;
 
 /// `[[mirror]] host = "docker.io" url = "http://127.0.0.1:5000"` and `insecure = ["host:port"]`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -16,9 +16,10 @@ pub struct RegistryConfig {
     /// Hosts (with port) that are spoken to without TLS. Loopback needs no entry.
     #[serde(default)]
     pub insecure: Vec<String>,
-    /// Host → what stands behind `Authorization: Basic`.
     #[serde(skip)]
-    credentials: BTreeMap<String, String>,
+    pub logins: Logins,
+    #[serde(skip)]
+    pub proxies: Proxies,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -36,8 +37,6 @@ pub(super) struct Endpoint {
     pub base: String,
     /// Its host and port.
     pub host: String,
-    /// Whether plain http is allowed to that host.
-    pub plain: bool,
 }
 
 impl RegistryConfig {
@@ -51,43 +50,19 @@ impl RegistryConfig {
         Ok(config)
     }
 
-    /// Adds the credentials of a docker `config.json` or podman `auth.json`: `{"auths": {HOST: {"auth": BASE64}}}`.
-    /// What an earlier file said of a host stays.
-    pub fn add_credentials(&mut self, json: &str) -> Result<()> {
-        #[derive(Deserialize)]
-        struct File {
-            #[serde(default)]
-            auths: BTreeMap<String, Entry>,
-        }
-        #[derive(Deserialize)]
-        struct Entry {
-            auth: Option<String>,
-        }
-        // nothing of the file in the error: it holds secrets
-        let file: File = serde_json::from_str(json)
-            .map_err(|e| Error::user(format!("credentials file: line {} is not as it should be", e.line())))?;
-        for (key, entry) in file.auths {
-            if let Some(auth) = entry.auth.filter(|auth| is_base64(auth)) {
-                self.credentials.entry(host_of_key(&key)).or_insert(auth);
-            }
-        }
-        Ok(())
-    }
-
-    pub(super) fn credential(&self, host: &str) -> Option<&str> {
-        let key = if host == DOCKER_HUB { "docker.io" } else { host };
-        self.credentials.get(key).map(String::as_str)
-    }
-
     /// The mirrors of the name's registry, then the registry itself.
     pub(super) fn endpoints(&self, reference: &Reference) -> Result<Vec<Endpoint>> {
         let mirrors = self.mirrors.iter().filter(|mirror| mirror.host == reference.registry);
         let mut endpoints: Vec<Endpoint> = mirrors.map(|mirror| self.mirror_endpoint(mirror)).collect::<Result<_>>()?;
-        let host = if reference.registry == "docker.io" { DOCKER_HUB } else { &reference.registry };
-        let plain = self.is_plain(host);
-        let scheme = if plain { "http" } else { "https" };
-        endpoints.push(Endpoint { base: format!("{scheme}://{host}"), host: host.to_owned(), plain });
+        endpoints.push(self.endpoint(&reference.registry));
         Ok(endpoints)
+    }
+
+    /// The registry itself, as it is written in names: what is pushed goes there alone.
+    pub(super) fn endpoint(&self, registry: &str) -> Endpoint {
+        let host = if registry == "docker.io" { DOCKER_HUB } else { registry };
+        let scheme = if self.is_plain(host) { "http" } else { "https" };
+        Endpoint { base: format!("{scheme}://{host}"), host: host.to_owned() }
     }
 
     fn mirror_endpoint(&self, mirror: &Mirror) -> Result<Endpoint> {
@@ -97,12 +72,11 @@ impl RegistryConfig {
             .filter(|(scheme, host)| matches!(*scheme, "http" | "https") && !host.is_empty())
             .ok_or_else(|| Error::user(format!("mirror url {url:?} is neither http:// nor https://")))?;
         let host = host.split('/').next().unwrap_or(host);
-        let plain = self.is_plain(host);
-        if scheme == "http" && !plain {
+        if scheme == "http" && !self.is_plain(host) {
             return Err(Error::user(format!("mirror {url} is not encrypted"))
                 .hint(format!("use https, or write insecure = [{host:?}]")));
         }
-        Ok(Endpoint { base: url.to_owned(), host: host.to_owned(), plain })
+        Ok(Endpoint { base: url.to_owned(), host: host.to_owned() })
     }
 
     /// Whether plain http may be spoken to this host.
@@ -112,28 +86,14 @@ impl RegistryConfig {
 }
 
 /// Where docker.io answers.
-const DOCKER_HUB: &str = "registry-1.docker.io";
+pub(super) const DOCKER_HUB: &str = "registry-1.docker.io";
 
-fn is_loopback(host: &str) -> bool {
+pub(super) fn is_loopback(host: &str) -> bool {
     let name = match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         Some((address, _)) => address,
         None => host.split(':').next().unwrap_or(host),
     };
     name == "localhost" || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
-}
-
-/// docker writes `https://index.docker.io/v1/`, others a host.
-fn host_of_key(key: &str) -> String {
-    let host = key.split_once("://").map_or(key, |(_, rest)| rest).split('/').next().unwrap_or(key);
-    match host {
-        "index.docker.io" | DOCKER_HUB => "docker.io".to_owned(),
-        host => host.to_owned(),
-    }
-}
-
-/// It goes into a header as it is.
-fn is_base64(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"+/=".contains(&b))
 }
 
 #[cfg(test)]
@@ -169,17 +129,5 @@ mod tests {
         {
             assert!(RegistryConfig::parse(bad).is_err(), "{bad}");
         }
-    }
-
-    #[test]
-    fn credentials_are_found_by_host() {
-        let mut config = RegistryConfig::default();
-        let json = r#"{"auths": {"https://index.docker.io/v1/": {"auth": "YTpi"}, "ghcr.io": {"auth": "a\r\nX: y"}, "x": {}}}"#;
-        config.add_credentials(json).unwrap();
-        assert_eq!(config.credential("registry-1.docker.io"), Some("YTpi"));
-        assert_eq!(config.credential("ghcr.io"), None);
-        config.add_credentials(r#"{"auths": {"docker.io": {"auth": "Yjpj"}}}"#).unwrap();
-        assert_eq!(config.credential("registry-1.docker.io"), Some("YTpi"), "the nearer file wins");
-        assert!(!config.add_credentials("{\"auths\": \"secret\"}").unwrap_err().message.contains("secret"));
     }
 }

@@ -1,15 +1,16 @@
-//! One registry over HTTP: requests with its token, redirects that never take the token along, answers of a bounded
-//! size. It knows nothing of images.
+//! One registry over HTTP: requests with its token, tries again where that may help, redirects that never take the
+//! token along, answers of a bounded size. It knows nothing of images.
 
-use super::challenge::{self, Challenge};
+use super::challenge;
 use super::config::{Endpoint, RegistryConfig};
+use super::{certificates, proxy};
 use crate::error::{Error, Result};
-use std::io::Read as _;
-use std::sync::{Arc, OnceLock};
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
-use ureq::http::{Response, Uri};
-use ureq::tls::{Certificate, RootCerts, TlsConfig};
-use ureq::{Agent, Body};
+use ureq::http::{Method, Request, Response, Uri};
+use ureq::{Agent, Body, SendBody};
 
 /// A registry that has not answered by then is not reachable (the whole command must fail within 5 s).
 pub(super) const REACH: Duration = Duration::from_millis(4500);
@@ -19,8 +20,12 @@ const ANSWER: Duration = Duration::from_secs(30);
 const STALL: Duration = Duration::from_secs(60);
 /// registry → storage → signed address: two are usual.
 const MAX_REDIRECTS: usize = 5;
-/// Tokens are a few KiB.
-const MAX_TOKEN: u64 = 1 << 20;
+/// How often a request is made again that nobody answered, or that a registry in trouble answered.
+pub(super) const TRIES: u32 = 4;
+/// So long is waited where a registry says when to come again; longer is the caller's decision.
+const PATIENCE: u64 = 5;
+/// Of what a registry says of its refusal; that is a line of JSON.
+const MAX_WORDS: u64 = 4 << 10;
 
 /// Why a request failed: nobody there, or a refusal.
 #[derive(Debug)]
@@ -35,78 +40,191 @@ impl From<Error> for Failure {
     }
 }
 
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Error {
+        match failure {
+            Failure::Unreachable(reason) => {
+                Error::host(format!("the registry cannot be reached ({reason})")).hint("try again later")
+            }
+            Failure::Refused(e) => e,
+        }
+    }
+}
+
+/// A body to send, opened again for each try.
+pub(super) type Open<'r> = &'r dyn Fn() -> Result<Box<dyn Read + Send + 'r>>;
+
+/// A request: a path below the registry's base, or a whole URL.
+pub(super) struct Ask<'r, 'b> {
+    pub method: Method,
+    pub url: &'r str,
+    pub headers: &'r [(&'r str, &'r str)],
+    /// With its length in bytes.
+    pub body: Option<(u64, Open<'b>)>,
+}
+
+impl<'r> Ask<'r, 'static> {
+    pub(super) fn get(url: &'r str, headers: &'r [(&'r str, &'r str)]) -> Ask<'r, 'static> {
+        Ask { method: Method::GET, url, headers, body: None }
+    }
+}
+
 /// A registry that answered, and what it wants to see.
 #[derive(Debug)]
 pub(super) struct Registry<'a> {
-    agent: Agent,
-    endpoint: Endpoint,
-    config: &'a RegistryConfig,
-    authorization: Option<String>,
+    pub endpoint: Endpoint,
+    pub config: &'a RegistryConfig,
+    /// The repository, and what is to be done there: `repository:library/alpine:pull`.
+    pub scopes: Vec<String>,
+    /// One for each place that is spoken to, for each has certificates and a proxy of its own.
+    agents: Mutex<BTreeMap<String, Agent>>,
+    authorization: Mutex<Option<String>>,
 }
 
 impl<'a> Registry<'a> {
-    /// Finds out by `GET /v2/` whether the registry answers and what it asks for; gets a token for `repository`.
+    /// Finds out by `GET /v2/` whether the registry answers and what it asks for; gets a token for `scopes`.
     pub(super) fn connect(
         endpoint: &Endpoint,
-        repository: &str,
+        scopes: Vec<String>,
         config: &'a RegistryConfig,
         deadline: Instant,
     ) -> Result<Registry<'a>, Failure> {
-        let agent = agent(endpoint);
-        let mut registry = Registry { agent, endpoint: endpoint.clone(), config, authorization: None };
+        let (agents, authorization) = (Mutex::default(), Mutex::default());
+        let registry = Registry { endpoint: endpoint.clone(), config, scopes, agents, authorization };
         let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
-        let response = registry.send(&format!("{}/v2/", endpoint.base), "*/*", None, Some(left))?;
+        let url = format!("{}/v2/", endpoint.base);
+        let response = registry.send(&Ask::get(&url, &[]), &url, None, Some(left))?;
         if response.status() == 401 {
-            let header = header(&response, "www-authenticate").and_then(challenge::parse);
-            registry.authorization = registry.answer(header, repository)?;
+            registry.renew(None, &response)?;
         }
         Ok(registry)
     }
 
-    /// GET below the registry's base; redirects are followed, an answer that is not 200 is an error.
-    pub(super) fn get(&self, path: &str, accept: &str) -> Result<Response<Body>, Failure> {
-        let mut url = format!("{}{path}", self.endpoint.base);
+    /// The answer, whatever its status: but for redirects, which are followed, a token that is renewed, and troubles
+    /// that pass.
+    pub(super) fn ask(&self, ask: &Ask<'_, '_>) -> Result<(Response<Body>, String), Failure> {
+        let (mut tries, mut renewed) = (0, false);
+        loop {
+            let shown = self.authorization();
+            let answer = self.follow(ask, shown.as_deref());
+            let wait = match &answer {
+                Ok((response, url)) => match response.status().as_u16() {
+                    401 if !renewed && self.is_own(url) => {
+                        renewed = true;
+                        self.renew(shown.as_deref(), response)?;
+                        continue;
+                    }
+                    429 => header(response, "retry-after")
+                        .and_then(|wait| wait.parse().ok())
+                        .filter(|wait| *wait <= PATIENCE)
+                        .map(Duration::from_secs),
+                    500 | 502..=599 => Some(backoff(tries)),
+                    _ => None,
+                },
+                Err(Failure::Unreachable(_)) => Some(backoff(tries)),
+                Err(Failure::Refused(_)) => None,
+            };
+            match wait {
+                Some(wait) if tries < TRIES => std::thread::sleep(wait),
+                _ => return answer,
+            }
+            tries += 1;
+        }
+    }
+
+    /// One try with the token that there is.
+    pub(super) fn once(&self, ask: &Ask<'_, '_>) -> Result<Response<Body>, Failure> {
+        self.follow(ask, self.authorization().as_deref()).map(|(response, _)| response)
+    }
+
+    /// An answer of one of these statuses, or the registry's refusal.
+    pub(super) fn expect(&self, ask: &Ask<'_, '_>, statuses: &[u16]) -> Result<Response<Body>, Failure> {
+        let (response, url) = self.ask(ask)?;
+        match statuses.contains(&response.status().as_u16()) {
+            true => Ok(response),
+            false => Err(refusal(response, &url).into()),
+        }
+    }
+
+    /// The whole body of an answer that must be short.
+    pub(super) fn get_bytes(&self, url: &str, headers: &[(&str, &str)], limit: u64) -> Result<Vec<u8>, Failure> {
+        read_bounded(self.expect(&Ask::get(url, headers), &[200])?, limit)
+    }
+
+    /// What answered in the end, and where.
+    fn follow(&self, ask: &Ask<'_, '_>, authorization: Option<&str>) -> Result<(Response<Body>, String), Failure> {
+        let base = if ask.url.starts_with('/') { &self.endpoint.base } else { "" };
+        let mut url = format!("{base}{}", ask.url);
         for _ in 0..=MAX_REDIRECTS {
-            let authorization = self.authorization.as_deref().filter(|_| self.is_own(&url));
-            let response = self.send(&url, accept, authorization, None)?;
+            let response = self.send(ask, &url, authorization.filter(|_| self.is_own(&url)), None)?;
             match response.status().as_u16() {
-                200 => return Ok(response),
-                301 | 302 | 303 | 307 | 308 => url = self.redirected(&url, header(&response, "location"))?,
-                status => return Err(refusal(status, &url, header(&response, "retry-after")).into()),
+                // a body is sent to nobody but who was asked
+                301 | 302 | 303 | 307 | 308 if ask.body.is_none() => {
+                    url = self.redirected(&url, header(&response, "location"))?;
+                }
+                _ => return Ok((response, url)),
             }
         }
         Err(Error::image(format!("{url}: too many redirects")).into())
     }
 
-    /// The whole body of an answer that must be short.
-    pub(super) fn get_bytes(&self, path: &str, accept: &str, limit: u64) -> Result<Vec<u8>, Failure> {
-        read_bounded(self.get(path, accept)?, limit)
-    }
-
-    fn send(
+    /// One request to one place; `whole`: the time for all of it.
+    pub(super) fn send(
         &self,
+        ask: &Ask<'_, '_>,
         url: &str,
-        accept: &str,
         authorization: Option<&str>,
         whole: Option<Duration>,
     ) -> Result<Response<Body>, Failure> {
-        let mut request = self.agent.get(url).header("accept", accept);
+        let mut request = Request::builder().method(ask.method.clone()).uri(url);
+        for (name, value) in ask.headers {
+            request = request.header(*name, *value);
+        }
         if let Some(authorization) = authorization {
             request = request.header("authorization", authorization);
         }
-        let answered = match whole {
-            Some(whole) => request.config().timeout_global(Some(whole)).build().call(),
-            None => request.call(),
-        };
-        answered.map_err(|e| Failure::Unreachable(format!("{}: {}", host_of(url), reason(&e))))
+        let agent = self.agent(url)?;
+        match &ask.body {
+            Some((length, open)) => {
+                let request = request.header("content-length", length.to_string());
+                run(&agent, request, SendBody::from_reader(&mut open()?), whole, url)
+            }
+            None => run(&agent, request, SendBody::none(), whole, url),
+        }
+    }
+
+    fn agent(&self, url: &str) -> Result<Agent> {
+        let origin = origin(url);
+        let mut agents = self.agents.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(agent) = agents.get(&origin) {
+            return Ok(agent.clone());
+        }
+        let mut config = Agent::config_builder()
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .timeout_resolve(Some(Duration::from_secs(3)))
+            .timeout_connect(Some(Duration::from_secs(4)))
+            .timeout_recv_response(Some(ANSWER))
+            .timeout_per_read(Some(STALL))
+            .timeout_per_write(Some(STALL))
+            .proxy(proxy::of(&origin, &host_of(url), &self.config.proxies)?)
+            .user_agent(concat!("minirun/", env!("CARGO_PKG_VERSION")));
+        if origin.starts_with("https") {
+            config = config.tls_config(certificates::of(&host_of(url))?);
+        }
+        let agent = config.build().new_agent();
+        agents.insert(origin, agent.clone());
+        Ok(agent)
     }
 
     /// Same scheme, host and port as the registry: only then the token goes along.
     fn is_own(&self, url: &str) -> bool {
-        url.strip_prefix(&self.endpoint.base).is_some_and(|rest| rest.starts_with('/'))
+        url.strip_prefix(&origin(&self.endpoint.base)).is_some_and(|rest| rest.starts_with('/'))
     }
 
-    fn redirected(&self, from: &str, location: Option<&str>) -> Result<String> {
+    /// Where a Location header leads, absolute or not.
+    pub(super) fn redirected(&self, from: &str, location: Option<&str>) -> Result<String> {
         let location = location.ok_or_else(|| Error::image(format!("{from}: a redirect to nowhere")))?;
         let url = match location.strip_prefix('/') {
             Some(path) if !path.starts_with('/') => format!("{}{location}", origin(from)),
@@ -117,7 +235,7 @@ impl<'a> Registry<'a> {
     }
 
     /// https, or plain http where that is allowed to this very host.
-    fn check_scheme(&self, url: &str) -> Result<()> {
+    pub(super) fn check_scheme(&self, url: &str) -> Result<()> {
         if url.starts_with("https://") || (url.starts_with("http://") && self.config.is_plain(&host_of(url))) {
             return Ok(());
         }
@@ -125,47 +243,44 @@ impl<'a> Registry<'a> {
             .hint(format!("write insecure = [{:?}] if that is right", host_of(url))))
     }
 
-    /// The Authorization header that answers a challenge.
-    fn answer(&self, challenge: Option<Challenge>, repository: &str) -> Result<Option<String>, Failure> {
-        let basic = self.config.credential(&self.endpoint.host).map(|auth| format!("Basic {auth}"));
-        match challenge {
-            Some(Challenge::Bearer { realm, service }) => {
-                self.check_scheme(&realm)?;
-                let separator = if realm.contains('?') { '&' } else { '?' };
-                let service = service.map(|s| format!("service={}&", challenge::encode(&s))).unwrap_or_default();
-                let scope = challenge::encode(&format!("repository:{repository}:pull"));
-                let url = format!("{realm}{separator}{service}scope={scope}");
-                self.token(&url, basic.as_deref()).map(|token| Some(format!("Bearer {token}")))
-            }
-            Some(Challenge::Basic) if basic.is_some() => Ok(basic),
-            Some(Challenge::Basic) | None => {
-                Err(Error::user(format!("registry {} wants a password", self.endpoint.host))
-                    .hint(log_in(&self.endpoint.host))
-                    .into())
-            }
-        }
+    fn authorization(&self) -> Option<String> {
+        self.authorization.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn token(&self, url: &str, basic: Option<&str>) -> Result<String, Failure> {
-        #[derive(serde::Deserialize)]
-        struct Token {
-            token: Option<String>,
-            access_token: Option<String>,
+    /// Answers the challenge of a registry that has refused `shown`, unless another thread has done so meanwhile.
+    fn renew(&self, shown: Option<&str>, refused: &Response<Body>) -> Result<(), Failure> {
+        let mut current = self.authorization.lock().unwrap_or_else(PoisonError::into_inner);
+        if current.as_deref() == shown {
+            let headers = refused.headers().get_all("www-authenticate").iter();
+            let challenge = challenge::parse(headers.filter_map(|value| value.to_str().ok()));
+            *current = Some(self.answer(challenge)?);
         }
-        let response = self.send(url, "application/json", basic, Some(ANSWER))?;
-        if response.status() != 200 {
-            return Err(refusal(response.status().as_u16(), url, header(&response, "retry-after")).into());
-        }
-        let bytes = read_bounded(response, MAX_TOKEN)?;
-        let token: Option<Token> = serde_json::from_slice(&bytes).ok();
-        token
-            .and_then(|answer| answer.token.or(answer.access_token))
-            .filter(|token| !token.is_empty() && token.bytes().all(|b| b.is_ascii_graphic()))
-            .ok_or_else(|| Error::image(format!("{} gave no token", host_of(url))).into())
+        Ok(())
     }
 }
 
-fn read_bounded(response: Response<Body>, limit: u64) -> Result<Vec<u8>, Failure> {
+fn run(
+    agent: &Agent,
+    request: ureq::http::request::Builder,
+    body: SendBody<'_>,
+    whole: Option<Duration>,
+    url: &str,
+) -> Result<Response<Body>, Failure> {
+    let request = request.body(body).map_err(|e| Error::image(format!("{url}: {e}")))?;
+    // a request with settings of its own makes TLS anew
+    let request = match whole {
+        Some(_) => agent.configure_request(request).timeout_global(whole).build(),
+        None => request,
+    };
+    agent.run(request).map_err(|e| failure(url, &e))
+}
+
+/// 0.2 s, 0.4 s, 0.8 s …
+pub(super) fn backoff(tries: u32) -> Duration {
+    Duration::from_millis(200 << tries.min(5))
+}
+
+pub(super) fn read_bounded(response: Response<Body>, limit: u64) -> Result<Vec<u8>, Failure> {
     let mut bytes = Vec::new();
     let read = response.into_body().into_reader().take(limit + 1).read_to_end(&mut bytes);
     read.map_err(|e| Failure::Unreachable(e.to_string()))?;
@@ -175,73 +290,68 @@ fn read_bounded(response: Response<Body>, limit: u64) -> Result<Vec<u8>, Failure
     Ok(bytes)
 }
 
-fn agent(endpoint: &Endpoint) -> Agent {
-    let mut config = Agent::config_builder()
-        .http_status_as_error(false)
-        .max_redirects(0)
-        .max_redirects_will_error(false)
-        .timeout_resolve(Some(Duration::from_secs(3)))
-        .timeout_connect(Some(Duration::from_secs(4)))
-        .timeout_recv_response(Some(ANSWER))
-        .timeout_per_read(Some(STALL))
-        .user_agent(concat!("minirun/", env!("CARGO_PKG_VERSION")));
-    if endpoint.plain {
-        // a proxy has no business between us and loopback
-        config = config.proxy(None);
-    }
-    config.tls_config(tls()).build().new_agent()
-}
-
-/// TLS by ring, trusting what the host trusts. Read once: a certificate store is some hundred files.
-fn tls() -> TlsConfig {
-    static TLS: OnceLock<TlsConfig> = OnceLock::new();
-    let make = || {
-        let certificates = rustls_native_certs::load_native_certs().certs;
-        let roots = certificates.iter().map(|der| Certificate::from_der(der).to_owned());
-        TlsConfig::builder()
-            .root_certs(RootCerts::from(roots))
-            .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .build()
-    };
-    TLS.get_or_init(make).clone()
-}
-
-fn header<'r>(response: &'r Response<Body>, name: &str) -> Option<&'r str> {
+pub(super) fn header<'r>(response: &'r Response<Body>, name: &str) -> Option<&'r str> {
     response.headers().get(name).and_then(|value| value.to_str().ok())
 }
 
 /// `https://host:port`
 fn origin(url: &str) -> String {
     let start = url.find("://").map_or(0, |at| at + 3);
-    let end = url[start..].find('/').map_or(url.len(), |at| start + at);
+    let end = url[start..].find(['/', '?', '#']).map_or(url.len(), |at| start + at);
     url[..end].to_owned()
 }
 
 /// Host and port of a URL.
-fn host_of(url: &str) -> String {
+pub(super) fn host_of(url: &str) -> String {
     url.parse::<Uri>()
         .ok()
         .and_then(|uri| uri.authority().map(|a| a.as_str().rsplit('@').next().unwrap_or_default().to_owned()))
         .unwrap_or_default()
 }
 
-fn refusal(status: u16, url: &str, retry_after: Option<&str>) -> Error {
-    let host = host_of(url);
-    let error = Error::image(format!("registry {host} answers {status}"));
+/// What a status means that is not the one that was hoped for, with the registry's own words where it has some.
+pub(super) fn refusal(response: Response<Body>, url: &str) -> Error {
+    let (status, host) = (response.status().as_u16(), host_of(url));
+    let wait = header(&response, "retry-after").map(|wait| match wait.bytes().all(|b| b.is_ascii_digit()) {
+        true => format!(" {wait} s"),
+        false => format!(" until {}", wait.chars().take(30).collect::<String>()),
+    });
+    let words = words(response).map(|words| format!(" ({words})")).unwrap_or_default();
+    let error = Error::image(format!("registry {host} answers {status}{words}"));
     match status {
-        401 | 403 => error.hint(format!("the image is private or does not exist; {}", log_in(&host))),
+        401 | 403 => {
+            error.hint(format!("the image is private or does not exist, or may not be written; {}", log_in(&host)))
+        }
         404 => Error::image(format!("registry {host} has no such image")).hint("look at the name and the tag again"),
-        429 => error.hint(format!(
-            "too many pulls: wait{}, or log in",
-            retry_after.map(|t| format!(" {} s", t.chars().take(20).collect::<String>())).unwrap_or_default()
-        )),
+        429 => error.hint(format!("too many pulls: wait{}, or log in", wait.unwrap_or_default())),
         _ => error.hint("try again later"),
     }
 }
 
-/// We keep no passwords; those that docker and podman keep are read.
-fn log_in(host: &str) -> String {
-    format!("log in with docker login {host}, or name podman's file in REGISTRY_AUTH_FILE")
+/// `{"errors": [{"code": …, "message": …}]}` (distribution-spec, "Error Codes").
+fn words(response: Response<Body>) -> Option<String> {
+    let bytes = read_bounded(response, MAX_WORDS).ok()?;
+    let value: serde_json::Value = serde_json::from_slice(&bytes).ok()?;
+    let message = value["errors"][0]["message"].as_str().filter(|message| !message.is_empty())?;
+    Some(message.chars().take(200).collect())
+}
+
+/// The place of a registry is what `login` takes.
+pub(super) fn log_in(host: &str) -> String {
+    format!("minirun login {host}, if you have an account there")
+}
+
+fn failure(url: &str, e: &ureq::Error) -> Failure {
+    let host = host_of(url);
+    let tls = match e {
+        ureq::Error::Rustls(e) => Some(e),
+        ureq::Error::Io(e) => e.get_ref().and_then(|e| e.downcast_ref::<rustls::Error>()),
+        _ => None,
+    };
+    match tls {
+        Some(e) => certificates::refusal(&host, e).into(),
+        None => Failure::Unreachable(format!("{host}: {}", reason(e))),
+    }
 }
 
 /// One clause, in lower case, without our plumbing.

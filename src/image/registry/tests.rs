@@ -1,57 +1,163 @@
 //! Against a small registry of our own on loopback.
 
+use super::http::{Failure, REACH};
 use super::*;
-use crate::id::HostPath;
+use crate::error::{Error, Result};
+use crate::id::{Digest, HostPath};
+use crate::image::archive::{INDEX, MANIFEST};
 use crate::image::layer::tests::Tar;
+use crate::image::store::{Image, MAX_METADATA, Store};
+use crate::image::{Platform, Reference};
 use std::collections::BTreeMap;
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
-/// Path → status, headers, body. `TOKEN`: only with the token `secret`.
-type Answers = BTreeMap<String, (u16, Vec<(&'static str, String)>, Vec<u8>)>;
+/// What stands behind a path.
+#[derive(Clone, Default)]
+struct Answer {
+    status: u16,
+    headers: Vec<(&'static str, String)>,
+    body: Vec<u8>,
+    /// Of the first answers only so many bytes of the body come, then the connection ends.
+    cuts: Vec<usize>,
+    ranges: Ranges,
+    /// Says no content-length: the end of the connection is that of the body.
+    silent: bool,
+    /// Answers this Authorization alone; others get 401.
+    only: Option<&'static str>,
+}
 
+/// What a server does about `Range: bytes=N-`.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+enum Ranges {
+    #[default]
+    Ignored,
+    Known,
+    Refused,
+}
+
+/// A request as it came, and how much of a body went back.
+#[derive(Clone, Default)]
+struct Seen {
+    method: String,
+    path: String,
+    authorization: String,
+    range: String,
+    body: Vec<u8>,
+    served: usize,
+}
+
+#[derive(Clone)]
 struct Server {
     host: String,
-    answers: Arc<Mutex<Answers>>,
-    /// Path and Authorization of every request.
-    seen: Arc<Mutex<Vec<(String, String)>>>,
+    answers: Arc<Mutex<BTreeMap<String, Answer>>>,
+    seen: Arc<Mutex<Vec<Seen>>>,
 }
 
 impl Server {
     fn start() -> Server {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let host = listener.local_addr().unwrap().to_string();
-        let server = Server { host, answers: Arc::default(), seen: Arc::default() };
-        let (answers, seen) = (server.answers.clone(), server.seen.clone());
+        let server = Server { host: listener.local_addr().unwrap().to_string(), ..Server::nowhere() };
+        let own = server.clone();
         std::thread::spawn(move || {
             for stream in listener.incoming() {
-                serve(stream.unwrap(), &answers, &seen);
+                let server = own.clone();
+                std::thread::spawn(move || server.serve(stream.unwrap()));
             }
         });
         server
     }
+    fn nowhere() -> Server {
+        Server { host: String::new(), answers: Arc::default(), seen: Arc::default() }
+    }
     fn put(&self, path: &str, status: u16, headers: &[(&'static str, String)], body: &[u8]) {
-        self.answers.lock().unwrap().insert(path.to_owned(), (status, headers.to_vec(), body.to_vec()));
+        let answer = Answer { status, headers: headers.to_vec(), body: body.to_vec(), ..Answer::default() };
+        self.answer(path, answer);
     }
+    fn answer(&self, path: &str, answer: Answer) {
+        self.answers.lock().unwrap().insert(path.to_owned(), answer);
+    }
+    fn change(&self, path: &str, change: impl FnOnce(&mut Answer)) {
+        change(self.answers.lock().unwrap().get_mut(path).unwrap());
+    }
+    fn requests(&self, path: &str) -> Vec<Seen> {
+        self.seen.lock().unwrap().iter().filter(|seen| seen.path == path).cloned().collect()
+    }
+    /// The Authorization of each request.
     fn seen(&self, path: &str) -> Vec<String> {
-        let seen = self.seen.lock().unwrap();
-        seen.iter().filter(|(p, _)| p == path).map(|(_, authorization)| authorization.clone()).collect()
+        self.requests(path).into_iter().map(|seen| seen.authorization).collect()
     }
-}
+    fn served(&self, path: &str) -> usize {
+        self.requests(path).iter().map(|seen| seen.served).sum()
+    }
 
-fn serve(mut stream: TcpStream, answers: &Mutex<Answers>, seen: &Mutex<Vec<(String, String)>>) {
-    let mut lines = BufReader::new(stream.try_clone().unwrap()).lines().map_while(|line| line.ok());
-    let Some(request) = lines.next() else { return };
-    let path = request.split(' ').nth(1).unwrap_or_default().to_owned();
-    let header = |line: String| line.split_once(": ").map(|(k, v)| (k.to_ascii_lowercase(), v.to_owned()));
-    let headers: BTreeMap<String, String> = lines.take_while(|line| !line.is_empty()).filter_map(header).collect();
-    let authorization = headers.get("authorization").cloned().unwrap_or_default();
-    seen.lock().unwrap().push((path.clone(), authorization));
-    let (status, headers, body) = answers.lock().unwrap().get(&path).cloned().unwrap_or((404, vec![], b"no".to_vec()));
-    let mut head = format!("HTTP/1.1 {status} x\r\ncontent-length: {}\r\nconnection: close\r\n", body.len());
-    headers.iter().for_each(|(k, v)| head.push_str(&format!("{k}: {v}\r\n")));
-    let _ = stream.write_all(&[head.as_bytes(), b"\r\n", &body].concat());
+    fn serve(&self, mut stream: TcpStream) {
+        let mut reader = BufReader::new(stream.try_clone().unwrap());
+        let mut line = || {
+            let mut line = String::new();
+            reader.read_line(&mut line).ok().filter(|n| *n > 0).map(|_| line.trim_end().to_owned())
+        };
+        let Some(request) = line() else { return };
+        let mut headers = BTreeMap::new();
+        while let Some(line) = line().filter(|line| !line.is_empty()) {
+            let (key, value) = line.split_once(": ").unwrap();
+            headers.insert(key.to_ascii_lowercase(), value.to_owned());
+        }
+        let header = |key: &str| headers.get(key).cloned().unwrap_or_default();
+        let mut words = request.split(' ').map(str::to_owned);
+        let mut seen = Seen {
+            method: words.next().unwrap(),
+            path: words.next().unwrap(),
+            authorization: header("authorization"),
+            range: header("range"),
+            body: vec![0; header("content-length").parse().unwrap_or(0)],
+            served: 0,
+        };
+        reader.read_exact(&mut seen.body).unwrap();
+        let (head, body) = self.answer_to(&seen);
+        seen.served = body.len();
+        self.seen.lock().unwrap().push(seen);
+        let _ = stream.write_all(&[head.as_bytes(), &body].concat());
+    }
+
+    fn answer_to(&self, seen: &Seen) -> (String, Vec<u8>) {
+        let no = Answer { status: 404, body: b"no".to_vec(), ..Answer::default() };
+        let mut answers = self.answers.lock().unwrap();
+        let mut answer = match answers.get_mut(&seen.path) {
+            Some(answer) if answer.only.is_some_and(|only| only != seen.authorization) => {
+                Answer { status: 401, headers: answer.headers.clone(), ..Answer::default() }
+            }
+            Some(answer) => {
+                let mut now = answer.clone();
+                now.cuts.truncate(1);
+                answer.cuts = answer.cuts.split_off(now.cuts.len());
+                now
+            }
+            None => no,
+        };
+        let from = seen.range.strip_prefix("bytes=").and_then(|range| range.strip_suffix('-')?.parse::<usize>().ok());
+        match (from.filter(|_| answer.status == 200), answer.ranges) {
+            (Some(from), Ranges::Known) => {
+                answer.status = 206;
+                answer.headers.push(("content-range", format!("bytes {from}-{0}/{0}", answer.body.len())));
+                answer.body = answer.body.split_off(from);
+            }
+            (Some(_), Ranges::Refused) => (answer.status, answer.body) = (416, Vec::new()),
+            _ => {}
+        }
+        let mut head = format!("HTTP/1.1 {} x\r\nconnection: close\r\n", answer.status);
+        if !answer.silent {
+            head.push_str(&format!("content-length: {}\r\n", answer.body.len()));
+        }
+        answer.headers.iter().for_each(|(k, v)| head.push_str(&format!("{k}: {v}\r\n")));
+        answer.body.truncate(answer.cuts.first().copied().unwrap_or(usize::MAX));
+        if seen.method == "HEAD" {
+            answer.body.clear();
+        }
+        (head + "\r\n", answer.body)
+    }
 }
 
 struct Made {
@@ -65,7 +171,10 @@ fn descriptor(media_type: &str, bytes: &[u8]) -> serde_json::Value {
 }
 
 fn made() -> Made {
-    let layer = Tar::default().file("x", "pulled").end();
+    made_of(Tar::default().file("x", "pulled").end())
+}
+
+fn made_of(layer: Vec<u8>) -> Made {
     let config = serde_json::json!({"architecture": "amd64", "os": "linux",
         "rootfs": {"type": "layers", "diff_ids": [Digest::of(&layer)]}})
     .to_string()
@@ -114,8 +223,8 @@ impl Place {
         let endpoints = self.config.endpoints(&reference).unwrap();
         assert!(endpoints[0].base.ends_with(&server.host));
         let deadline = Instant::now() + REACH;
-        let registry = Registry::connect(&endpoints[0], &reference.repository, &self.config, deadline)?;
-        pull_from(&self.store, &registry, &reference, &Platform::parse("linux/amd64").unwrap(), &())
+        let remote = Remote::connect(&endpoints[0], &reference, &self.config, Access::Pull, deadline)?;
+        pull::from(&self.store, &remote, &reference, &Platform::parse("linux/amd64").unwrap(), &())
     }
     fn refused(&self, server: &Server, name: &str) -> Error {
         match self.pull(server, name) {
@@ -127,6 +236,16 @@ impl Place {
         assert!(self.store.list().unwrap().is_empty());
         let blobs = self._dir.path().join("images/blobs/sha256");
         assert_eq!(std::fs::read_dir(blobs).unwrap().count(), 0);
+        assert_eq!(self.partials(), [0; 0]);
+        let layers = std::fs::read_dir(self._dir.path().join("layers")).unwrap();
+        let unpacked = layers.map(|e| e.unwrap().file_name().into_string().unwrap());
+        assert!(unpacked.into_iter().all(|name| name == "l" || name.starts_with(".lock-")));
+    }
+    /// The lengths of the blobs that have come in part.
+    fn partials(&self) -> Vec<u64> {
+        let all = std::fs::read_dir(self._dir.path().join("images")).unwrap().map(Result::unwrap);
+        let part = all.filter(|entry| entry.file_name().to_str().unwrap().starts_with(".partial-"));
+        part.map(|entry| entry.metadata().unwrap().len()).collect()
     }
 }
 
@@ -159,7 +278,7 @@ fn a_token_is_fetched_and_sent_to_the_registry_alone() {
     server.put(&own, 302, &[("location", "/moved".to_owned())], b"");
     server.put("/moved", 200, &[], &made.config);
     let mut place = place(&server);
-    place.config.add_credentials(&format!(r#"{{"auths":{{"{}":{{"auth":"dTpw"}}}}}}"#, server.host)).unwrap();
+    place.config.logins.add(&format!(r#"{{"auths":{{"{}":{{"auth":"dTpw"}}}}}}"#, server.host)).unwrap();
     place.pull(&server, "alpine").unwrap();
     assert_eq!(server.seen(token), ["Basic dTpw"]);
     assert_eq!(server.seen(&manifest_path("latest")), ["Bearer secret"]);
@@ -213,6 +332,15 @@ fn what_does_not_match_its_digest_is_not_kept() {
             both["manifests"] = serde_json::json!([]);
             s.put(&manifest_path("latest"), 200, &[], both.to_string().as_bytes());
         }),
+        ("artifact", "alpine", &|s| {
+            let mut chart: serde_json::Value = serde_json::from_slice(&made.manifest).unwrap();
+            chart["config"]["mediaType"] = "application/vnd.cncf.helm.config.v1+json".into();
+            s.put(&manifest_path("latest"), 200, &[], chart.to_string().as_bytes());
+        }),
+        ("endless layer", "alpine", &|s| {
+            let silent = Answer { status: 200, body: vec![0; 1 << 22], silent: true, ..Answer::default() };
+            s.answer(&blob_path(&made.layer), silent);
+        }),
         ("missing layer", "alpine", &|s| s.put(&blob_path(&made.layer), 404, &[], b"")),
         ("redirect loop", "alpine", &|s| {
             s.put(&blob_path(&made.layer), 302, &[("location", blob_path(&made.layer))], b"");
@@ -237,7 +365,7 @@ fn refusals_say_what_to_do() {
     for (status, headers, hint) in [
         (404, vec![], "look at the name"),
         (403, vec![], "log in"),
-        (429, vec![("retry-after", "7".to_owned())], "wait 7 s"),
+        (429, vec![("retry-after", "70".to_owned())], "wait 70 s"),
         (500, vec![], "try again"),
     ] {
         let server = Server::start();
@@ -251,8 +379,7 @@ fn refusals_say_what_to_do() {
 #[test]
 fn a_registry_that_is_not_there_is_told_at_once() {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let server = Server { host: String::new(), answers: Arc::default(), seen: Arc::default() };
-    let place = place(&server_at(server, port));
+    let place = place(&Server { host: format!("127.0.0.1:{port}"), ..Server::nowhere() });
     let start = Instant::now();
     let name = format!("127.0.0.1:{port}/alpine");
     let error =
@@ -266,12 +393,8 @@ fn a_registry_that_is_not_there_is_told_at_once() {
         Some("offline you can run hello and the images built from images/, or minirun load -i FILE")
     );
     assert!(start.elapsed() < std::time::Duration::from_secs(5));
-    let alpine = not_reachable(&Reference::parse("alpine").unwrap(), "x");
+    let alpine = remote::not_reachable(&Reference::parse("alpine").unwrap(), "x");
     assert_eq!(alpine.message, "image alpine is not here and its registry cannot be reached (x)");
-}
-
-fn server_at(server: Server, port: u16) -> Server {
-    Server { host: format!("127.0.0.1:{port}"), ..server }
 }
 
 #[test]
@@ -279,10 +402,246 @@ fn a_silent_registry_is_given_up_in_time() {
     // it accepts and says nothing
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let host = listener.local_addr().unwrap().to_string();
-    let place = place(&Server { host: host.clone(), answers: Arc::default(), seen: Arc::default() });
+    let place = place(&Server { host: host.clone(), ..Server::nowhere() });
     let start = Instant::now();
     let reference = Reference::parse(&format!("{host}/x")).unwrap();
     let error = pull(&place.store, &reference, &place.config, &Platform::host(), &()).unwrap_err();
     assert!(error.message.contains("cannot be reached"), "{error}");
     assert!(start.elapsed() < std::time::Duration::from_secs(5), "{:?}", start.elapsed());
+}
+
+/// A blob that is worth cutting: bytes that do not deflate, in a tar that is not compressed.
+fn large() -> Made {
+    let noise: Vec<u8> = (0..600_000u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_be_bytes()).collect();
+    let noise: String = noise.iter().map(|byte| char::from(b'a' + byte % 26)).collect();
+    made_of(Tar::default().file("x", &noise).end())
+}
+
+#[test]
+fn what_was_cut_goes_on_where_it_stopped() {
+    let (server, made) = (Server::start(), large());
+    publish(&server, &made);
+    let (path, half) = (blob_path(&made.layer), made.layer.len() / 2);
+    server.change(&path, |answer| {
+        answer.ranges = Ranges::Known;
+        answer.cuts = vec![half];
+    });
+    let place = place(&server);
+    place.pull(&server, "alpine").unwrap();
+    let ranges: Vec<String> = server.requests(&path).into_iter().map(|seen| seen.range).collect();
+    assert_eq!(ranges, ["".to_owned(), format!("bytes={half}-")]);
+    assert_eq!(server.served(&path), made.layer.len(), "each byte once");
+    assert_eq!(place.partials(), [0; 0]);
+}
+
+#[test]
+fn a_pull_goes_on_where_another_one_failed() {
+    let (server, made) = (Server::start(), large());
+    publish(&server, &made);
+    let (path, half) = (blob_path(&made.layer), made.layer.len() / 2);
+    let place = place(&server);
+    server.change(&path, |answer| {
+        answer.ranges = Ranges::Known;
+        answer.cuts = [&[half][..], &[0; 10]].concat();
+    });
+    assert!(matches!(place.pull(&server, "alpine"), Err(Failure::Unreachable(_))));
+    assert_eq!(place.partials(), [half as u64]);
+    assert!(place.store.list().unwrap().is_empty());
+    server.change(&path, |answer| answer.cuts.clear());
+    place.pull(&server, "alpine").unwrap();
+    assert_eq!(server.served(&path), made.layer.len(), "each byte once");
+    assert_eq!(place.partials(), [0; 0]);
+}
+
+#[test]
+fn what_is_kept_of_a_failed_pull_goes_with_a_sweep() {
+    let (server, made) = (Server::start(), large());
+    publish(&server, &made);
+    server.change(&blob_path(&made.layer), |answer| answer.cuts = [&[1000][..], &[0; 10]].concat());
+    let place = place(&server);
+    place.pull(&server, "alpine").unwrap_err();
+    assert_eq!(place.partials(), [1000]);
+    let ingest = crate::image::ingest::Ingest::begin(&place.store).unwrap();
+    place.store.sweep(&std::collections::BTreeSet::new()).unwrap();
+    assert_eq!(place.partials(), [1000], "somebody pulls");
+    drop(ingest);
+    place.store.sweep(&std::collections::BTreeSet::new()).unwrap();
+    place.check_empty();
+}
+
+#[test]
+fn a_registry_without_ranges_sends_all_of_it_again() {
+    for ranges in [Ranges::Ignored, Ranges::Refused] {
+        let (server, made) = (Server::start(), large());
+        publish(&server, &made);
+        let (path, half) = (blob_path(&made.layer), made.layer.len() / 2);
+        server.change(&path, |answer| {
+            answer.ranges = ranges;
+            answer.cuts = vec![half];
+        });
+        place(&server).pull(&server, "alpine").unwrap();
+        assert_eq!(server.served(&path), half + made.layer.len(), "{ranges:?}");
+    }
+}
+
+#[test]
+fn a_part_that_is_wrong_is_thrown_away_and_fetched_once_more() {
+    let (server, made) = (Server::start(), large());
+    publish(&server, &made);
+    let path = blob_path(&made.layer);
+    server.change(&path, |answer| answer.ranges = Ranges::Known);
+    let place = place(&server);
+    let part = place._dir.path().join(format!("images/.partial-{}", Digest::of(&made.layer).hex()));
+    for damage in [0, 1000, made.layer.len() / 2] {
+        let mut half = made.layer[..made.layer.len() / 2 + 1].to_vec();
+        half[damage] ^= 1;
+        std::fs::write(&part, half).unwrap();
+        let image = place.pull(&server, "alpine").unwrap();
+        assert_eq!(std::fs::read(place.store.blob_path(&image.layers[0].digest).as_path()).unwrap(), made.layer);
+        assert_eq!(place.partials(), [0; 0]);
+        place.store.remove("alpine", &std::collections::BTreeSet::new()).unwrap();
+    }
+    // and where the registry itself is wrong, once
+    let mut wrong = made.layer.clone();
+    wrong[1000] ^= 1;
+    server.change(&path, |answer| answer.body = wrong);
+    std::fs::write(&part, &made.layer[..500]).unwrap();
+    let before = server.requests(&path).len();
+    let error = place.refused(&server, "alpine");
+    assert!(error.message.contains("digest mismatch"), "{error}");
+    assert_eq!(server.requests(&path).len(), before + 2);
+    place.check_empty();
+}
+
+#[test]
+fn a_token_that_ends_in_the_middle_is_renewed() {
+    let (server, made) = (Server::start(), made());
+    publish(&server, &made);
+    let realm = format!("Bearer realm=\"http://{}/token\",service=\"reg\"", server.host);
+    server.put("/v2/", 401, &[("www-authenticate", realm.clone())], b"");
+    let token = "/token?service=reg&scope=repository:library/alpine:pull";
+    server.put(token, 200, &[], br#"{"token":"first"}"#);
+    let path = blob_path(&made.layer);
+    // the layer alone wants another one, which is given out from then on
+    let challenge = vec![("www-authenticate", realm)];
+    let body = made.layer.clone();
+    server.answer(
+        &path,
+        Answer { status: 200, headers: challenge, body, only: Some("Bearer second"), ..Answer::default() },
+    );
+    let place = place(&server);
+    let error = place.refused(&server, "alpine");
+    assert!(error.message.contains("answers 401"), "{error}");
+    assert_eq!(server.seen(&path), ["Bearer first", "Bearer first"], "once more, and no more than that");
+    server.put(token, 200, &[], br#"{"access_token":"second"}"#);
+    place.pull(&server, "alpine").unwrap();
+}
+
+#[test]
+fn an_identity_token_is_changed_for_one_of_the_repository() {
+    let (server, made) = (Server::start(), made());
+    publish(&server, &made);
+    let realm = format!("Bearer realm=\"http://{}/token\",service=\"reg\"", server.host);
+    server.put("/v2/", 401, &[("www-authenticate", realm)], b"");
+    server.put("/token", 200, &[], br#"{"access_token":"short"}"#);
+    let mut place = place(&server);
+    let login = format!(r#"{{"auths":{{"{}":{{"identitytoken":"long&lived"}}}}}}"#, server.host);
+    place.config.logins.add(&login).unwrap();
+    place.pull(&server, "alpine").unwrap();
+    let asked = server.requests("/token");
+    assert_eq!((asked.len(), asked[0].method.as_str(), asked[0].authorization.as_str()), (1, "POST", ""));
+    let form = String::from_utf8(asked[0].body.clone()).unwrap();
+    assert!(form.contains("grant_type=refresh_token") && form.contains("refresh_token=long%26lived"), "{form}");
+    assert_eq!(server.seen(&manifest_path("latest")), ["Bearer short"]);
+}
+
+#[test]
+fn who_is_told_to_come_again_soon_does_so() {
+    let (server, made) = (Server::start(), made());
+    publish(&server, &made);
+    let path = manifest_path("latest");
+    server.put(&path, 429, &[("retry-after", "1".to_owned())], b"");
+    let (again, manifest) = (server.clone(), made.manifest.clone());
+    let waits = std::thread::spawn(move || {
+        while again.requests(&manifest_path("latest")).is_empty() {
+            std::thread::yield_now();
+        }
+        again.put(&manifest_path("latest"), 200, &[], &manifest);
+    });
+    place(&server).pull(&server, "alpine").unwrap();
+    waits.join().unwrap();
+    assert_eq!(server.requests(&path).len(), 2);
+}
+
+#[test]
+fn attestations_are_no_images() {
+    let (server, made) = (Server::start(), made());
+    publish(&server, &made);
+    let mut entry = descriptor(MANIFEST, &made.manifest);
+    entry["platform"] = serde_json::json!({"os": "linux", "architecture": "amd64"});
+    let mut attestation = descriptor(MANIFEST, b"never asked for");
+    attestation["platform"] = serde_json::json!({"os": "unknown", "architecture": "unknown"});
+    attestation["annotations"] = serde_json::json!({"vnd.docker.reference.type": "attestation-manifest"});
+    let index = serde_json::json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": [attestation, entry]});
+    server.put(&manifest_path("latest"), 200, &[], index.to_string().as_bytes());
+    server.put(&manifest_path(Digest::of(&made.manifest).as_str()), 200, &[], &made.manifest);
+    assert_eq!(place(&server).pull(&server, "alpine").unwrap().manifest, Digest::of(&made.manifest));
+}
+
+#[test]
+fn all_tags_are_found_page_by_page() {
+    let server = Server::start();
+    server.put("/v2/", 200, &[], b"");
+    let next = "</v2/library/alpine/tags/list?last=b&n=1000>; rel=\"next\"".to_owned();
+    server.put("/v2/library/alpine/tags/list?n=1000", 200, &[("link", next)], br#"{"tags": ["a", "b"]}"#);
+    server.put("/v2/library/alpine/tags/list?last=b&n=1000", 200, &[], br#"{"tags": ["c"]}"#);
+    let found = tags(&Reference::parse("alpine").unwrap(), &place(&server).config).unwrap();
+    assert_eq!(found.iter().map(Reference::familiar).collect::<Vec<_>>(), ["alpine:a", "alpine:b", "alpine:c"]);
+    server.put("/v2/library/alpine/tags/list?last=b&n=1000", 200, &[], br#"{"tags": ["../x"]}"#);
+    assert!(tags(&Reference::parse("alpine").unwrap(), &place(&server).config).is_err());
+}
+
+#[test]
+fn a_blob_is_sent_once_and_mounted_where_the_registry_has_it() {
+    let (server, made) = (Server::start(), made());
+    publish(&server, &made);
+    let mut here = place(&server);
+    here.config.mirrors[0].host = "docker.io".to_owned();
+    let image = here.pull(&server, "alpine").unwrap();
+    let to = Reference::parse(&format!("{}/team/site:2", server.host)).unwrap();
+    let layer = Digest::of(&made.layer);
+    let session = "/v2/team/site/blobs/uploads/";
+    server.put(session, 202, &[("location", "/upload?state=x".to_owned())], b"");
+    let sent = |digest: &Digest| format!("/upload?state=x&digest={digest}");
+    for digest in [&layer, &image.id] {
+        server.put(&sent(digest), 201, &[], b"");
+    }
+    server.put("/v2/team/site/manifests/2", 201, &[], b"");
+    push(&here.store, &image, &to, &here.config, &()).unwrap();
+    assert_eq!(server.requests(&sent(&layer))[0].body, made.layer);
+    assert_eq!(server.requests("/v2/team/site/manifests/2")[0].body, made.manifest);
+    // it has the layer now, and the configuration in another repository
+    server.put(&format!("/v2/team/site/blobs/{layer}"), 200, &[], b"");
+    let mount = format!("{session}?mount={}&from=team/other", image.id);
+    server.put(&mount, 201, &[], b"");
+    let named = Image { names: vec![Reference::parse(&format!("{}/team/other", server.host)).unwrap()], ..image };
+    push(&here.store, &named, &to, &here.config, &()).unwrap();
+    assert_eq!((server.requests(&sent(&layer)).len(), server.requests(&mount).len()), (1, 1));
+    // and who may not, is told so
+    server.put("/v2/team/site/manifests/2", 403, &[], br#"{"errors":[{"code":"DENIED","message":"not yours"}]}"#);
+    let error = push(&here.store, &named, &to, &here.config, &()).unwrap_err();
+    assert!(error.message.contains("403 (not yours)"), "{error}");
+    assert!(error.hint.unwrap().contains("minirun login"));
+}
+
+#[test]
+fn a_login_is_looked_at_before_it_is_kept() {
+    let server = Server::start();
+    let challenge = vec![("www-authenticate", "Basic realm=\"x\"".to_owned())];
+    let only = Some("Basic bWU6d29yZA==");
+    server.answer("/v2/", Answer { status: 200, headers: challenge, only, ..Answer::default() });
+    let config = RegistryConfig::default();
+    check_login(&server.host, "me", "word", &config).unwrap();
+    let error = check_login(&server.host, "me", "wrong", &config).unwrap_err();
+    assert!(error.message.contains("does not take this name and password"), "{error}");
 }

@@ -3,6 +3,8 @@
 pub mod command;
 pub mod console;
 pub mod dump;
+pub mod hub;
+pub mod registry;
 pub mod requires;
 pub mod sandbox;
 pub mod snapshot;

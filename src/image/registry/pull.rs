@@ -1,0 +1,211 @@
+//! Pull: from a name to an image in the store, its layers unpacked while they come. Mirrors first; the index's entry for
+//! this processor; every byte is hashed, once, before it counts. What is kept of a pull that fails is what the next one
+//! begins with, and no image.
+
+use super::arriving::{Arriving, Fate};
+use super::config::RegistryConfig;
+use super::fetch::{self, Common};
+use super::http::{Failure, REACH};
+use super::remote::{self, Access, Remote};
+use crate::error::{Error, Kind, Result};
+use crate::id::Digest;
+use crate::image::archive::is_index;
+use crate::image::ingest::{Expected, Ingest};
+use crate::image::platform::{self, Platform};
+use crate::image::progress::Progress;
+use crate::image::store::{self, Image, MAX_METADATA, Store, digest_of};
+use crate::image::{Reference, archive};
+use crate::sys::host;
+use oci_spec::image::{ImageIndex, ImageManifest, MediaType};
+use std::cell::RefCell;
+use std::fs::File;
+use std::io::Read;
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+
+/// Layers on their way at the same time, as with docker.
+const AT_ONCE: usize = 3;
+
+/// Pulls `reference` for `platform` and gives it its name in the store.
+pub fn pull(
+    store: &Store,
+    reference: &Reference,
+    config: &RegistryConfig,
+    platform: &Platform,
+    progress: &dyn Progress,
+) -> Result<Image> {
+    let deadline = Instant::now() + REACH;
+    remote::each_endpoint(reference, config, |endpoint| {
+        let remote = Remote::connect(endpoint, reference, config, Access::Pull, deadline)?;
+        from(store, &remote, reference, platform, progress)
+    })
+}
+
+/// All tags of the reference's repository.
+pub fn tags(reference: &Reference, config: &RegistryConfig) -> Result<Vec<Reference>> {
+    let deadline = Instant::now() + REACH;
+    let tags = remote::each_endpoint(reference, config, |endpoint| {
+        Remote::connect(endpoint, reference, config, Access::Pull, deadline)?.tags()
+    })?;
+    let of = |tag: String| Reference::parse(&format!("{}/{}:{tag}", reference.registry, reference.repository));
+    tags.into_iter().map(of).collect()
+}
+
+/// From one registry that answered.
+pub(super) fn from(
+    store: &Store,
+    remote: &Remote<'_>,
+    reference: &Reference,
+    platform: &Platform,
+    progress: &dyn Progress,
+) -> Result<Image, Failure> {
+    let mut ingest = Ingest::begin(store)?;
+    let manifest = manifest(&mut ingest, remote, reference, platform)?;
+    let bytes = ingest.read(&manifest)?;
+    let parsed = store::parse_manifest(&manifest, &bytes)?;
+    refuse_artifact(&manifest, &parsed)?;
+    let config = digest_of(parsed.config())?;
+    if !ingest.has(&config) {
+        if parsed.config().size() > MAX_METADATA {
+            return Err(Error::image(format!("a configuration of {} bytes", parsed.config().size())).into());
+        }
+        let expected = Expected { digest: Some(&config), size: Some(parsed.config().size()) };
+        ingest.add(&remote.small_blob(&config)?[..], expected)?;
+    }
+    let image = store::parse_image(vec![reference.clone()], &bytes, |digest| ingest.read(digest))?;
+    let mut blobs: Vec<Arriving> = Vec::new();
+    for layer in &image.layers {
+        if !ingest.has(&layer.digest) && blobs.iter().all(|blob| blob.digest != layer.digest) {
+            blobs.push(Arriving::open(&mut ingest, &layer.digest, layer.size)?);
+        }
+    }
+    let common = Common::default();
+    let taken = std::thread::scope(|scope| {
+        for _ in 0..AT_ONCE.min(blobs.len()) {
+            scope.spawn(|| fetch::all(remote, &blobs, &common, progress));
+        }
+        let taken = take(store, remote, &image, &blobs, progress);
+        common.stop();
+        taken
+    });
+    if let Some(failure) = common.failure() {
+        return Err(failure);
+    }
+    taken?;
+    for blob in &blobs {
+        blob.decide(Fate::Adopted);
+        ingest.adopt(&blob.digest, blob.path.clone(), blob.size);
+    }
+    let images = ingest.commit(&[(manifest, vec![reference.clone()])])?;
+    Ok(images.into_iter().next().ok_or_else(|| Error::internal("pull made no image"))?)
+}
+
+/// Unpacks the layers as they come, from the lowest on, and hashes what needs no unpacking; afterwards every blob is what
+/// its digest says.
+fn take(
+    store: &Store,
+    remote: &Remote<'_>,
+    image: &Image,
+    blobs: &[Arriving],
+    progress: &dyn Progress,
+) -> Result<(), Failure> {
+    let find = |digest: &Digest| blobs.iter().find(|blob| blob.digest == *digest);
+    let opened = RefCell::new(Vec::new());
+    // a normal user cannot make what is in layers, and may have the image all the same
+    let mut unpacks = host::uid() == 0;
+    while unpacks {
+        let unpacked = store.layer_dirs_from(image, &|layer| {
+            let Some(blob) = find(&layer.digest) else {
+                let path = store.blob_path(&layer.digest);
+                let file = File::open(path.as_path()).map_err(|e| Error::image(format!("blob {path}: {e}")))?;
+                return Ok(Box::new(file) as Box<dyn Read + Send + '_>);
+            };
+            opened.borrow_mut().push(layer.digest.clone());
+            Ok(Box::new(blob.reader()))
+        });
+        unpacks = unpacked.is_err();
+        let Err(e) = unpacked else { continue };
+        let last = opened.borrow_mut().pop();
+        match last.as_ref().and_then(find).filter(|_| e.kind == Kind::Image) {
+            Some(blob) if !is_right(blob)? => mend(remote, blob, progress)?,
+            Some(blob) => {
+                blob.decide(Fate::Removed); // what its digest says, and not what the image says
+                return Err(e.into());
+            }
+            None => return Err(e.into()),
+        }
+    }
+    let opened = opened.into_inner();
+    for blob in blobs.iter().filter(|blob| !opened.contains(&blob.digest)) {
+        while !is_right(blob)? {
+            mend(remote, blob, progress)?;
+        }
+    }
+    Ok(())
+}
+
+fn is_right(blob: &Arriving) -> Result<bool> {
+    Ok(blob.hash().map_err(|e| Error::image(e.to_string()))? == blob.digest)
+}
+
+/// What is wrong and has parts of an earlier pull is fetched once more, from the start.
+fn mend(remote: &Remote<'_>, blob: &Arriving, progress: &dyn Progress) -> Result<(), Failure> {
+    if blob.is_resumed() {
+        blob.restart()?;
+        return fetch::one(remote, blob, &AtomicBool::new(false), progress);
+    }
+    blob.decide(Fate::Removed);
+    let is = blob.hash().map_err(|e| Error::image(e.to_string()))?;
+    let error = Error::image(format!("digest mismatch: the content of {} is {is}", blob.digest));
+    Err(error.hint("the data was damaged or changed on its way: fetch it again").into())
+}
+
+/// Stages the manifest for the platform, by way of an index where there is one.
+fn manifest(
+    ingest: &mut Ingest<'_>,
+    remote: &Remote<'_>,
+    reference: &Reference,
+    platform: &Platform,
+) -> Result<Digest, Failure> {
+    let (_, first) = remote.get_manifest(remote::wanted(reference))?;
+    // the hash decides, whatever the Docker-Content-Digest header says
+    let expected = Expected { digest: reference.digest.as_ref(), size: None };
+    if !looks_like_index(&first) {
+        return Ok(ingest.add(&first[..], expected)?.0);
+    }
+    if let Some(pinned) = reference.digest.as_ref().filter(|pinned| Digest::of(&first) != **pinned) {
+        return Err(Error::image(format!("digest mismatch: the content of {pinned} is {}", Digest::of(&first))).into());
+    }
+    let index: ImageIndex = archive::parse("index", &first)?;
+    let chosen = platform::choose(index.manifests(), platform)?;
+    let digest = digest_of(chosen)?;
+    let (_, bytes) = remote.get_manifest(digest.as_str())?;
+    let expected = Expected { digest: Some(&digest), size: Some(chosen.size()) };
+    Ok(ingest.add(&bytes[..], expected)?.0)
+}
+
+/// By what the document says of itself; the Content-Type header is not covered by the digest.
+fn looks_like_index(bytes: &[u8]) -> bool {
+    let value: serde_json::Value = serde_json::from_slice(bytes).unwrap_or_default();
+    is_index(value.get("mediaType").and_then(serde_json::Value::as_str).unwrap_or_default(), bytes)
+}
+
+/// Charts, signatures and the like are kept in registries as images are, and are none. Told by what they say they are
+/// (image-spec, manifest.md, "Guidelines for Artifact Usage"); every layer of an image is a tar.
+fn refuse_artifact(digest: &Digest, manifest: &ImageManifest) -> Result<()> {
+    let config = manifest.config().media_type();
+    let known = [MediaType::ImageConfig.to_string(), DOCKER_CONFIG.to_owned(), "application/octet-stream".to_owned()];
+    let layers = manifest.layers().iter().map(|layer| layer.media_type().to_string());
+    let kind = match (manifest.artifact_type(), known.contains(&config.to_string())) {
+        (Some(kind), _) => Some(kind.to_string()),
+        (None, false) => Some(config.to_string()),
+        (None, true) => layers.into_iter().find(|kind| !kind.contains("tar")),
+    };
+    match kind {
+        Some(kind) => Err(Error::image(format!("manifest {} is an artifact, {kind}, and no image", digest.short()))
+            .hint("fetch it with the tool that it is made for")),
+        None => Ok(()),
+    }
+}
+
+const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
