@@ -237,6 +237,27 @@ mod tests {
         assert!(Digest::parse("sha512:00").is_err());
     }
 
+    proptest::proptest! {
+        /// Whatever is taken is a name of 64 hex digits that can stand in a path, and is shown as it was given.
+        #[test]
+        fn a_digest_is_nothing_but_its_digits(text in "(sha256:|sha512:|SHA256:|)[0-9a-fA-F./ ]{0,3}[0-9a-f]{60,66}[^a]?") {
+            if let Ok(digest) = Digest::parse(&text) {
+                assert_eq!(digest.as_str(), text);
+                assert_eq!(digest.hex().len(), 64);
+                assert!(digest.hex().bytes().all(|b| b"0123456789abcdef".contains(&b)));
+            } else {
+                let hex = text.strip_prefix("sha256:").unwrap_or_default();
+                let good = hex.len() == 64 && hex.bytes().all(|b| b"0123456789abcdef".contains(&b));
+                assert!(!good, "{text}");
+            }
+        }
+
+        #[test]
+        fn any_text_is_a_digest_or_refused(text in ".*") {
+            assert!(Digest::parse(&text).is_ok_and(|digest| digest.as_str() == text) || Digest::parse(&text).is_err());
+        }
+    }
+
     #[test]
     fn interface_names_fit_the_kernel() {
         assert!(IfName::parse("mr-0123456789ab").is_ok());

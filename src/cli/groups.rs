@@ -64,6 +64,7 @@ const GROUPS: [Group; 2] = [
             (&["push"], "push", None),
             (&["rm", "remove"], "rmi", None),
             (&["tag"], "tag", None),
+            (&["unpack"], "unpack", None),
         ],
     },
 ];

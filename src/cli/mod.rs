@@ -50,6 +50,7 @@ mod system;
 mod tag;
 mod top;
 pub mod ui;
+mod unpack;
 mod unpause;
 mod update;
 mod usage;
@@ -124,6 +125,7 @@ enum Sub {
     Rmi(rmi::Args),
     Load(load::Args),
     Import(import::Args),
+    Unpack(unpack::Args),
     Tag(tag::Args),
     History(history::Args),
     Volume(volume::Args),
@@ -262,6 +264,7 @@ fn dispatch(cli: Cli) -> Result<u8> {
         Some(Sub::Rmi(args)) => rmi::main(&args, &roots),
         Some(Sub::Load(args)) => load::main(&args, &roots),
         Some(Sub::Import(args)) => import::main(&args, &roots),
+        Some(Sub::Unpack(args)) => unpack::main(&args, &roots),
         Some(Sub::Tag(args)) => tag::main(&args, &roots),
         Some(Sub::History(args)) => history::main(&args, &roots),
         Some(Sub::Volume(args)) => volume::main(&args, &roots),

@@ -59,6 +59,7 @@ Images:
   images     List images                            minirun images
   load       Load an archive or OCI layout          minirun load -i busybox.tar
   import     Make an image of a root file system    minirun import d.tar debian
+  unpack     Write its root file system into DIR    minirun unpack busybox root
   tag        Give an image one more name            minirun tag busybox tools:1
   history    Show how an image was made             minirun history busybox
   rmi        Remove images                          minirun rmi alpine

@@ -1,5 +1,6 @@
 //! Images: names, the store, and how images come into it. Four ways in (`archive`: a layout, an archive, a plain
-//! rootfs; `registry`: a pull), one way out (`Store::layer_dirs`: directories for overlayfs).
+//! rootfs; `registry`: a pull), two ways out (`Store::layer_dirs`: directories for overlayfs; `flat`: one plain
+//! directory, which an image in a foreign `layout` becomes without the store, too).
 //!
 //! * `reference`, `index`: pure data. `store`: find, tag, remove. `ingest`: blobs on their way in; the store changes
 //!   only when an image is whole. `unpack`: layer directories; `skeleton`: the one below all. `layer/`: the extractor.
@@ -13,9 +14,11 @@ pub mod builtin;
 pub mod change;
 pub mod copy;
 pub mod files;
+pub mod flat;
 mod index;
 mod ingest;
 mod layer;
+pub mod layout;
 mod platform;
 mod progress;
 pub mod reference;

@@ -10,7 +10,6 @@ use crate::sys::record::Lock;
 use crate::sys::{at, fs};
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::Read;
 
 /// The beginning of the names of directories that are being written or removed.
 const UNFINISHED: &str = ".unpack-";
@@ -22,23 +21,23 @@ impl Store {
     /// The directories of the image's layers, lowest first, in the form that overlayfs reads; unpacks what is
     /// missing. Fewer than the layers where one hides all below it, or is there twice.
     pub fn layer_dirs(&self, image: &Image) -> Result<Vec<HostPath>> {
-        self.layer_dirs_from(image, &|layer| {
-            let path = self.blob_path(&layer.digest);
-            let blob = File::open(path.as_path()).map_err(|e| Error::image(format!("blob {path}: {e}")))?;
-            Ok(Box::new(blob))
-        })
+        self.layer_dirs_from(image, &|layer| self.blob(layer))
     }
 
-    /// The same from blobs that need not be in the store yet: `open` gives the bytes of a layer that is not unpacked.
-    /// What they turn out to be is compared with its digests before the directory has its name.
+    /// The same from blobs that need not be in the store yet: `open` gives the bytes of a layer that is not unpacked,
+    /// and is asked from another thread, one layer ahead. What they turn out to be is compared with its digests before
+    /// the directory has its name.
     pub(super) fn layer_dirs_from(&self, image: &Image, open: Open<'_>) -> Result<Vec<HostPath>> {
-        let mut dirs: Vec<HostPath> = Vec::new();
-        for (layer, names) in image.layers.iter().zip(names(image)) {
-            let dir = self
-                .layer_dir(layer, &names, &dirs, open)
-                .during(|| format!("image {}: layer {}", image.label(), layer.digest.short()))?;
-            put_on_top(&mut dirs, dir);
-        }
+        let all: Vec<(&LayerRef, Names)> = image.layers.iter().zip(names(image)).collect();
+        let missing: Vec<&LayerRef> =
+            all.iter().filter(|(_, names)| self.unpacked(names).is_none()).map(|(layer, _)| *layer).collect();
+        let mut dirs = match missing.is_empty() {
+            true => self.each_layer(image, &all, &[], None, open)?, // no thread for a run that finds everything there
+            false => {
+                let blobs = Box::new(missing.iter().map(|layer| open(layer)));
+                layer::one_after_the_other(blobs, |pieces| self.each_layer(image, &all, &missing, Some(pieces), open))?
+            }
+        };
         // overlayfs does not look whether a layer's root is opaque (fs/overlayfs/super.c, ovl_get_root)
         for i in (1..dirs.len()).rev() {
             if layer::is_opaque(&at::open_root(dirs[i].as_path())?)? {
@@ -60,7 +59,35 @@ impl Store {
         (dirs, all)
     }
 
-    fn layer_dir(&self, layer: &LayerRef, names: &Names, below: &[HostPath], open: Open<'_>) -> Result<HostPath> {
+    /// The directories of all layers; `pieces` are those that are `missing`, one after the other.
+    fn each_layer(
+        &self,
+        image: &Image,
+        all: &[(&LayerRef, Names)],
+        missing: &[&LayerRef],
+        mut pieces: Option<&mut layer::Pieces>,
+        open: Open<'_>,
+    ) -> Result<Vec<HostPath>> {
+        let mut dirs: Vec<HostPath> = Vec::new();
+        let mut missing = missing.iter().peekable();
+        for (layer, names) in all {
+            let own = missing.next_if(|next| std::ptr::eq(**next, *layer)).and(pieces.as_deref_mut());
+            let dir = self
+                .layer_dir(layer, names, &dirs, own, open)
+                .during(|| format!("image {}: layer {}", image.label(), layer.digest.short()))?;
+            put_on_top(&mut dirs, dir);
+        }
+        Ok(dirs)
+    }
+
+    fn layer_dir(
+        &self,
+        layer: &LayerRef,
+        names: &Names,
+        below: &[HostPath],
+        pieces: Option<&mut layer::Pieces>,
+        open: Open<'_>,
+    ) -> Result<HostPath> {
         if let Some(dir) = self.unpacked(names)
             && fs::exists(short_link(&dir).as_path())
         {
@@ -68,10 +95,15 @@ impl Store {
         }
         let lock = format!("{LOCK}{}", &layer.diff_id.hex()[..2]);
         let _lock = Lock::exclusive(self.layers().child(&lock).as_path())?;
-        // somebody else may have done it while we waited
-        let dir = match self.unpacked(names) {
-            Some(dir) => dir,
-            None => self.unpack(layer, names, below, open)?,
+        let dir = match (self.unpacked(names), pieces) {
+            (None, Some(pieces)) => self.unpack(layer, names, below, pieces)?,
+            // it was there a moment ago
+            (None, None) => layer::one_after_the_other(Box::new(std::iter::once(open(layer))), |pieces| {
+                self.unpack(layer, names, below, pieces)
+            })?,
+            // somebody else has done it while we waited
+            (Some(dir), Some(pieces)) => pieces.finish().map(|_| dir)?,
+            (Some(dir), None) => dir,
         };
         // the name stays where it is right, for others may be mounting by it
         if !fs::exists(short_link(&dir).as_path()) {
@@ -80,16 +112,31 @@ impl Store {
         Ok(dir)
     }
 
+    /// The bytes of a layer that is in the store.
+    pub(super) fn blob(&self, layer: &LayerRef) -> Result<layer::Blob<'static>> {
+        let path = self.blob_path(&layer.digest);
+        match File::open(path.as_path()) {
+            Ok(file) => Ok(Box::new(file)),
+            Err(e) => Err(Error::image(format!("blob {path}: {e}"))),
+        }
+    }
+
     fn unpacked(&self, names: &Names) -> Option<HostPath> {
         let dirs = [&names.over, &names.alone].map(|name| self.layers().child(name));
         dirs.into_iter().find(|dir| fs::exists(dir.as_path()))
     }
 
-    fn unpack(&self, layer: &LayerRef, names: &Names, below: &[HostPath], open: Open<'_>) -> Result<HostPath> {
+    fn unpack(
+        &self,
+        layer: &LayerRef,
+        names: &Names,
+        below: &[HostPath],
+        pieces: &mut layer::Pieces,
+    ) -> Result<HostPath> {
         let unfinished = self.layers().child(&format!("{UNFINISHED}{}", layer.diff_id.hex()));
         fs::remove_tree(unfinished.as_path())?; // of one who was killed: the lock is ours
         fs::mkdir(unfinished.as_path(), 0o755)?;
-        let unpacked = unpack_into(layer, &unfinished, below, open).and_then(|looked_below| {
+        let unpacked = self.unpack_into(layer, &unfinished, below, pieces).and_then(|looked_below| {
             let dir = self.layers().child(if looked_below { &names.over } else { &names.alone });
             at::syncfs(&at::open_root(unfinished.as_path())?)?;
             fs::rename(unfinished.as_path(), dir.as_path())?;
@@ -99,6 +146,29 @@ impl Store {
             fs::remove_tree(unfinished.as_path())?;
         }
         unpacked
+    }
+
+    fn unpack_into(
+        &self,
+        layer: &LayerRef,
+        dir: &HostPath,
+        below: &[HostPath],
+        pieces: &mut layer::Pieces,
+    ) -> Result<bool> {
+        at::chmod_fd(&at::open_root(dir.as_path())?, 0o755)?;
+        let unpacked = layer::unpack(pieces, dir, below);
+        let wrong = |what: &str, wanted: &Digest, is: &Digest| {
+            Err(Error::image(format!("{what} is {is}, not {wanted}"))
+                .hint("remove the image and load or pull it again"))
+        };
+        let unpacked = unpacked.map_err(|e| e.hint("remove the image and load or pull it again"))?;
+        if unpacked.sums.digest != layer.digest {
+            return wrong("the blob's digest", &layer.digest, &unpacked.sums.digest);
+        }
+        if unpacked.sums.diff_id != layer.diff_id {
+            return wrong("the diff id", &layer.diff_id, &unpacked.sums.diff_id);
+        }
+        Ok(unpacked.looked_below)
     }
 
     /// Removes the layer directories that are not among `used`, and what killed processes left.
@@ -127,24 +197,8 @@ impl Store {
     }
 }
 
-/// Gives the bytes of a layer's blob.
-type Open<'o> = &'o dyn Fn(&LayerRef) -> Result<Box<dyn Read + Send + 'o>>;
-
-fn unpack_into(layer: &LayerRef, dir: &HostPath, below: &[HostPath], open: Open<'_>) -> Result<bool> {
-    at::chmod_fd(&at::open_root(dir.as_path())?, 0o755)?;
-    let unpacked = layer::unpack(open(layer)?, dir, below);
-    let wrong = |what: &str, wanted: &Digest, is: &Digest| {
-        Err(Error::image(format!("{what} is {is}, not {wanted}")).hint("remove the image and load or pull it again"))
-    };
-    let unpacked = unpacked.map_err(|e| e.hint("remove the image and load or pull it again"))?;
-    if unpacked.sums.digest != layer.digest {
-        return wrong("the blob's digest", &layer.digest, &unpacked.sums.digest);
-    }
-    if unpacked.sums.diff_id != layer.diff_id {
-        return wrong("the diff id", &layer.diff_id, &unpacked.sums.diff_id);
-    }
-    Ok(unpacked.looked_below)
-}
+/// Gives the bytes of a layer.
+type Open<'o> = &'o (dyn Fn(&LayerRef) -> Result<layer::Blob<'o>> + Sync);
 
 /// overlayfs takes no directory twice (ELOOP), and an image may have a layer twice, such as an empty one. All that the
 /// lower one holds, the upper one holds too, and covers: it is not missed.

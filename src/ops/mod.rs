@@ -37,6 +37,7 @@ pub mod run;
 pub mod start;
 pub mod stats;
 pub mod system;
+pub mod unpack;
 pub mod update;
 pub mod volume;
 

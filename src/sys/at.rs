@@ -224,6 +224,18 @@ pub fn set_xattr(fd: &impl AsFd, name: &[u8], value: &[u8]) -> SysResult<()> {
     named_raw(result.into(), call).map(drop)
 }
 
+/// Removes an extended attribute. Gone already is success.
+pub fn remove_xattr(fd: &impl AsFd, name: &[u8]) -> SysResult<()> {
+    let call = || format!("fremovexattr({:?})", String::from_utf8_lossy(name));
+    let name_c = named(CString::new(name).map_err(|_| Errno::EINVAL), call)?;
+    // SAFETY: a name without its NUL would be read past its end; a CString has it, and outlives the call.
+    let result = unsafe { libc::fremovexattr(fd.as_fd().as_raw_fd(), name_c.as_ptr()) };
+    match Errno::result(result) {
+        Ok(_) | Err(Errno::ENODATA) => Ok(()),
+        Err(errno) => named(Err(errno), call),
+    }
+}
+
 /// The value of an extended attribute; `None` where there is none.
 pub fn xattr(fd: &impl AsFd, name: &[u8]) -> SysResult<Option<Vec<u8>>> {
     let call = || format!("fgetxattr({:?})", String::from_utf8_lossy(name));

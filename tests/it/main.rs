@@ -56,6 +56,8 @@ mod style;
 mod support;
 mod sweep;
 mod tmux;
+mod unpack;
 mod usage;
 mod users;
+mod vectors;
 mod volumes;

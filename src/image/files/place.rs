@@ -9,7 +9,7 @@ use crate::sys::at;
 use crate::sys::fs::Root;
 use nix::sys::stat::SFlag;
 use std::ffi::{OsStr, OsString};
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
@@ -61,7 +61,7 @@ pub fn place(tar: impl Read, placing: &Placing<'_>) -> Result<Vec<String>> {
 }
 
 fn place_all(tar: impl Read, placing: &Placing<'_>) -> Result<Vec<String>> {
-    let mut archive = TarStream::new(tar);
+    let mut archive = TarStream::new(BufReader::with_capacity(128 << 10, tar));
     let mut writer = Writer { placing, parent: None, times: Vec::new(), left_out: Vec::new() };
     let broken = |e: std::io::Error| Error::user(format!("reading the tar: {e}")).hint("is it a whole, plain tar?");
     while let Some(member) = archive.next().map_err(broken)? {
@@ -85,7 +85,7 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    fn member(&mut self, member: &Member, data: &mut impl Read) -> Result<()> {
+    fn member(&mut self, member: &Member, data: &mut impl BufRead) -> Result<()> {
         // the directory that everything goes to stays as it is
         let Some((parent, name)) = split(&member.path)? else { return Ok(()) };
         let parent = plain(parent)?;

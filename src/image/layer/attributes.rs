@@ -42,7 +42,14 @@ impl Attributes {
 
     /// Everything but the time. The order matters: chown(2) clears setuid and security.capability.
     pub(in crate::image) fn apply_fd(&self, fd: &impl AsFd) -> Result<()> {
-        at::chown_fd(fd, self.uid, self.gid)?;
+        self.apply_new(fd, None)
+    }
+
+    /// The same for what was just made and belongs to `owner`, where that is known.
+    pub(super) fn apply_new(&self, fd: &impl AsFd, owner: Option<(u32, u32)>) -> Result<()> {
+        if owner != Some((self.uid, self.gid)) {
+            at::chown_fd(fd, self.uid, self.gid)?;
+        }
         at::chmod_fd(fd, self.mode)?;
         for (name, value) in &self.xattrs {
             match at::set_xattr(fd, name, value) {
@@ -54,6 +61,14 @@ impl Attributes {
         Ok(())
     }
 
+    /// The same for a directory that was there and had attributes of its own.
+    pub(super) fn apply_over(&self, fd: &impl AsFd) -> Result<()> {
+        for name in at::xattr_names(fd)?.into_iter().filter(|name| is_kept(name)) {
+            at::remove_xattr(fd, &name)?;
+        }
+        self.apply_fd(fd)
+    }
+
     /// Owner, mode and time of a device or FIFO that was just made.
     pub(in crate::image) fn apply_node(&self, parent: &impl AsFd, name: &OsStr) -> Result<()> {
         at::chown(parent, name, self.uid, self.gid)?;
@@ -63,7 +78,14 @@ impl Attributes {
 
     /// Owner and time of a symbolic link; it has no mode of its own.
     pub(in crate::image) fn apply_link(&self, parent: &impl AsFd, name: &OsStr) -> Result<()> {
-        at::chown(parent, name, self.uid, self.gid)?;
+        self.apply_new_link(parent, name, None)
+    }
+
+    /// The same for one that was just made and belongs to `owner`, where that is known.
+    pub(super) fn apply_new_link(&self, parent: &impl AsFd, name: &OsStr, owner: Option<(u32, u32)>) -> Result<()> {
+        if owner != Some((self.uid, self.gid)) {
+            at::chown(parent, name, self.uid, self.gid)?;
+        }
         at::set_times(parent, name, self.time).map_err(Error::from)
     }
 }

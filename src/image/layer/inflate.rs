@@ -112,36 +112,57 @@ pub(crate) fn in_parallel<T>(
     blob: impl Read + Send,
     consume: impl FnOnce(&mut Pieces) -> Result<T>,
 ) -> Result<(T, Sums)> {
-    let (full, pieces) = sync_channel(PIECES);
-    let (empty, used) = channel();
-    std::thread::scope(|scope| {
-        let producer = scope.spawn(move || produce(blob, &full, &used));
-        let mut pieces = Pieces { pieces, empty, current: Vec::new(), at: 0, end: false };
-        let consumed = consume(&mut pieces).and_then(|value| {
-            io::copy(&mut pieces, &mut io::sink()).map_err(|e| Error::image(e.to_string()))?;
-            Ok(value)
-        });
-        drop(pieces);
-        let produced = producer.join().map_err(|_| Error::internal("the inflating thread panicked"))?;
-        let value = consumed?;
-        produced.map(|sums| (value, sums)).ok_or_else(|| Error::internal("the inflating thread stopped early"))
+    one_after_the_other(Box::new(std::iter::once(Ok(Box::new(blob) as Blob<'_>))), |pieces| {
+        let value = consume(pieces)?;
+        Ok((value, pieces.finish()?))
     })
 }
 
-type Piece = io::Result<Vec<u8>>;
+/// A layer as it is stored.
+pub(crate) type Blob<'a> = Box<dyn Read + Send + 'a>;
+/// Several, each opened when its turn comes.
+pub(crate) type Blobs<'a> = Box<dyn Iterator<Item = Result<Blob<'a>>> + Send + 'a>;
 
-/// `None` when the consumer went away or was told of an error.
-fn produce(blob: impl Read + Send, full: &SyncSender<Piece>, used: &Receiver<Vec<u8>>) -> Option<Sums> {
-    match produce_all(blob, full, used) {
-        Ok(sums) => sums,
-        Err(e) => {
-            let _ = full.send(Err(e)); // nobody listens: it failed itself
-            None
+/// The same for several, the next of which is inflated while `consume` still writes the last;
+/// [`Pieces::finish`] leads from one to the other.
+pub(crate) fn one_after_the_other<T>(blobs: Blobs<'_>, consume: impl FnOnce(&mut Pieces) -> Result<T>) -> Result<T> {
+    let (full, pieces) = sync_channel(PIECES);
+    let (empty, used) = channel();
+    std::thread::scope(|scope| {
+        let producer = scope.spawn(move || produce_all(blobs, &full, &used));
+        let mut pieces = Pieces { pieces, empty, current: Vec::new(), at: 0, end: None };
+        let consumed = consume(&mut pieces);
+        drop(pieces);
+        producer.join().map_err(|_| Error::internal("the inflating thread panicked"))?;
+        consumed
+    })
+}
+
+fn produce_all(blobs: Blobs<'_>, full: &SyncSender<Piece>, used: &Receiver<Vec<u8>>) {
+    for blob in blobs {
+        let made = blob.map_err(|e| io::Error::other(e.message)).and_then(|blob| produce(blob, full, used));
+        let last = match made {
+            Ok(Some(sums)) => Piece::End(sums),
+            Ok(None) => return, // nobody listens: it failed itself
+            Err(e) => Piece::Failed(e),
+        };
+        let failed = matches!(last, Piece::Failed(_));
+        if full.send(last).is_err() || failed {
+            return;
         }
     }
 }
 
-fn produce_all(blob: impl Read + Send, full: &SyncSender<Piece>, used: &Receiver<Vec<u8>>) -> io::Result<Option<Sums>> {
+/// What comes from the producer.
+#[derive(Debug)]
+enum Piece {
+    Bytes(Vec<u8>),
+    End(Sums),
+    Failed(io::Error),
+}
+
+/// `None` when the consumer went away.
+fn produce(blob: Blob<'_>, full: &SyncSender<Piece>, used: &Receiver<Vec<u8>>) -> io::Result<Option<Sums>> {
     let taken = AtomicU64::new(0);
     let mut stored = BufReader::with_capacity(PIECE, Hashed::new(Taken { inner: blob, taken: &taken }));
     let diff_id = {
@@ -155,7 +176,7 @@ fn produce_all(blob: impl Read + Send, full: &SyncSender<Piece>, used: &Receiver
             if length == 0 {
                 break;
             }
-            if full.send(Ok(piece)).is_err() {
+            if full.send(Piece::Bytes(piece)).is_err() {
                 return Ok(None);
             }
         }
@@ -202,34 +223,59 @@ fn fill(reader: &mut impl Read, into: &mut [u8]) -> io::Result<usize> {
     Ok(filled)
 }
 
-/// The inflated bytes, as they come from the producer.
+/// The inflated bytes of one blob, as they come from the producer.
 #[derive(Debug)]
 pub(crate) struct Pieces {
     pieces: Receiver<Piece>,
     empty: Sender<Vec<u8>>,
     current: Vec<u8>,
     at: usize,
-    end: bool,
+    /// What the blob was, where it has been read to its end.
+    end: Option<Sums>,
+}
+
+impl Pieces {
+    /// Reads what is left of the blob and gives its sums; the next blob's bytes follow.
+    pub(crate) fn finish(&mut self) -> Result<Sums> {
+        let broken = |e: io::Error| Error::image(e.to_string());
+        loop {
+            let length = self.fill_buf().map_err(broken)?.len();
+            self.consume(length);
+            if let Some(sums) = self.end.take() {
+                return Ok(sums);
+            }
+        }
+    }
+}
+
+impl BufRead for Pieces {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if self.at == self.current.len() && self.end.is_none() {
+            let _ = self.empty.send(std::mem::take(&mut self.current)); // the producer has ended: nobody needs it
+            self.at = 0;
+            match self.pieces.recv() {
+                Ok(Piece::Bytes(piece)) => self.current = piece,
+                Ok(Piece::End(sums)) => self.end = Some(sums),
+                Ok(Piece::Failed(e)) => return Err(e),
+                // after a failure that somebody went on from, or a panic, which is told where the thread is joined
+                Err(_) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            }
+        }
+        Ok(&self.current[self.at..])
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.at += count;
+    }
 }
 
 impl Read for Pieces {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        if self.at == self.current.len() && !self.end {
-            let _ = self.empty.send(std::mem::take(&mut self.current)); // the producer has ended: nobody needs it
-            self.at = 0;
-            match self.pieces.recv() {
-                Ok(Ok(piece)) => self.current = piece,
-                Ok(Err(e)) => {
-                    self.end = true;
-                    return Err(e);
-                }
-                Err(_) => self.end = true,
-            }
-        }
-        let n = (self.current.len() - self.at).min(into.len());
-        into[..n].copy_from_slice(&self.current[self.at..self.at + n]);
-        self.at += n;
-        Ok(n)
+        let bytes = self.fill_buf()?;
+        let count = bytes.len().min(into.len());
+        into[..count].copy_from_slice(&bytes[..count]);
+        self.consume(count);
+        Ok(count)
     }
 }
 

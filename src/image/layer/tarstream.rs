@@ -4,7 +4,7 @@
 //! holes into zeros. This file never writes anything.
 
 use super::pax::{self, Pax};
-use std::io::{self, Read};
+use std::io::{self, BufRead, Read};
 use tar::{EntryType, GnuExtSparseHeader, Header};
 
 const BLOCK: u64 = 512;
@@ -254,6 +254,25 @@ impl<R: Read> Read for TarStream<R> {
         }
         self.left -= n as u64;
         Ok(n)
+    }
+}
+
+/// The stored bytes as they lie in the reader's buffer.
+impl<R: BufRead> BufRead for TarStream<R> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if self.left == 0 {
+            return Ok(&[]);
+        }
+        let bytes = self.reader.fill_buf()?;
+        if bytes.is_empty() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        Ok(&bytes[..bytes.len().min(usize::try_from(self.left).unwrap_or(usize::MAX))])
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.reader.consume(count);
+        self.left -= count as u64;
     }
 }
 

@@ -87,13 +87,24 @@ impl Place {
     fn unpack(&self, name: &str, tar: Tar, below: &[&str]) -> Result<Unpacked> {
         fs::create_dir(self.layer(name)).unwrap();
         let below: Vec<HostPath> = below.iter().map(|name| self.host(name)).collect();
-        unpack(&tar.end()[..], &self.host(name), &below)
+        unpack_bytes(&tar.end(), &self.host(name), &below)
+    }
+    /// All layers in one directory.
+    fn unpack_flat(&self, name: &str, tars: Vec<Tar>) -> Result<()> {
+        fs::create_dir(self.layer(name)).unwrap();
+        let blobs: Vec<Vec<u8>> = tars.into_iter().map(Tar::end).collect();
+        let all = blobs.iter().map(|blob| Ok(Box::new(&blob[..]) as Blob<'_>));
+        super::unpack_flat(Box::new(all), blobs.len(), &self.host(name), |_, sums| sums.map(drop))
     }
     /// Nothing but the layers has changed.
     fn check(&self) {
         assert_eq!(fs::read_to_string(self.0.path().join("canary")).unwrap(), "alive");
         assert_eq!(fs::read_dir(self.0.path().join("outside")).unwrap().count(), 0);
     }
+}
+
+fn unpack_bytes(blob: &[u8], dir: &HostPath, below: &[HostPath]) -> Result<Unpacked> {
+    one_after_the_other(Box::new(std::iter::once(Ok(Box::new(blob) as Blob<'_>))), |pieces| unpack(pieces, dir, below))
 }
 
 fn root() -> bool {
@@ -279,6 +290,44 @@ fn whiteouts_hide_what_is_below_and_nothing_else() {
         let place = Place::new();
         assert!(place.unpack("l", Tar::default().file(bad, ""), &[]).is_err(), "{bad}");
         place.check();
+    }
+}
+
+#[test]
+fn a_failure_in_any_layer_is_the_whole_ones() {
+    if !root() {
+        return;
+    }
+    let place = Place::new();
+    let bad = || Tar::default().file("..", "");
+    for (number, layers) in
+        [vec![bad(), Tar::default()], vec![Tar::default().file("x", ""), bad()]].into_iter().enumerate()
+    {
+        let error = place.unpack_flat(&number.to_string(), layers).unwrap_err();
+        assert!(error.message.contains("ends in"), "{error}");
+    }
+    place.unpack_flat("none", Vec::new()).unwrap();
+}
+
+#[test]
+fn directories_keep_their_times_whatever_is_done_in_them() {
+    if !root() {
+        return;
+    }
+    let place = Place::new();
+    let base = || Tar::default().pax(&[("mtime", b"7.5")]).dir("d").dir("d/e").file("d/e/x", "").file("d/y", "");
+    let upper =
+        || Tar::default().file("d/z", "").file("d/e/.wh.x", "").link("d/l", "d/y").file("d/y", "2").file("d/e/w", "");
+    let time = |path: &str| {
+        let m = fs::metadata(place.layer(path)).unwrap();
+        (m.mtime(), m.mtime_nsec())
+    };
+    place.unpack_flat("flat", vec![base(), upper()]).unwrap();
+    place.unpack("base", base(), &[]).unwrap();
+    place.unpack("over", upper(), &["base"]).unwrap();
+    for layer in ["flat", "base", "over"] {
+        assert_eq!(time(&format!("{layer}/d")), (7, 500_000_000), "{layer}");
+        assert_eq!(time(&format!("{layer}/d/e")), (1_000_000_000, 0), "{layer}");
     }
 }
 
@@ -498,7 +547,7 @@ fn both_digests_cover_what_follows_the_archive() {
     let mut bytes = Tar::default().file("x", "1").end();
     bytes.extend([0; 5000]);
     fs::create_dir(place.layer("l")).unwrap();
-    let unpacked = unpack(&bytes[..], &place.host("l"), &[]).unwrap();
+    let unpacked = unpack_bytes(&bytes, &place.host("l"), &[]).unwrap();
     assert_eq!(unpacked.sums, Sums { digest: Digest::of(&bytes), diff_id: Digest::of(&bytes) });
 }
 
@@ -514,7 +563,7 @@ proptest::proptest! {
                 "a", "a/b", "a/b/c", "l", "l/x", "../canary", "/a", "a/../l", ".wh.a", "l/.wh..wh..opq", "a/.wh.b", "l/../../outside",
             ];
             let place = Place::new();
-            let tar = members.iter().fold(Tar::default(), |tar, (kind, name, other)| {
+            let tar = |members: &[(u8, usize, usize)]| members.iter().fold(Tar::default(), |tar, (kind, name, other)| {
                 let (name, other) = (names[*name], names[*other]);
                 match kind {
                     0 | 1 => tar.file(name, "evil"),
@@ -525,9 +574,11 @@ proptest::proptest! {
                 }
             });
             fs::create_dir(place.layer("base")).unwrap();
-            let _ = place.unpack("l", tar, &["base"]);
+            let _ = place.unpack("l", tar(&members), &["base"]);
+            let (lower, upper) = members.split_at(members.len() / 2);
+            let _ = place.unpack_flat("flat", vec![tar(lower), tar(upper)]);
             place.check();
-            assert_eq!(fs::read_dir(place.0.path()).unwrap().count(), 4);
+            assert_eq!(fs::read_dir(place.0.path()).unwrap().count(), 5);
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Writes one member of a layer at the tree's cursor. Later members win over earlier ones of the same layer;
-//! whiteouts hide the layers below only (OCI image-spec, layer.md).
+//! whiteouts hide the layers below only (OCI image-spec, layer.md). In the flat form they remove what those have put there.
 
 use super::attributes::{self, Attributes};
-use super::below::{self, is_whiteout, kind};
+use super::below::{is_whiteout, kind};
 use super::tarstream::Member;
 use super::tree::{Tree, lossy, named};
 use crate::error::{Errno, Error, Result, SysResult};
@@ -10,7 +10,7 @@ use crate::sys::at;
 use nix::sys::stat::SFlag;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io::Read;
+use std::io::BufRead;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::fs::FileExt as _;
@@ -20,14 +20,13 @@ use tar::EntryType;
 const MAX_FILE: u64 = 16 << 40;
 /// Zeros of this length become a hole.
 const HOLE: usize = 4096;
-const BUFFER: usize = 128 << 10;
 
 /// Writes a member; `data` gives its stored bytes.
-pub(super) fn member(tree: &mut Tree<'_>, member: &Member, data: &mut impl Read) -> Result<()> {
+pub(super) fn member(tree: &mut Tree<'_>, member: &Member, data: &mut impl BufRead) -> Result<()> {
     entry(tree, member, data).map_err(|e| e.during(lossy(&member.path)))
 }
 
-fn entry(tree: &mut Tree<'_>, member: &Member, data: &mut impl Read) -> Result<()> {
+fn entry(tree: &mut Tree<'_>, member: &Member, data: &mut impl BufRead) -> Result<()> {
     let Some((parent, name)) = split(&member.path)? else { return root(tree, member) };
     if let Some(hidden) = name.as_bytes().strip_prefix(b".wh.") {
         return whiteout(tree, parent, hidden, member.mtime);
@@ -43,16 +42,20 @@ fn entry(tree: &mut Tree<'_>, member: &Member, data: &mut impl Read) -> Result<(
         _ => tree.enter(parent, member.mtime)?,
     }
     match member.kind {
-        EntryType::Directory => directory(tree, &name, &attributes),
+        EntryType::Directory => tree.directory(&name, &attributes, &member.path),
         EntryType::Symlink => {
             put(tree, &name, |dir, name| at::symlink(OsStr::from_bytes(&member.link), dir, name))?;
-            attributes.apply_link(tree.here(), &name)
+            attributes.apply_new_link(tree.here(), &name, tree.owner_of_new())
         }
+        // overlayfs's own whiteout; the image-spec knows no such device
+        EntryType::Char if member.device == (0, 0) => hide(tree, &name),
         EntryType::Char => node(tree, &name, SFlag::S_IFCHR, member.device, &attributes),
         EntryType::Block => node(tree, &name, SFlag::S_IFBLK, member.device, &attributes),
         EntryType::Fifo => node(tree, &name, SFlag::S_IFIFO, (0, 0), &attributes),
         // before POSIX a directory was a file whose name ends in a slash
-        EntryType::Regular if member.path.ends_with(b"/") && member.size == 0 => directory(tree, &name, &attributes),
+        EntryType::Regular if member.path.ends_with(b"/") && member.size == 0 => {
+            tree.directory(&name, &attributes, &member.path)
+        }
         EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
             regular(tree, &name, member, &attributes, data)
         }
@@ -86,42 +89,20 @@ fn root(tree: &mut Tree<'_>, member: &Member) -> Result<()> {
     if !member.kind.is_dir() {
         return Err(Error::image("the root is no directory"));
     }
-    tree.enter(b"", member.mtime)?;
-    Attributes::of(member).apply_fd(tree.here())?;
-    tree.times.push((Vec::new(), member.mtime));
-    Ok(())
+    tree.root(&Attributes::of(member))
 }
 
-/// Makes an entry by `make`; what this layer put there before goes first.
+/// Makes an entry by `make`; what stands there goes first.
 fn put<T>(tree: &mut Tree<'_>, name: &OsStr, make: impl Fn(&OwnedFd, &OsStr) -> SysResult<T>) -> Result<T> {
-    match make(tree.here(), name) {
+    let made = match make(tree.change()?, name) {
         Err(e) if e.errno == Errno::EEXIST => {
             tree.remove(name)?;
-            make(tree.here(), name).map_err(named)
+            make(tree.here(), name)
         }
-        done => done.map_err(named),
-    }
-}
-
-fn directory(tree: &mut Tree<'_>, name: &OsStr, attributes: &Attributes) -> Result<()> {
-    let replaced = match at::stat(tree.here(), name).map_err(named)? {
-        None => false,
-        Some(stat) if kind(&stat) == libc::S_IFDIR => {
-            attributes.apply_fd(&at::open_dir(tree.here(), name)?)?;
-            tree.times_of(name, attributes.time);
-            return Ok(());
-        }
-        Some(_) => true,
+        done => done,
     };
-    if replaced {
-        tree.remove(name)?;
-    }
-    let dir = tree.make_dir(name, attributes, attributes.time)?;
-    if replaced {
-        // what was there hid the directory of the layers below, and it stays hidden
-        at::set_xattr(&dir, below::OPAQUE, b"y").map_err(attributes::overlay_form)?;
-    }
-    Ok(())
+    tree.written(name);
+    made.map_err(named)
 }
 
 fn node(tree: &mut Tree<'_>, name: &OsStr, kind: SFlag, device: (u32, u32), attributes: &Attributes) -> Result<()> {
@@ -135,46 +116,54 @@ fn regular(
     name: &OsStr,
     member: &Member,
     attributes: &Attributes,
-    data: &mut impl Read,
+    data: &mut impl BufRead,
 ) -> Result<()> {
     if member.size > MAX_FILE {
         return Err(Error::image(format!("a file of {} TiB", member.size >> 40)));
     }
     let file = put(tree, name, at::create_file)?;
     segments(&file, member, data)?;
-    attributes.apply_fd(&file)?;
+    attributes.apply_new(&file, tree.owner_of_new())?;
     at::set_times_fd(&file, attributes.time).map_err(Error::from)
 }
 
-/// Writes a member's bytes where they belong.
-pub(in crate::image) fn segments(file: &File, member: &Member, data: &mut impl Read) -> Result<()> {
+/// Writes a member's bytes where they belong, into an empty file.
+pub(in crate::image) fn segments(file: &File, member: &Member, data: &mut impl BufRead) -> Result<()> {
     let whole = [(0, member.size)];
+    let mut end = 0;
     for (offset, length) in member.segments.as_deref().unwrap_or(&whole) {
-        copy_sparse(data, file, *offset, *length)?;
+        end = copy_sparse(data, file, *offset, *length)?.max(end);
     }
-    Ok(at::truncate(file, member.size)?)
-}
-
-/// Copies `length` bytes to `offset`; zeros are not written, so that a bomb of zeros takes no room.
-fn copy_sparse(data: &mut impl Read, file: &File, mut offset: u64, mut length: u64) -> Result<()> {
-    let mut buffer = vec![0; length.min(BUFFER as u64) as usize];
-    while length > 0 {
-        let wanted = (BUFFER as u64).min(length) as usize;
-        data.read_exact(&mut buffer[..wanted]).map_err(|e| Error::image(e.to_string()))?;
-        let mut written = 0;
-        while written < wanted {
-            let start = written + zeros(&buffer[written..wanted]);
-            let end = start + not_zeros(&buffer[start..wanted]);
-            if start < end {
-                let at = offset + start as u64;
-                file.write_all_at(&buffer[start..end], at).map_err(|e| full(&e))?;
-            }
-            written = end;
-        }
-        offset += wanted as u64;
-        length -= wanted as u64;
+    if end < member.size {
+        at::truncate(file, member.size)?;
     }
     Ok(())
+}
+
+/// Copies `length` bytes to `offset`; zeros are not written, so that a bomb of zeros takes no room. Gives the end of
+/// what was written.
+fn copy_sparse(data: &mut impl BufRead, file: &File, mut offset: u64, mut length: u64) -> Result<u64> {
+    let mut end = 0;
+    while length > 0 {
+        let bytes = data.fill_buf().map_err(|e| Error::image(e.to_string()))?;
+        let count = (bytes.len() as u64).min(length) as usize;
+        if count == 0 {
+            return Err(Error::image(std::io::Error::from(std::io::ErrorKind::UnexpectedEof).to_string()));
+        }
+        let mut done = 0;
+        while done < count {
+            let start = done + blocks(&bytes[done..count], true);
+            done = start + blocks(&bytes[start..count], false);
+            if start < done {
+                file.write_all_at(&bytes[start..done], offset + start as u64).map_err(|e| full(&e))?;
+                end = offset + done as u64;
+            }
+        }
+        data.consume(count);
+        offset += count as u64;
+        length -= count as u64;
+    }
+    Ok(end)
 }
 
 fn full(e: &std::io::Error) -> Error {
@@ -182,14 +171,15 @@ fn full(e: &std::io::Error) -> Error {
     Error { errno: e.raw_os_error(), ..Error::host(format!("write: {e}")) }.hint(hint)
 }
 
-/// Length of the blocks of zeros at the start.
-fn zeros(bytes: &[u8]) -> usize {
-    bytes.chunks(HOLE).take_while(|block| block.iter().all(|b| *b == 0)).map(<[u8]>::len).sum()
+/// Length of the blocks at the start that are of zeros alone, or that are not.
+fn blocks(bytes: &[u8], zeros: bool) -> usize {
+    bytes.chunks(HOLE).take_while(|block| is_zero(block) == zeros).map(<[u8]>::len).sum()
 }
 
-/// Length up to the next block of zeros.
-fn not_zeros(bytes: &[u8]) -> usize {
-    bytes.chunks(HOLE).take_while(|block| block.iter().any(|b| *b != 0)).map(<[u8]>::len).sum()
+/// Eight bytes at a time: this looks at every byte of an image that is zero.
+fn is_zero(block: &[u8]) -> bool {
+    let words = block.chunks_exact(8);
+    words.remainder().iter().all(|b| *b == 0) && words.into_iter().all(|word| word == [0; 8])
 }
 
 /// The entry that a hard link shall share.
@@ -222,8 +212,16 @@ fn link_source(tree: &mut Tree<'_>, member: &Member) -> Result<Source> {
 }
 
 fn hard_link(tree: &mut Tree<'_>, source: &Source, name: &OsStr) -> Result<()> {
+    match at::link(&source.dir, &source.name, tree.change()?, name) {
+        Err(e) if e.errno == Errno::EEXIST => {}
+        done => {
+            tree.written(name);
+            return done.map_err(named);
+        }
+    }
     // a link onto itself is done; removing the old name first would lose the file
     if at::stat(tree.here(), name).map_err(named)?.is_some_and(|stat| stat.st_ino == source.inode) {
+        tree.written(name);
         return Ok(());
     }
     put(tree, name, |dir, name| at::link(&source.dir, &source.name, dir, name))
@@ -231,7 +229,7 @@ fn hard_link(tree: &mut Tree<'_>, source: &Source, name: &OsStr) -> Result<()> {
 
 /// Brings a file or link of the layers below into this layer, under its own name. Nothing where there is none.
 fn copy_up(tree: &mut Tree<'_>, name: &OsStr) -> Result<()> {
-    let here = tree.here().try_clone().map_err(|e| Error::host(format!("dup: {e}")))?;
+    let here = tree.change()?.try_clone().map_err(|e| Error::host(format!("dup: {e}")))?;
     let Some(found) = tree.below()?.find(name)? else { return Ok(()) };
     match kind(&found.stat) {
         libc::S_IFREG => {
@@ -259,32 +257,24 @@ fn whiteout(tree: &mut Tree<'_>, parent: &[u8], hidden: &[u8], time: at::Time) -
         b"" | b"." | b".." => return Err(Error::image("a whiteout that names nothing")),
         b".wh..opq" => {
             tree.enter(parent, time)?;
-            return tree.hide_below();
+            return tree.hide_below(None);
         }
         // aufs's own records (.wh..wh.plnk, .wh..wh.orph, .wh..wh.aufs)
         [b'.', b'w', b'h', b'.', ..] => return Ok(()),
         _ => {}
     }
     tree.enter(parent, time)?;
-    let name = OsStr::from_bytes(hidden);
+    hide(tree, OsStr::from_bytes(hidden))
+}
+
+/// Hides what the layers below have under this name.
+fn hide(tree: &mut Tree<'_>, name: &OsStr) -> Result<()> {
     match at::stat(tree.here(), name).map_err(named)? {
-        Some(stat) if kind(&stat) == libc::S_IFDIR => {
-            let dir = at::open_dir(tree.here(), name)?;
-            at::set_xattr(&dir, below::OPAQUE, b"y").map_err(attributes::overlay_form)
-        }
+        Some(_) if tree.is_flat() && !tree.is_written(name) => Ok(tree.remove(name)?),
+        Some(stat) if kind(&stat) == libc::S_IFDIR => tree.hide_below(Some(name)),
         Some(_) => Ok(()),
         // overlayfs lists a whiteout that hides nothing
         None if tree.below()?.find(name)?.is_none() => Ok(()),
-        None => at::mknod(tree.here(), name, SFlag::S_IFCHR, 0, 0).map_err(attributes::overlay_form),
+        None => at::mknod(tree.change()?, name, SFlag::S_IFCHR, 0, 0).map_err(attributes::overlay_form),
     }
-}
-
-/// Sets the directories' times, now that nothing is written into them any more.
-pub(super) fn times(tree: &mut Tree<'_>) -> Result<()> {
-    for (path, time) in std::mem::take(&mut tree.times) {
-        if tree.enter_real(&path)? {
-            at::set_times_fd(tree.here(), time)?;
-        }
-    }
-    Ok(())
 }

@@ -17,10 +17,8 @@ use crate::image::store::{self, Image, MAX_METADATA, Store, digest_of};
 use crate::image::{Reference, archive};
 use crate::sys::host;
 use oci_spec::image::{ImageIndex, ImageManifest, MediaType};
-use std::cell::RefCell;
-use std::fs::File;
-use std::io::Read;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 /// Layers on their way at the same time, as with docker.
@@ -110,38 +108,46 @@ fn take(
     progress: &dyn Progress,
 ) -> Result<(), Failure> {
     let find = |digest: &Digest| blobs.iter().find(|blob| blob.digest == *digest);
-    let opened = RefCell::new(Vec::new());
+    let opened = Mutex::new(Vec::new());
+    let opened = || opened.lock().unwrap_or_else(PoisonError::into_inner);
     // a normal user cannot make what is in layers, and may have the image all the same
     let mut unpacks = host::uid() == 0;
     while unpacks {
         let unpacked = store.layer_dirs_from(image, &|layer| {
-            let Some(blob) = find(&layer.digest) else {
-                let path = store.blob_path(&layer.digest);
-                let file = File::open(path.as_path()).map_err(|e| Error::image(format!("blob {path}: {e}")))?;
-                return Ok(Box::new(file) as Box<dyn Read + Send + '_>);
-            };
-            opened.borrow_mut().push(layer.digest.clone());
+            let Some(blob) = find(&layer.digest) else { return store.blob(layer) };
+            opened().push(layer.digest.clone());
             Ok(Box::new(blob.reader()))
         });
         unpacks = unpacked.is_err();
         let Err(e) = unpacked else { continue };
-        let last = opened.borrow_mut().pop();
-        match last.as_ref().and_then(find).filter(|_| e.kind == Kind::Image) {
-            Some(blob) if !is_right(blob)? => mend(remote, blob, progress)?,
-            Some(blob) => {
-                blob.decide(Fate::Removed); // what its digest says, and not what the image says
-                return Err(e.into());
-            }
-            None => return Err(e.into()),
+        if e.kind != Kind::Image {
+            return Err(e.into());
         }
+        // one of those that were begun is wrong, or is what its digest says and not what the image says
+        let begun = std::mem::take(&mut *opened());
+        let Some(wrong) = first_wrong(begun.iter().filter_map(find))? else {
+            begun.iter().filter_map(find).for_each(|blob| blob.decide(Fate::Removed));
+            return Err(e.into());
+        };
+        mend(remote, wrong, progress)?;
     }
-    let opened = opened.into_inner();
+    let opened = std::mem::take(&mut *opened());
     for blob in blobs.iter().filter(|blob| !opened.contains(&blob.digest)) {
         while !is_right(blob)? {
             mend(remote, blob, progress)?;
         }
     }
     Ok(())
+}
+
+/// Of these, the first that is not what its digest says.
+fn first_wrong<'b>(blobs: impl Iterator<Item = &'b Arriving>) -> Result<Option<&'b Arriving>> {
+    for blob in blobs {
+        if !is_right(blob)? {
+            return Ok(Some(blob));
+        }
+    }
+    Ok(None)
 }
 
 fn is_right(blob: &Arriving) -> Result<bool> {

@@ -9,4 +9,5 @@ pub mod requires;
 pub mod sandbox;
 pub mod snapshot;
 pub mod source;
+pub mod tar;
 pub mod terminal;

@@ -2,11 +2,14 @@
 //! here, one component at a time and clamped to the root, so no path is ever resolved by the kernel as a whole; the
 //! cursor itself only ever stands in real directories. Cost is linear in the bytes of the paths.
 
-use super::attributes::{self, Attributes};
+mod make;
+
+use super::Form;
 use super::below::{self, Merged};
+use super::flat::Flat;
 use crate::error::{Errno, Error, Result, SysError, SysResult};
 use crate::id::HostPath;
-use crate::sys::{at, tree as systree};
+use crate::sys::{at, host};
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
 use std::os::fd::OwnedFd;
@@ -26,23 +29,40 @@ const CHUNK: usize = 3500;
 struct Level {
     name: OsString,
     dir: Option<OwnedFd>,
+    /// What was looked up of the directory when something was to be changed in it.
+    known: Option<Known>,
+    /// Its key among the paths of the flat form.
+    key: u64,
 }
 
-/// The tree of one layer, and the cursor in it.
+/// A directory in which something is changed.
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    /// The time it shall have when the cursor leaves it.
+    time: at::Time,
+    /// Whether that is still to be set.
+    changed: bool,
+    /// Whether what is made in it belongs to who makes it, and not to the directory's group.
+    plain: bool,
+}
+
+/// The tree of one layer, or of all of an image, and the cursor in it.
 #[derive(Debug)]
 pub(super) struct Tree<'a> {
     root: OwnedFd,
-    /// The real directories from the root to the cursor.
+    /// The root, and the real directories from there to the cursor.
     levels: Vec<Level>,
     /// How the archive spelled the cursor's directory last; a hint that is dropped where a link may have changed.
     spelled: Option<Vec<u8>>,
+    /// User and group of what this process makes.
+    own: (u32, u32),
     layers_below: &'a [HostPath],
     /// What the layers below have at the cursor, where it was asked for.
     below: Option<Merged>,
     /// Whether the result depends on the layers below.
     pub looked_below: bool,
-    /// Directories in the order they came, with the times they shall have when all is written.
-    pub times: Vec<(Vec<u8>, at::Time)>,
+    /// In the flat form, what this layer has written.
+    flat: Option<Flat>,
 }
 
 /// What a name in the cursor's directory leads to when a directory is wanted.
@@ -52,10 +72,16 @@ enum Step {
 }
 
 impl<'a> Tree<'a> {
-    pub(super) fn open(root: &HostPath, layers_below: &'a [HostPath]) -> Result<Tree<'a>> {
+    pub(super) fn open(root: &HostPath, form: Form<'a>) -> Result<Tree<'a>> {
         let root = at::open_root(root.as_path())?;
-        let (levels, times) = (Vec::new(), Vec::new());
-        Ok(Tree { root, levels, spelled: None, layers_below, below: None, looked_below: false, times })
+        let (layers_below, flat) = match form {
+            Form::Overlay(below) => (below, None),
+            Form::Flat => (&[][..], Some(Flat::default())),
+        };
+        let dir = root.try_clone().map_err(|e| Error::host(format!("dup: {e}")))?;
+        let levels = vec![Level { name: OsString::new(), dir: Some(dir), known: None, key: 0 }];
+        let own = (host::uid(), host::gid());
+        Ok(Tree { root, levels, spelled: None, own, layers_below, below: None, looked_below: false, flat })
     }
 
     /// The descriptor of the cursor's directory.
@@ -63,13 +89,32 @@ impl<'a> Tree<'a> {
         self.levels.last().and_then(|level| level.dir.as_ref()).unwrap_or(&self.root)
     }
 
-    /// The cursor's real path, with a slash behind each component.
-    pub(super) fn path(&self) -> Vec<u8> {
-        self.levels.iter().fold(Vec::new(), |mut path, level| {
-            path.extend(level.name.as_bytes());
-            path.push(b'/');
-            path
-        })
+    /// The same for changing something in it, which will not show in its time.
+    pub(super) fn change(&mut self) -> SysResult<&OwnedFd> {
+        let known = match self.levels.last().and_then(|level| level.known) {
+            Some(known) => Known { changed: true, ..known },
+            None => {
+                let stat = at::stat_fd(self.here())?;
+                let time = at::Time { seconds: stat.st_mtime, nanoseconds: stat.st_mtime_nsec };
+                self.known(time, stat.st_mode, stat.st_gid)
+            }
+        };
+        if let Some(level) = self.levels.last_mut() {
+            level.known = Some(known);
+        }
+        Ok(self.here())
+    }
+
+    /// A directory that shall have `time`; a new entry gets its group where it says so, by its own mode or by the
+    /// mount option `grpid` (which shows where its group is not ours).
+    fn known(&self, time: at::Time, mode: u32, gid: u32) -> Known {
+        Known { time, changed: true, plain: mode & libc::S_ISGID == 0 && gid == self.own.1 }
+    }
+
+    /// User and group of what is made at the cursor, where they are known.
+    pub(super) fn owner_of_new(&self) -> Option<(u32, u32)> {
+        let known = self.levels.last().and_then(|level| level.known);
+        known.filter(|known| known.plain).map(|_| self.own)
     }
 
     /// Moves the cursor to `dir` as the archive spells it: links are followed inside the root, what is missing is
@@ -89,7 +134,7 @@ impl<'a> Tree<'a> {
                 depth = depth.saturating_sub(1);
                 continue;
             }
-            if self.levels.get(depth).is_some_and(|level| level.name == name) {
+            if self.levels.get(depth + 1).is_some_and(|level| level.name == name) {
                 depth += 1;
                 continue;
             }
@@ -103,7 +148,7 @@ impl<'a> Tree<'a> {
             }
             match self.step(&name, time)? {
                 Step::Dir(dir) => {
-                    self.push(name, dir)?;
+                    self.push(name, dir, None)?;
                     depth += 1;
                 }
                 Step::Link(target) => {
@@ -125,21 +170,6 @@ impl<'a> Tree<'a> {
         Ok(())
     }
 
-    /// Moves the cursor to a real path of this tree; `false` where it is none any more.
-    pub(super) fn enter_real(&mut self, path: &[u8]) -> Result<bool> {
-        self.spelled = None;
-        let mut names: VecDeque<OsString> = components(path).collect();
-        let same = self.levels.iter().zip(&names).take_while(|(level, name)| level.name == **name).count();
-        self.leave_to(same)?;
-        names.drain(..same);
-        while !names.is_empty() {
-            if self.enter_known(&mut names)? == 0 {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-
     /// Goes down as many of these components as fit into one call, if all of them are real directories; takes them
     /// from `names` and gives their number, or 0.
     fn enter_known(&mut self, names: &mut VecDeque<OsString>) -> Result<usize> {
@@ -159,14 +189,14 @@ impl<'a> Tree<'a> {
             Ok(dir) => {
                 let last = names.drain(..count).fold(OsString::new(), |above, name| {
                     if !above.is_empty() {
-                        self.levels.push(Level { name: above, dir: None });
+                        self.add_level(above, None, None);
                     }
                     name
                 });
                 if count > 1 {
                     self.below = None;
                 }
-                self.push(last, dir)?;
+                self.push(last, dir, None)?;
                 Ok(count)
             }
             Err(e) if matches!(e.errno, Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => Ok(0),
@@ -174,8 +204,8 @@ impl<'a> Tree<'a> {
         }
     }
 
-    fn push(&mut self, name: OsString, dir: OwnedFd) -> Result<()> {
-        if self.levels.len() >= MAX_DEPTH {
+    fn push(&mut self, name: OsString, dir: OwnedFd, known: Option<Known>) -> Result<()> {
+        if self.levels.len() > MAX_DEPTH {
             return Err(Error::image(format!("directories more than {MAX_DEPTH} deep")));
         }
         self.below = match self.below.take() {
@@ -183,25 +213,34 @@ impl<'a> Tree<'a> {
             Some(below) => Some(below.enter(&name)?),
             None => None,
         };
-        self.levels.push(Level { name, dir: Some(dir) });
+        self.add_level(name, Some(dir), known);
         if let Some(old) = self.levels.len().checked_sub(KEPT_LEVELS + 1)
             && old % KEPT_EVERY != 0
         {
+            self.levels[old].settle()?;
             self.levels[old].dir = None;
         }
         Ok(())
     }
 
+    fn add_level(&mut self, name: OsString, dir: Option<OwnedFd>, known: Option<Known>) {
+        let above = self.key();
+        let key = self.flat.as_mut().map_or(0, |flat| flat.add(above, &name));
+        self.levels.push(Level { name, dir, known, key });
+    }
+
     /// Goes up until `depth` components are left, and opens that directory again where it was not kept.
     fn leave_to(&mut self, depth: usize) -> Result<()> {
-        if depth < self.levels.len() {
-            self.levels.truncate(depth);
+        while self.levels.len() > depth + 1 {
+            if let Some(mut level) = self.levels.pop() {
+                level.settle()?;
+            }
             self.below = None;
         }
         if self.levels.last().is_some_and(|level| level.dir.is_none()) {
-            let open = self.levels.iter().rposition(|level| level.dir.is_some());
-            let start = open.and_then(|i| self.levels[i].dir.as_ref()).unwrap_or(&self.root);
-            let names = self.levels[open.map_or(0, |i| i + 1)..].iter().map(|level| level.name.as_os_str());
+            let open = self.levels.iter().rposition(|level| level.dir.is_some()).unwrap_or(0);
+            let start = self.levels[open].dir.as_ref().unwrap_or(&self.root);
+            let names = self.levels[open + 1..].iter().map(|level| level.name.as_os_str());
             let dir = open_deep(start, names)?;
             if let Some(top) = self.levels.last_mut() {
                 top.dir = Some(dir);
@@ -210,101 +249,37 @@ impl<'a> Tree<'a> {
         Ok(())
     }
 
-    /// One component down from the cursor.
-    fn step(&mut self, name: &OsStr, time: at::Time) -> Result<Step> {
-        match at::open_dir(self.here(), name) {
-            Ok(dir) => return Ok(Step::Dir(dir)),
-            Err(e) if matches!(e.errno, Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => {}
-            Err(e) => return Err(named(e)),
-        }
-        match at::stat(self.here(), name)? {
-            None => self.imply(name, time),
-            Some(stat) if below::kind(&stat) == libc::S_IFLNK => Ok(Step::Link(at::readlink(self.here(), name)?)),
-            // a file or whiteout of this layer stands where a later member wants a directory: the last one wins
-            Some(_) => {
-                self.remove(name)?;
-                let dir = self.make_dir(name, &Attributes::plain_dir(time), time)?;
-                at::set_xattr(&dir, below::OPAQUE, b"y").map_err(attributes::overlay_form)?;
-                Ok(Step::Dir(dir))
-            }
-        }
-    }
-
-    /// A directory that the archive takes for granted: the one of the layers below, or their link, or a plain one.
-    fn imply(&mut self, name: &OsStr, time: at::Time) -> Result<Step> {
-        let found = match self.below()?.find(name)? {
-            None => None,
-            Some(found) if below::kind(&found.stat) == libc::S_IFLNK => {
-                return Ok(Step::Link(at::readlink(found.parent, name)?));
-            }
-            Some(found) if below::kind(&found.stat) == libc::S_IFDIR => {
-                Some(Attributes::read(&at::open_dir(found.parent, name)?)?)
-            }
-            Some(_) => None,
-        };
-        let attributes = found.unwrap_or_else(|| Attributes::plain_dir(time));
-        let time = attributes.time;
-        self.make_dir(name, &attributes, time).map(Step::Dir)
-    }
-
-    /// A new directory in the cursor's; its times are set when all is written.
-    pub(super) fn make_dir(&mut self, name: &OsStr, attributes: &Attributes, time: at::Time) -> Result<OwnedFd> {
-        at::mkdir(self.here(), name)?;
-        let dir = at::open_dir(self.here(), name)?;
-        attributes.apply_fd(&dir)?;
-        self.times_of(name, time);
-        Ok(dir)
-    }
-
-    pub(super) fn times_of(&mut self, name: &OsStr, time: at::Time) {
-        let mut path = self.path();
-        path.extend(name.as_bytes());
-        self.times.push((path, time));
-    }
-
-    /// What the layers below have at the cursor.
-    pub(super) fn below(&mut self) -> Result<&Merged> {
-        self.looked_below = true;
-        let below = match self.below.take() {
-            Some(below) => below,
-            None => self.find_below()?,
-        };
-        Ok(self.below.insert(below))
-    }
-
-    fn find_below(&self) -> Result<Merged> {
-        if self.layers_below.is_empty() || below::is_opaque(&self.root)? {
-            return Ok(Merged::default());
-        }
-        let mut merged = Merged::roots(self.layers_below)?;
-        let mut dir = None;
-        for level in &self.levels {
-            if merged.is_empty() {
-                break;
-            }
-            let own = at::open_dir(dir.as_ref().unwrap_or(&self.root), &level.name)?;
-            merged = if below::is_opaque(&own)? { Merged::default() } else { merged.enter(&level.name)? };
-            dir = Some(own);
-        }
-        Ok(merged)
-    }
-
-    /// Nothing below the cursor's directory shows through any more.
-    pub(super) fn hide_below(&mut self) -> Result<()> {
-        at::set_xattr(self.here(), below::OPAQUE, b"y").map_err(attributes::overlay_form)?;
-        self.below = None;
+    /// Leaves every directory, so that each has the time it shall have.
+    pub(super) fn finish(&mut self) -> Result<()> {
+        self.spelled = None;
+        self.leave_to(0)?;
+        self.levels.iter_mut().try_for_each(Level::settle)?;
         Ok(())
     }
 
-    /// Removes an entry of the cursor's directory, whatever it is.
-    pub(super) fn remove(&mut self, name: &OsStr) -> SysResult<()> {
-        self.spelled = None;
-        systree::remove_at(self.here(), name)
+    /// In the flat form: what was written until now is what the layers below have.
+    pub(super) fn begin_layer(&mut self) -> Result<()> {
+        self.finish()?;
+        self.flat = self.flat.as_ref().map(|_| Flat::default());
+        Ok(())
     }
 }
 
-/// The directory at the end of these components, all of them real directories.
-fn open_deep<'n>(start: &OwnedFd, names: impl Iterator<Item = &'n OsStr>) -> SysResult<OwnedFd> {
+impl Level {
+    /// Gives the directory its time, where something was changed in it.
+    fn settle(&mut self) -> SysResult<()> {
+        if let (Some(dir), Some(known)) = (&self.dir, &mut self.known)
+            && known.changed
+        {
+            at::set_times_fd(dir, known.time)?;
+            known.changed = false;
+        }
+        Ok(())
+    }
+}
+
+/// The directory at the end of these components, all of them real directories; a new description of `start` without.
+pub(super) fn open_deep<'n>(start: &OwnedFd, names: impl Iterator<Item = &'n OsStr>) -> SysResult<OwnedFd> {
     let mut dir: Option<OwnedFd> = None;
     let mut path = Vec::new();
     for name in names {
@@ -317,7 +292,8 @@ fn open_deep<'n>(start: &OwnedFd, names: impl Iterator<Item = &'n OsStr>) -> Sys
         }
         path.extend(name.as_bytes());
     }
-    at::open_dir(dir.as_ref().unwrap_or(start), OsStr::from_bytes(&path))
+    let path = if path.is_empty() { b"." } else { &path[..] };
+    at::open_dir(dir.as_ref().unwrap_or(start), OsStr::from_bytes(path))
 }
 
 /// The components of a path, without empty ones and `.`; `..` stays.
