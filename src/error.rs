@@ -131,9 +131,13 @@ impl fmt::Display for SysError {
 
 impl std::error::Error for SysError {}
 
+/// What to do where a file system is full.
+pub const NO_ROOM: &str = "make room on that file system";
+
 impl From<SysError> for Error {
     fn from(e: SysError) -> Error {
-        Error { kind: Kind::Host, message: e.to_string(), hint: None, errno: Some(e.errno as i32) }
+        let hint = matches!(e.errno, Errno::ENOSPC | Errno::EDQUOT).then(|| NO_ROOM.to_owned());
+        Error { kind: Kind::Host, message: e.to_string(), hint, errno: Some(e.errno as i32) }
     }
 }
 

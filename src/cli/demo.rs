@@ -2,7 +2,7 @@
 
 use super::ui;
 use crate::error::Result;
-use crate::ops::image;
+use crate::ops::image::kernel;
 use crate::state::Roots;
 use clap::Subcommand;
 
@@ -30,10 +30,10 @@ pub(super) fn main(args: &Args, roots: &Roots) -> Result<u8> {
 }
 
 fn kernel(images: &[String], roots: &Roots) -> Result<u8> {
-    let rows = image::demo_kernel(roots, images, &ui::Bars::new(ui::Show::Bars))?;
-    let kernel = |row: &image::KernelRow| (row.release.clone(), row.version.clone(), row.boot_id.clone());
+    let rows = kernel::demo(roots, images, &ui::Bars::new(ui::Show::Bars))?;
+    let kernel = |row: &kernel::KernelRow| (row.release.clone(), row.version.clone(), row.boot_id.clone());
     let same = rows.iter().all(|row| kernel(row) == kernel(&rows[0]));
-    let line = |row: image::KernelRow| {
+    let line = |row: kernel::KernelRow| {
         let distribution = row.distribution.unwrap_or_else(|| "none".to_owned());
         vec![row.place, row.release, row.boot_id, distribution]
     };

@@ -13,6 +13,7 @@ const SUMS: Listing = Listing {
         ("Active", "ACTIVE"),
         ("Size", "SIZE"),
         ("Reclaimable", "RECLAIMABLE"),
+        ("Bytes", "BYTES"),
     ],
     table: r"{{.Type}}\t{{.TotalCount}}\t{{.Active}}\t{{.Size}}\t{{.Reclaimable}}",
     quiet: "{{.Type}}",
@@ -28,6 +29,7 @@ pub(super) fn sums(roots: &Roots, format: Option<&str>) -> Result<u8> {
             ("Active", taken.active.to_string().into()),
             ("Size", ui::decimal(taken.size).into()),
             ("Reclaimable", format!("{}{share}", ui::decimal(taken.reclaimable)).into()),
+            ("Bytes", taken.size.to_string().into()),
         ])
     };
     let rows: Vec<Row> = df::df(roots)?.iter().map(fields).collect();

@@ -54,6 +54,7 @@ const GROUPS: [Group; 2] = [
         about: "Get, list and remove images: the long forms of the short commands",
         example: "Example: minirun image ls",
         verbs: &[
+            (&["copy"], "copy", None),
             (&["history"], "history", None),
             (&["import"], "import", None),
             (&["inspect"], "inspect --type=image", Some("Show all that is known of images, as JSON")),
@@ -63,8 +64,10 @@ const GROUPS: [Group; 2] = [
             (&["pull"], "pull", None),
             (&["push"], "push", None),
             (&["rm", "remove"], "rmi", None),
+            (&["save"], "save", None),
             (&["tag"], "tag", None),
             (&["unpack"], "unpack", None),
+            (&["verify"], "verify", None),
         ],
     },
 ];

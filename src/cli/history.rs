@@ -3,7 +3,7 @@
 use super::format::{self, Listing, Row, row};
 use super::ui;
 use crate::error::Result;
-use crate::ops::image;
+use crate::ops::image::told;
 use crate::state::Roots;
 
 /// Show how an image was made, the last step first
@@ -13,6 +13,10 @@ pub(super) struct Args {
     /// Ids alone
     #[arg(short, long)]
     quiet: bool,
+    /// Sizes in MB and times as ages; else bytes and dates
+    #[arg(short = 'H', long, value_name = "BOOL", action = clap::ArgAction::Set, default_value_t = true,
+        default_missing_value = "true", num_args = 0..=1, require_equals = true)]
+    human: bool,
     /// Whole ids and commands
     #[arg(long)]
     no_trunc: bool,
@@ -40,14 +44,14 @@ const LISTING: Listing = Listing {
 };
 
 pub(super) fn main(args: &Args, roots: &Roots) -> Result<u8> {
-    let rows = image::history(roots, &args.image)?;
-    let rows: Vec<Row> = rows.iter().map(|row| fields(row, args.no_trunc)).collect();
+    let rows = told::history(roots, &args.image)?;
+    let rows: Vec<Row> = rows.iter().map(|row| fields(row, args.no_trunc, args.human)).collect();
     format::print_rows_as(args.format.as_deref(), args.quiet, &LISTING, &rows, ui::Width::of(args.no_trunc))?;
     Ok(0)
 }
 
 /// A step under docker's names.
-fn fields(of: &image::HistoryRow, whole: bool) -> Row {
+fn fields(of: &told::HistoryRow, whole: bool, human: bool) -> Row {
     let id = match (&of.id, whole) {
         (Some(id), true) => id.to_string(),
         (Some(id), false) => id.short().to_owned(),
@@ -57,12 +61,16 @@ fn fields(of: &image::HistoryRow, whole: bool) -> Row {
         true => of.by.clone(),
         false => format!("{}…", of.by.chars().take(SHOWN - 1).collect::<String>()),
     };
+    let since = match human {
+        true => of.age.map_or_else(|| "N/A".to_owned(), ui::ago),
+        false => of.created.clone().unwrap_or_else(|| "N/A".to_owned()),
+    };
     row([
         ("ID", id.into()),
-        ("CreatedSince", of.age.map_or_else(|| "N/A".to_owned(), ui::ago).into()),
+        ("CreatedSince", since.into()),
         ("CreatedAt", of.created.as_deref().map(format::date).unwrap_or_default().into()),
         ("CreatedBy", by.into()),
-        ("Size", ui::decimal(of.size).into()),
+        ("Size", if human { ui::decimal(of.size) } else { of.size.to_string() }.into()),
         ("Comment", of.comment.as_str().into()),
     ])
 }

@@ -5,6 +5,7 @@ mod attach;
 mod caller;
 mod commit;
 mod complete;
+mod copy;
 mod cp;
 mod create;
 mod debug;
@@ -43,6 +44,7 @@ mod restart;
 mod rm;
 mod rmi;
 mod run;
+mod save;
 mod start;
 mod stats;
 mod stop;
@@ -54,6 +56,7 @@ mod unpack;
 mod unpause;
 mod update;
 mod usage;
+mod verify;
 mod version;
 mod volume;
 mod wait;
@@ -124,6 +127,9 @@ enum Sub {
     Images(images::Args),
     Rmi(rmi::Args),
     Load(load::Args),
+    Save(save::Args),
+    Copy(copy::Args),
+    Verify(verify::Args),
     Import(import::Args),
     Unpack(unpack::Args),
     Tag(tag::Args),
@@ -265,6 +271,10 @@ fn dispatch(cli: Cli) -> Result<u8> {
         Some(Sub::Load(args)) => load::main(&args, &roots),
         Some(Sub::Import(args)) => import::main(&args, &roots),
         Some(Sub::Unpack(args)) => unpack::main(&args, &roots),
+        Some(Sub::Save(args)) => save::main(&args, &roots),
+        Some(Sub::Copy(args)) => copy::main(args, &roots),
+        Some(Sub::Verify(args)) => verify::main(&args, &roots),
+        Some(Sub::Import(args)) => import::main(args, &roots),
         Some(Sub::Tag(args)) => tag::main(&args, &roots),
         Some(Sub::History(args)) => history::main(&args, &roots),
         Some(Sub::Volume(args)) => volume::main(&args, &roots),

@@ -13,6 +13,9 @@ pub(super) struct Args {
     /// Even where containers that have ended use it
     #[arg(short, long)]
     force: bool,
+    /// There are no images in between that could be left
+    #[arg(long, hide = true)]
+    no_prune: bool,
     #[arg(required = true, value_name = "IMAGE")]
     images: Vec<String>,
 }

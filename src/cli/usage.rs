@@ -58,9 +58,12 @@ Images:
   logout     Forget it                              minirun logout ghcr.io
   images     List images                            minirun images
   load       Load an archive or OCI layout          minirun load -i busybox.tar
+  save       Write images into an archive           minirun save -o b.tar busybox
+  copy       Copy between files and registries      minirun copy hello oci:dir
   import     Make an image of a root file system    minirun import d.tar debian
   unpack     Write its root file system into DIR    minirun unpack busybox root
   tag        Give an image one more name            minirun tag busybox tools:1
+  verify     Check images against their digests     minirun verify
   history    Show how an image was made             minirun history busybox
   rmi        Remove images                          minirun rmi alpine
   image      The same by docker's long forms        minirun image ls
@@ -177,7 +180,6 @@ fn explain(error: &clap::Error, path: &[&clap::Command]) -> Error {
 /// docker's commands that are still to come, and what does it meanwhile.
 const LATER: &[(&str, &str)] = &[
     ("build", "rootfs-builder makes images from the recipes in images/"),
-    ("save", "skopeo copies from the OCI layout below --root"),
     ("search", "look at the registry's web page"),
 ];
 

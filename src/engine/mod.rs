@@ -127,7 +127,7 @@ fn volume_step(step: &VolumeStep) -> Result<()> {
                 RootSource::Overlay { lower, .. } => mount::probe::open_layers(lower)?,
                 RootSource::Directory(dir) => Root::open(dir.as_path())?,
             };
-            image::copy::directory(&root, target, to)
+            image::seed::directory(&root, target, to)
         }),
     }
 }

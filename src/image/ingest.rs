@@ -1,10 +1,12 @@
 //! How blobs come in: into a directory of their own while they are hashed, and into the store all at once when the
 //! image is whole and right. Whatever fails before leaves nothing; what a killed process left goes with the next one.
 
+use super::assemble::failed;
 use super::index::Entry;
 use super::layer::Hashed;
 use super::reference::Reference;
 use super::store::{self, Image, Store};
+use super::transfer::DAMAGED;
 use crate::error::{Error, Result};
 use crate::id::{Digest, HostPath};
 use crate::sys::fs;
@@ -14,14 +16,13 @@ use std::fs::File;
 use std::io::{Read, Write as _};
 
 /// The largest single blob: a registry that sends without end must not fill more than this.
-const MAX_BLOB: u64 = 64 << 30;
+pub(super) const MAX_BLOB: u64 = 64 << 30;
 /// The lock that all who bring blobs share, and who removes unused ones holds alone.
 const LOCK: &str = ".ingest.lock";
 /// The beginning of the staging directories' names.
 const STAGING: &str = ".staging-";
 /// The beginning of the names of blobs that have come in part; the digest's digits follow.
 pub(super) const PARTIAL: &str = ".partial-";
-const DAMAGED: &str = "the data was damaged or changed on its way: fetch it again";
 
 /// An image on its way in.
 #[derive(Debug)]
@@ -47,7 +48,7 @@ impl<'a> Ingest<'a> {
         let staging = tempfile::Builder::new()
             .prefix(STAGING)
             .tempdir_in(store.images().as_path())
-            .map_err(|e| Error::host(format!("making a directory in {}: {e}", store.images())))?;
+            .map_err(|e| failed(format!("making a directory in {}", store.images()), &e))?;
         Ok(Ingest { store, staging, count: 0, blobs: BTreeMap::new(), _lock: lock })
     }
 
@@ -175,7 +176,7 @@ fn lacks(digest: &Digest) -> Error {
 }
 
 fn write_hashed(reader: impl Read, path: &HostPath, limit: u64) -> Result<(Digest, u64)> {
-    let failed = |e: std::io::Error| Error::host(format!("write {path}: {e}")).hint("is the disk full?");
+    let failed = |e: std::io::Error| failed(format!("writing {path}"), &e);
     let mut hashed = Hashed::new(reader.take(limit.saturating_add(1)));
     let mut file = File::create_new(path.as_path()).map_err(failed)?;
     let mut buffer = vec![0; 256 << 10];
@@ -209,14 +210,25 @@ fn check(digest: &Digest, size: u64, expected: Expected<'_>) -> Result<()> {
     }
 }
 
+/// Whether something in the store's directory of that name is on its way in, or was when somebody was killed.
+pub(super) fn is_unfinished(name: &str) -> bool {
+    [STAGING, PARTIAL, UNWRITTEN].iter().any(|start| name.starts_with(start))
+}
+
 impl Store {
+    /// While this is held no blob is removed.
+    pub(super) fn hold(&self) -> Result<Lock> {
+        Ok(Lock::shared(self.images().child(LOCK).as_path())?)
+    }
+
     /// Removes what belongs to no image: blobs, unpacked layers, and what killed processes left. Nothing is touched
     /// while an image is on its way in; it is done when the next image is removed. `in_use` are manifests that
     /// containers were made from. Gives the paths.
     pub fn sweep(&self, in_use: &BTreeSet<Digest>) -> Result<Vec<HostPath>> {
         let Some(_alone) = Lock::try_exclusive(self.images().child(LOCK).as_path())? else { return Ok(Vec::new()) };
         let mut removed = Vec::new();
-        let (blobs, layers) = self.in_use(in_use)?;
+        let index = self.index()?;
+        let (blobs, layers) = self.needed(index.manifests.iter().map(|e| &e.digest).chain(in_use));
         let blob_dir = self.images().child("blobs/sha256");
         for name in fs::list(blob_dir.as_path())? {
             if !blobs.contains(&name) {
@@ -224,7 +236,7 @@ impl Store {
             }
         }
         for name in fs::list(self.images().as_path())? {
-            if [STAGING, PARTIAL, UNWRITTEN].iter().any(|start| name.starts_with(start)) {
+            if is_unfinished(&name) {
                 removed.push(self.images().child(&name));
             }
         }
@@ -237,12 +249,36 @@ impl Store {
         Ok(removed)
     }
 
-    /// The hex digits of all blobs, and the names of all layer directories, that images need. Those of a broken
-    /// image are not known in full: then no layer goes (`None`), for a container may stand on it.
-    fn in_use(&self, in_use: &BTreeSet<Digest>) -> Result<(BTreeSet<String>, Option<BTreeSet<String>>)> {
-        let (mut blobs, mut layers) = (BTreeSet::new(), Some(BTreeSet::new()));
+    /// Before the index can be written anew: removes what belongs to no image, and where an image is to go (`gone`)
+    /// what no other needs, but its manifest and configuration, by which it is known until it is gone.
+    pub(super) fn make_room(&self, image: &Digest, in_use: &BTreeSet<Digest>, gone: bool) -> Result<()> {
+        self.sweep(in_use)?;
+        let Some(_alone) = Lock::try_exclusive(self.images().child(LOCK).as_path())? else { return Ok(()) };
+        if !gone || in_use.contains(image) {
+            return Ok(());
+        }
         let index = self.index()?;
-        for manifest in index.manifests.iter().map(|e| &e.digest).chain(in_use) {
+        let others = || index.manifests.iter().map(|e| &e.digest).chain(in_use).filter(|other| *other != image);
+        let (blobs, layers) = self.needed(others());
+        if let Some(layers) = layers {
+            self.sweep_layers(&layers)?;
+        }
+        let parsed = self.read_blob(image).and_then(|bytes| store::parse_manifest(image, &bytes))?;
+        let digests = parsed.layers().iter().filter_map(|layer| store::digest_of(layer).ok());
+        for digest in digests.filter(|digest| !blobs.contains(digest.hex())) {
+            fs::unlink(self.blob_path(&digest).as_path())?;
+        }
+        Ok(())
+    }
+
+    /// The hex digits of all blobs, and the names of all layer directories, that these images need. Those of a broken
+    /// image are not known in full: then no layer may go (`None`), for a container may stand on it.
+    pub(super) fn needed<'m>(
+        &self,
+        manifests: impl Iterator<Item = &'m Digest>,
+    ) -> (BTreeSet<String>, Option<BTreeSet<String>>) {
+        let (mut blobs, mut layers) = (BTreeSet::new(), Some(BTreeSet::new()));
+        for manifest in manifests {
             blobs.insert(manifest.hex().to_owned());
             let Ok(bytes) = self.read_blob(manifest) else {
                 layers = None;
@@ -257,6 +293,6 @@ impl Store {
                 _ => layers = None,
             }
         }
-        Ok((blobs, layers))
+        (blobs, layers)
     }
 }

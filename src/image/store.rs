@@ -4,7 +4,7 @@
 
 use super::index::{Entry, Index};
 use super::reference::Reference;
-use crate::error::{During as _, Error, Kind, Result};
+use crate::error::{During as _, Errno, Error, Kind, Result};
 use crate::id::{Digest, HostPath};
 use crate::sys::record::{Durability, Lock};
 use crate::sys::{fs, record};
@@ -103,6 +103,13 @@ impl Store {
         Ok(self.index()?.images().into_iter().map(|(entry, names)| self.image(entry, names)).collect())
     }
 
+    /// The manifests of what `list` cannot read.
+    pub fn broken(&self) -> Result<Vec<Digest>> {
+        let index = self.index()?;
+        let broken = index.images().into_iter().filter(|(entry, _)| self.image(entry, Vec::new()).is_err());
+        Ok(broken.map(|(entry, _)| entry.digest.clone()).collect())
+    }
+
     /// The image of a name, an id or its unique beginning, or a digest. An exact name wins.
     pub fn find(&self, text: &str) -> Result<Image> {
         let index = self.index()?;
@@ -123,6 +130,23 @@ impl Store {
     /// Takes away a name, and with the last name the image with all that no other image uses. By id or digest all
     /// names go. `in_use` are manifests of images that containers were made from: those keep everything but names.
     pub fn remove(&self, text: &str, in_use: &BTreeSet<Digest>) -> Result<Removed> {
+        let removed = match self.forget(text, in_use) {
+            // a full disk has no room for a shorter index either: then what only this image needs goes first
+            Err(e) if e.is_errno(Errno::ENOSPC) || e.is_errno(Errno::EDQUOT) => {
+                let (entry, names) =
+                    self.find_entry(&self.index()?, text).map(|(entry, names)| (entry.clone(), names))?;
+                let is_last =
+                    names.len() < 2 || !names.iter().any(|name| Reference::parse(text).is_ok_and(|t| t == *name));
+                self.make_room(&entry.digest, in_use, is_last)?;
+                self.forget(text, in_use)?
+            }
+            forgotten => forgotten?,
+        };
+        self.sweep(in_use)?;
+        Ok(removed)
+    }
+
+    fn forget(&self, text: &str, in_use: &BTreeSet<Digest>) -> Result<Removed> {
         let mut removed = Removed::default();
         self.change_index(|index| {
             let (entry, names) = self.find_entry(index, text)?;
@@ -143,7 +167,6 @@ impl Store {
             removed.untagged = gone;
             Ok(())
         })?;
-        self.sweep(in_use)?;
         Ok(removed)
     }
 
@@ -192,7 +215,7 @@ impl Store {
         Ok(value)
     }
 
-    fn find_entry<'i>(&self, index: &'i Index, text: &str) -> Result<(&'i Entry, Vec<Reference>)> {
+    pub(super) fn find_entry<'i>(&self, index: &'i Index, text: &str) -> Result<(&'i Entry, Vec<Reference>)> {
         let images = index.images();
         if let Ok(name) = Reference::parse(text)
             && let Some(found) = images.iter().find(|(e, names)| is_named(e, names, &name))

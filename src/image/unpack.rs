@@ -171,12 +171,29 @@ impl Store {
         Ok(unpacked.looked_below)
     }
 
+    /// How many of the image's layers are unpacked, and which of those cannot serve: what is no directory, and a short
+    /// name that leads elsewhere.
+    pub(super) fn unpacked_forms(&self, image: &Image) -> (usize, Vec<String>) {
+        let (mut unpacked, mut wrong) = (0, Vec::new());
+        for dir in names(image).iter().filter_map(|names| self.unpacked(names)) {
+            unpacked += 1;
+            let is_directory = fs::lstat(dir.as_path()).is_ok_and(|stat| stat.st_mode & libc::S_IFMT == libc::S_IFDIR);
+            let leads = fs::read_link(short_link(&dir).as_path()).ok();
+            if !is_directory {
+                wrong.push(format!("{dir} is no directory"));
+            } else if leads.is_some_and(|leads| leads != format!("../{}", name_of(&dir))) {
+                wrong.push(format!("{} does not lead to {dir}", short_link(&dir)));
+            }
+        }
+        (unpacked, wrong)
+    }
+
     /// Removes the layer directories that are not among `used`, and what killed processes left.
     pub(super) fn sweep_layers(&self, used: &BTreeSet<String>) -> Result<Vec<HostPath>> {
         let mut removed = Vec::new();
         for name in fs::list(self.layers().as_path())? {
             let path = self.layers().child(&name);
-            if name == SHORT || name.starts_with(LOCK) || used.contains(&name) {
+            if is_ours(&name) || used.contains(&name) {
                 continue;
             }
             let digits = name.strip_prefix(UNFINISHED).unwrap_or(&name).get(..2).unwrap_or_default().to_owned();
@@ -195,6 +212,16 @@ impl Store {
         }
         Ok(removed)
     }
+}
+
+/// Whether a directory of that name is being written or removed.
+pub(super) fn is_unfinished(name: &str) -> bool {
+    name.starts_with(UNFINISHED)
+}
+
+/// Whether something of that name is no layer, but the short names or a lock.
+pub(super) fn is_ours(name: &str) -> bool {
+    name == SHORT || name.starts_with(LOCK)
 }
 
 /// Gives the bytes of a layer.

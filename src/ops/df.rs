@@ -5,7 +5,7 @@ use super::list::containers::{self, ContainerRow, Wanted};
 use super::list::images::{self, ImageRow};
 use crate::error::Result;
 use crate::id::{ContainerId, Digest, Name};
-use crate::image::Store;
+use crate::image::{Part, Store, Usage};
 use crate::state::{Roots, volume};
 use crate::sys::usage;
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,7 +22,8 @@ pub struct Taken {
     pub reclaimable: u64,
 }
 
-/// What images, containers and volumes take on disk.
+/// What images, containers and volumes take on disk: containers and volumes by the lengths of their files, the store by
+/// its blocks, as du(1) counts.
 pub fn df(roots: &Roots) -> Result<Vec<Taken>> {
     let sum = |kind, all: &[(bool, u64)]| Taken {
         kind,
@@ -32,12 +33,24 @@ pub fn df(roots: &Roots) -> Result<Vec<Taken>> {
         reclaimable: all.iter().filter(|(active, _)| !active).map(|(_, size)| size).sum(),
     };
     let used = super::used_images(roots)?;
-    let of_images: Vec<_> =
-        distinct(images::all(roots)?).iter().map(|row| (used.contains(&row.digest), row.size)).collect();
+    let images = distinct(images::all(roots)?);
+    let on_disk = Store::look(&roots.root).usage(&used)?;
+    let part =
+        |kind, total, active, of: Part| Taken { kind, total, active, size: of.bytes, reclaimable: of.reclaimable };
+    let active = images.iter().filter(|row| used.contains(&row.digest)).count();
+    let Usage { blobs, layers, unfinished } = on_disk;
     let of_containers: Vec<_> =
         container::all(roots)?.iter().map(|one| (one.status.is_alive(), size_of(roots, &one.id))).collect();
     let of_volumes: Vec<_> = volumes(roots)?.iter().map(|one| (one.users != Some(0), one.size)).collect();
-    Ok(vec![sum("Images", &of_images), sum("Containers", &of_containers), sum("Local Volumes", &of_volumes)])
+    let mut rows = vec![
+        part("Images", images.len(), active, blobs),
+        sum("Containers", &of_containers),
+        sum("Local Volumes", &of_volumes),
+        part("Layers", layers.count, layers.needed, layers),
+    ];
+    // what is on its way in, or was
+    rows.extend((unfinished.count > 0).then(|| part("Unfinished", unfinished.count, 0, unfinished)));
+    Ok(rows)
 }
 
 /// An image in `system df -v`.

@@ -1,6 +1,7 @@
 //! `info` and `version`: what this host and this program are, for people, and under docker's names for programs.
 
 use super::check::{self, Row, State};
+use super::image::kernel;
 use super::{image, list, registry};
 use crate::cgroup::facts::Mode;
 use crate::error::Result;
@@ -50,7 +51,7 @@ pub fn document(roots: &Roots) -> Result<Value> {
         "IPv4Forwarding": text("/proc/sys/net/ipv4/ip_forward").trim() == "1",
         "SecurityOptions": security_options()?,
         "KernelVersion": host::kernel_release()?,
-        "OperatingSystem": image::pretty_name(&text("/etc/os-release")),
+        "OperatingSystem": kernel::pretty_name(&text("/etc/os-release")),
         "OSType": "linux",
         "Architecture": std::env::consts::ARCH,
         "NCPU": host::cpus()?,

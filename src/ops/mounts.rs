@@ -7,7 +7,7 @@ use super::image::Found;
 use crate::error::{During as _, Error, Kind, Result};
 use crate::facts;
 use crate::id::{Digest, HostPath, Name};
-use crate::image::copy;
+use crate::image::seed;
 use crate::mount::plan::{Kind as FileKind, RootSource};
 use crate::plan::volume::Step;
 use crate::spec::mount::{ImageMount, MountRequest, VolumeMount};
@@ -140,7 +140,7 @@ pub(super) fn steps(
             anonymous: volume.anonymous,
             created: super::now(),
         });
-        let has_content = image.map_or(Ok(true), |root| copy::has_directory(root, &volume.target))?;
+        let has_content = image.map_or(Ok(true), |root| seed::has_directory(root, &volume.target))?;
         // one that is filled may be removed until it is ours, and is new then
         if volume.copy && volume.subpath.is_none() && has_content {
             steps.push(Step::Fill { store, name, image: source.clone(), target: volume.target.clone() });

@@ -86,16 +86,25 @@ pub fn images(roots: &Roots, all: bool, filters: &[String]) -> Result<Pruned<Rem
     let wanted = Wanted::parse(filters)?;
     let used = super::used_images(roots)?;
     let mut pruned = Pruned { removed: Vec::new(), reclaimed: 0 };
+    let store = Store::look(&roots.root);
+    let before = store.usage(&used)?.bytes();
+    if before == 0 {
+        return Ok(pruned);
+    }
     for row in distinct(images::all(roots)?) {
         let unused = !used.contains(&row.digest) && (all || row.repository == "<none>");
         if !unused || !wanted.passes(row.created.as_deref(), Some(&row.labels)) {
             continue;
         }
         pruned.removed.extend(image::remove(roots, &row.digest.to_string(), Force::No)?);
-        pruned.reclaimed += row.size;
     }
-    if filters.is_empty() {
-        Store::open(&roots.root)?.sweep(&used)?; // what pulls that failed have kept for the next one
+    for digest in if all && filters.is_empty() { store.broken()? } else { Vec::new() } {
+        if !used.contains(&digest) {
+            pruned.removed.extend(image::remove(roots, &digest.to_string(), Force::No)?);
+        }
     }
+    // what belongs to no image: it was on its way in when somebody was killed
+    store.sweep(&used)?;
+    pruned.reclaimed = before.saturating_sub(store.usage(&used)?.bytes());
     Ok(pruned)
 }

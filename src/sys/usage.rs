@@ -4,32 +4,63 @@ use super::at;
 use super::fs::Root;
 use crate::error::SysResult;
 use nix::fcntl::OFlag;
-use nix::sys::stat::{Mode, SFlag};
+use nix::sys::stat::{FileStat, Mode, SFlag};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Bytes of all files and links below `dir`; what has several names counts once. No link is followed. A directory too
 /// deep to be named in one call is left out: names are what a container can make without end, memory is not.
 pub fn of_tree(dir: &Path) -> SysResult<u64> {
+    let (mut seen, mut bytes) = (BTreeSet::new(), 0_u64);
+    each(dir, &mut |stat, is_dir| {
+        let kind = SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT;
+        // devices, FIFOs and sockets hold nothing
+        let holds = matches!(kind, SFlag::S_IFREG | SFlag::S_IFLNK);
+        if !is_dir && holds && (stat.st_nlink == 1 || seen.insert((stat.st_dev, stat.st_ino))) {
+            bytes = bytes.saturating_add(stat.st_size.unsigned_abs());
+        }
+    })?;
+    Ok(bytes)
+}
+
+/// Tells of everything below a directory, and whether it is a directory itself.
+fn each(dir: &Path, tell: &mut dyn FnMut(&FileStat, bool)) -> SysResult<()> {
     let root = Root::open(dir)?;
-    let (mut todo, mut seen, mut bytes) = (vec![PathBuf::from(".")], BTreeSet::new(), 0_u64);
+    let mut todo = vec![PathBuf::from(".")];
     while let Some(path) = todo.pop() {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let Ok(here) = root.open_at(&path, flags, Mode::empty()) else { continue };
         for (name, _) in at::entries(super::duplicate(&here)?)? {
             let Ok(Some(stat)) = at::stat(&here, &name) else { continue };
-            let kind = SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT;
-            let is_first = stat.st_nlink == 1 || kind == SFlag::S_IFDIR || seen.insert((stat.st_dev, stat.st_ino));
-            match kind {
-                SFlag::S_IFDIR => todo.push(path.join(&name)),
-                SFlag::S_IFREG | SFlag::S_IFLNK if is_first => {
-                    bytes = bytes.saturating_add(stat.st_size.unsigned_abs())
-                }
-                _ => {} // devices, FIFOs and sockets hold nothing
+            let is_dir = stat.st_mode & libc::S_IFMT == libc::S_IFDIR;
+            tell(&stat, is_dir);
+            if is_dir {
+                todo.push(path.join(&name));
             }
         }
     }
+    Ok(())
+}
+
+/// Bytes that something takes on the disk, with all below it where it is a directory. What has several names counts
+/// once among all that `seen` was told of. No link is followed.
+pub fn on_disk(path: &Path, seen: &mut BTreeSet<(u64, u64)>) -> SysResult<u64> {
+    let stat = super::fs::lstat(path)?;
+    let mut bytes = blocks(&stat);
+    if stat.st_mode & libc::S_IFMT != libc::S_IFDIR {
+        return Ok(if stat.st_nlink == 1 || seen.insert((stat.st_dev, stat.st_ino)) { bytes } else { 0 });
+    }
+    each(path, &mut |stat, is_dir| {
+        if is_dir || stat.st_nlink == 1 || seen.insert((stat.st_dev, stat.st_ino)) {
+            bytes = bytes.saturating_add(blocks(stat));
+        }
+    })?;
     Ok(bytes)
+}
+
+/// stat(2) counts in 512 bytes, whatever the file system's blocks are.
+pub fn blocks(stat: &FileStat) -> u64 {
+    512 * stat.st_blocks.unsigned_abs()
 }
 
 /// A file system as it is.

@@ -307,7 +307,7 @@ fn a_host_that_drops_forwarded_packets_lets_ours_through() {
 }
 
 /// Docker's daemon on the sandbox's host, with everything of its own in this test's directory.
-fn docker(sandbox: &Sandbox) -> Running {
+pub fn docker(sandbox: &Sandbox) -> Running {
     let dir = sandbox.path("docker").display().to_string();
     let flags = ["data-root", "exec-root"].map(|flag| format!("--{flag}={dir}/{flag}"));
     let mut command = sandbox.command("dockerd");
@@ -318,7 +318,7 @@ fn docker(sandbox: &Sandbox) -> Running {
 }
 
 /// By its pid, as an init system does.
-fn end_docker(sandbox: &Sandbox, docker: Running) {
+pub fn end_docker(sandbox: &Sandbox, docker: Running) {
     sandbox.sh(&format!("kill $(cat {}.pid)", sandbox.path("docker").display())).expect_code(0);
     docker.output().expect_code(0);
 }

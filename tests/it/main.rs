@@ -4,6 +4,7 @@
 #![allow(unreachable_pub)] // a binary exports nothing; here `pub` says what other test files use
 
 mod adopted;
+mod archives;
 mod article;
 mod attached;
 mod calls;
@@ -34,6 +35,7 @@ mod kernel;
 mod killed;
 mod killed_between_steps;
 mod killed_detached;
+mod killed_images;
 mod layering;
 mod limits;
 mod logins;

@@ -10,7 +10,7 @@ use std::process::Command;
 use std::sync::Mutex;
 
 /// Commands whose page is still to be written. Who writes one takes it out.
-const TO_BE_WRITTEN: &[&str] = &["save"];
+const TO_BE_WRITTEN: &[&str] = &[];
 
 /// The commands that have a page, in order.
 fn pages() -> Vec<String> {

@@ -115,6 +115,7 @@ pub(super) fn values(arg: &Arg, at: &Position<'_>, typed: &str, roots: &Roots) -
         ("NETWORK", _) => with(Then::Blank, "", complete::networks(roots)),
         ("NAME", ["volume", "rm" | "inspect"]) => with(Then::Blank, "", complete::volumes(roots, typed)),
         ("IMAGE" | "NAME[:TAG]", _) => with(Then::Blank, "", complete::images(roots, typed)),
+        ("PLACE", _) => or_files(with(Then::Blank, "", complete::images(roots, typed)), typed),
         ("FROM:TO[:ro]", _) => or_files(with(Then::More, ":", complete::volumes(roots, typed)), typed),
         ("CONTAINER:SRC" | "DEST", _) => {
             let names = complete::containers(roots, Which::All, "").into_iter().map(|(name, _)| name);

@@ -3,18 +3,20 @@
 use super::super::layer::tests::Tar;
 use super::*;
 use crate::id::HostPath;
+use crate::sys::at;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write as _;
+use std::path::Path;
 
 type NamedBytes = (String, Vec<u8>);
 
-struct Place {
-    dir: tempfile::TempDir,
-    store: Store,
+pub(in crate::image) struct Place {
+    pub dir: tempfile::TempDir,
+    pub store: Store,
 }
 
-fn place() -> Place {
+pub(in crate::image) fn place() -> Place {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(&HostPath::parse(dir.path().join("root").to_str().unwrap()).unwrap()).unwrap();
     Place { dir, store }
@@ -31,6 +33,15 @@ impl Place {
     }
 }
 
+fn load(store: &Store, path: &Path, progress: &dyn Progress) -> Result<Vec<Image>> {
+    super::load(store, File::open(path).unwrap(), path.to_str().unwrap(), progress)
+}
+
+/// As through a pipe.
+pub(in crate::image) fn load_stream(store: &Store, archive: &[u8], what: &str) -> Result<Vec<Image>> {
+    load_files(store, what, &(), |spool| Files::spool(archive, spool))
+}
+
 fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     encoder.write_all(bytes).unwrap();
@@ -38,13 +49,13 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
 }
 
 /// An image of these layers as the files of a layout, without index.json.
-struct Made {
-    files: Vec<(String, Vec<u8>)>,
-    manifest: Digest,
-    size: usize,
+pub(in crate::image) struct Made {
+    pub files: Vec<(String, Vec<u8>)>,
+    pub manifest: Digest,
+    pub size: usize,
 }
 
-fn blob(files: &mut Vec<(String, Vec<u8>)>, bytes: &[u8]) -> serde_json::Value {
+pub(in crate::image) fn blob(files: &mut Vec<(String, Vec<u8>)>, bytes: &[u8]) -> serde_json::Value {
     let digest = Digest::of(bytes);
     files.push((format!("blobs/sha256/{}", digest.hex()), bytes.to_vec()));
     serde_json::json!({"digest": digest, "size": bytes.len()})
@@ -62,7 +73,7 @@ fn config(layers: &[Vec<u8>]) -> Vec<u8> {
         .into_bytes()
 }
 
-fn image(layers: &[Vec<u8>]) -> Made {
+pub(in crate::image) fn image(layers: &[Vec<u8>]) -> Made {
     let mut files = vec![("oci-layout".to_owned(), br#"{"imageLayoutVersion":"1.0.0"}"#.to_vec())];
     let blobs: Vec<_> = layers
         .iter()
@@ -84,16 +95,32 @@ fn index(made: &Made, name: &str) -> Vec<u8> {
     .into_bytes()
 }
 
-fn with_index(mut made: Made, name: &str) -> Vec<(String, Vec<u8>)> {
+pub(in crate::image) fn with_index(mut made: Made, name: &str) -> Vec<(String, Vec<u8>)> {
     made.files.push(("index.json".to_owned(), index(&made, name)));
     made.files
 }
 
-fn tar(files: &[(String, Vec<u8>)]) -> Vec<u8> {
+/// An archive whose index names this document as its image.
+pub(in crate::image) fn described(document: serde_json::Value, mut made: Made) -> Vec<u8> {
+    let bytes = document.to_string().into_bytes();
+    blob(&mut made.files, &bytes);
+    made = Made { manifest: Digest::of(&bytes), size: bytes.len(), files: made.files };
+    tar(&with_index(made, "x"))
+}
+
+/// An image whose manifest has these layers, and whose configuration has those.
+fn described_layers(layers: &[Vec<u8>], configured: &[Vec<u8>]) -> Vec<u8> {
+    let mut made = image(layers);
+    let mut manifest: serde_json::Value = serde_json::from_slice(&made.files[made.files.len() - 1].1).unwrap();
+    manifest["config"] = typed(blob(&mut made.files, &config(configured)), "application/vnd.oci.image.config.v1+json");
+    described(manifest, made)
+}
+
+pub(in crate::image) fn tar(files: &[(String, Vec<u8>)]) -> Vec<u8> {
     files.iter().fold(Tar::default(), |tar, (path, bytes)| tar.bytes(path, bytes)).end()
 }
 
-fn layer(text: &str) -> Vec<u8> {
+pub(in crate::image) fn layer(text: &str) -> Vec<u8> {
     Tar::default().dir("etc/").file("etc/x", text).end()
 }
 
@@ -117,7 +144,7 @@ fn a_layer_that_is_there_twice_is_one_directory_where_the_upper_one_is() {
 #[test]
 fn a_layout_comes_in_as_directory_and_as_archive() {
     let files = with_index(image(&[layer("1"), layer("2")]), "busybox:1.36");
-    for form in ["directory", "tar", "gz", "zst"] {
+    for form in ["directory", "tar", "gz", "zst", "xz"] {
         let place = place();
         let path = place.dir.path().join("image");
         match form {
@@ -128,6 +155,7 @@ fn a_layout_comes_in_as_directory_and_as_archive() {
                 }
             }
             "gz" => fs::write(&path, gzip(&tar(&files))).unwrap(),
+            "xz" => fs::write(&path, xz::tests::stored(&tar(&files))).unwrap(),
             "zst" => fs::write(&path, zstd::encode_all(&tar(&files)[..], 1).unwrap()).unwrap(),
             _ => fs::write(&path, tar(&files)).unwrap(),
         }
@@ -207,26 +235,81 @@ fn broken_archives_leave_nothing() {
         .end();
     let outside =
         Tar::default().bytes("manifest.json", br#"[{"Config":"../../etc/passwd","RepoTags":null,"Layers":[]}]"#).end();
-    let cases: Vec<(&str, Vec<u8>)> = vec![
-        ("empty", Vec::new()),
-        ("no archive", b"hello".repeat(1000)),
-        ("no text either", (0..4096u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect()),
-        ("cut", whole[..whole.len() / 2].to_vec()),
-        ("flipped byte", damaged(1, &|f| f.1[30] ^= 1)),
-        ("missing blob", damaged(1, &|f| *f = ("elsewhere".into(), Vec::new()))),
-        ("bad index", damaged(4, &|f| f.1.truncate(20))),
-        ("endless index", cycle),
-        ("diff id", diff),
-        ("outside", outside),
-        ("cut gzip", gzip(&whole)[..200].to_vec()),
+    let both = {
+        let made = image(&[layer("1")]);
+        let at = made.files.len() - 1;
+        let mut manifest: serde_json::Value = serde_json::from_slice(&made.files[at].1).unwrap();
+        manifest["manifests"] = serde_json::json!([]);
+        described(manifest, made)
+    };
+    let index_first = described(
+        serde_json::json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": [], "layers": [], "config": {}}),
+        image(&[layer("1")]),
+    );
+    let schema_1 = described(serde_json::json!({"schemaVersion": 1, "name": "x"}), image(&[layer("1")]));
+    let artifact = described(
+        serde_json::json!({"schemaVersion": 2, "mediaType": MANIFEST, "artifactType": "x/y", "layers": [], "config": {
+            "mediaType": "application/vnd.oci.empty.v1+json", "size": 2, "digest": Digest::of(b"{}")}}),
+        {
+            let mut made = image(&[]);
+            blob(&mut made.files, b"{}");
+            made
+        },
+    );
+    let counts = described_layers(&[layer("1"), layer("2")], &[layer("1")]);
+    let lies = |change: &dyn Fn(&mut serde_json::Value)| {
+        let made = image(&[layer("1")]);
+        let mut manifest: serde_json::Value = serde_json::from_slice(&made.files[made.files.len() - 1].1).unwrap();
+        change(&mut manifest["layers"][0]);
+        described(manifest, made)
+    };
+    let digest = |text: String| lies(&move |layer| layer["digest"] = text.clone().into());
+    let hex = "0123456789abcdef".repeat(4);
+    let xz_layer = Tar::default()
+        .bytes("l.tar", &xz::tests::stored(&layer("1")))
+        .bytes("c.json", &config(&[layer("1")]))
+        .bytes("manifest.json", br#"[{"Config":"c.json","RepoTags":null,"Layers":["l.tar"]}]"#)
+        .end();
+    let links = Tar::default().symlink("manifest.json", "manifest.json").bytes("x", b"").end();
+    let cases: Vec<(&str, &str, Vec<u8>)> = vec![
+        ("empty", "it holds no file", Vec::new()),
+        ("no archive", "no tar", b"hello".repeat(1000)),
+        ("no text either", "", (0..4096u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect()),
+        ("cut", "", whole[..whole.len() / 2].to_vec()),
+        ("flipped byte", "digest mismatch: the content of ", damaged(1, &|f| f.1[30] ^= 1)),
+        ("missing blob", " is missing", damaged(1, &|f| *f = ("elsewhere".into(), Vec::new()))),
+        ("bad index", "index.json: EOF", damaged(4, &|f| f.1.truncate(20))),
+        ("endless index", " is missing", cycle),
+        ("diff id", "digest mismatch: the content of ", diff),
+        ("outside", r#""../../etc/passwd" is outside the archive"#, outside),
+        ("cut gzip", "", gzip(&whole)[..200].to_vec()),
+        ("a manifest and an index", "both a manifest and an index", both),
+        ("an index and a manifest", "both a manifest and an index", index_first),
+        ("schema 1", "docker's schema 1", schema_1),
+        ("an artifact", "is an artifact, not an image", artifact),
+        ("more layers than diff ids", "has 2 layers and 1 diff ids", counts),
+        ("a size that is none", "bytes, not 7", lies(&|layer| layer["size"] = 7.into())),
+        ("a digest with a path", "manifest ", digest(format!("sha256:../{}", &hex[3..]))),
+        ("a digest that is too short", "manifest ", digest(format!("sha256:{}", &hex[1..]))),
+        ("a digest that is too long", "manifest ", digest(format!("sha256:{hex}0"))),
+        ("upper case", "manifest ", digest(format!("sha256:{}", hex.to_uppercase()))),
+        ("another algorithm", "is not sha256", digest(format!("sha512:{hex}{hex}"))),
+        ("a layer in xz", "xz compression is not read", xz_layer),
+        ("a link to itself", "neither index.json nor manifest.json", links),
+        ("damaged xz", "", xz::tests::stored(&whole)[..2000].to_vec()),
     ];
-    for (what, archive) in cases {
+    for (what, word, archive) in cases {
         let place = place();
-        let error = load_stream(&place.store, &archive[..], "x.tar").expect_err(what);
-        assert_eq!(error.kind, crate::error::Kind::Image, "{what}: {error}");
-        assert!(error.hint.is_some() && error.message.starts_with("loading x.tar: "), "{what}: {error}");
-        assert!(!error.message.contains('\n') && error.message.is_ascii(), "{what}: {error}");
-        place.check_empty(what);
+        let path = place.dir.path().join("x.tar");
+        fs::write(&path, &archive).unwrap();
+        let as_file = super::load(&place.store, File::open(&path).unwrap(), "x.tar", &());
+        for error in [load_stream(&place.store, &archive[..], "x.tar"), as_file].map(|done| done.expect_err(what)) {
+            assert_eq!(error.kind, crate::error::Kind::Image, "{what}: {error}");
+            assert!(error.hint.is_some() && error.message.starts_with("loading x.tar: "), "{what}: {error}");
+            assert!(!error.message.contains('\n') && error.message.is_ascii(), "{what}: {error}");
+            assert!(error.message.contains(word), "{what}: {error}");
+            place.check_empty(what);
+        }
     }
 }
 
@@ -248,6 +331,18 @@ fn digests_and_files_of_a_layout_directory_are_not_trusted() {
             let at = index.find("sha256:").unwrap();
             fs::write(dir.join("index.json"), format!("{}sha256:../{}", &index[..at], &index[at + 10..])).unwrap();
         }),
+        ("index.json is a link", |dir, _| {
+            fs::rename(dir.join("index.json"), dir.join("real")).unwrap();
+            at::symlink("real".as_ref(), &at::open_root(dir).unwrap(), "index.json".as_ref()).unwrap();
+        }),
+        ("blobs is a link", |dir, _| {
+            fs::rename(dir.join("blobs"), dir.join("real")).unwrap();
+            at::symlink("real".as_ref(), &at::open_root(dir).unwrap(), "blobs".as_ref()).unwrap();
+        }),
+        ("blob is a directory", |dir, blob| {
+            fs::remove_file(dir.join(blob)).unwrap();
+            fs::create_dir(dir.join(blob)).unwrap();
+        }),
         ("upper case digest", |dir, _| {
             let index = fs::read_to_string(dir.join("index.json")).unwrap().replace(['a', 'b'], "A");
             fs::write(dir.join("index.json"), index).unwrap();
@@ -268,15 +363,41 @@ fn digests_and_files_of_a_layout_directory_are_not_trusted() {
 }
 
 #[test]
+fn an_index_in_an_index_ends_somewhere() {
+    for (depth, good) in [(4, true), (5, false)] {
+        let mut made = image(&[layer("1")]);
+        let mut kind = MANIFEST;
+        for _ in 0..depth {
+            let platform =
+                serde_json::json!({"os": "linux", "architecture": oci_spec::image::Arch::default().to_string()});
+            let index = serde_json::json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": [
+                {"mediaType": kind, "digest": made.manifest, "size": made.size, "platform": platform}]});
+            let bytes = index.to_string().into_bytes();
+            blob(&mut made.files, &bytes);
+            (made.manifest, made.size, kind) = (Digest::of(&bytes), bytes.len(), INDEX);
+        }
+        let place = place();
+        let archive = tar(&with_index(made, "x"));
+        let loaded = load_stream(&place.store, &archive, "x");
+        assert_eq!(loaded.is_ok(), good, "{depth}: {loaded:?}");
+        if !good {
+            assert!(loaded.unwrap_err().message.contains("indexes within indexes"));
+            place.check_empty("deep");
+        }
+    }
+}
+
+#[test]
 fn a_root_file_system_is_imported() {
     let place = place();
     let name = Reference::parse("debian:12").unwrap();
-    let image = import(&place.store, &gzip(&layer("x"))[..], "root.tar.gz", &name, &[]).unwrap();
+    let as_is = Import { name: &name, changes: &[], message: None, platform: Platform::host() };
+    let image = import(&place.store, &gzip(&layer("x"))[..], "root.tar.gz", &as_is).unwrap();
     assert_eq!(image.layers[0].diff_id, Digest::of(&layer("x")));
     assert_eq!(image.foreign_architecture(), None);
     assert_eq!(place.store.find("debian:12").unwrap().id, image.id);
     for bad in [&b"no tar"[..], b""] {
-        assert!(import(&place.store, bad, "bad", &name, &[]).is_err());
+        assert!(import(&place.store, bad, "bad", &as_is).is_err());
     }
     assert_eq!(place.store.list().unwrap().len(), 1);
 }

@@ -2,7 +2,7 @@
 //! A blob is never in memory as a whole, and never seen under its name before it is complete.
 
 use super::Layer;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, NO_ROOM, Result};
 use crate::id::{Digest, HostPath};
 use flate2::{GzBuilder, write::GzEncoder};
 use oci_spec::image::MediaType;
@@ -213,7 +213,7 @@ fn store(sink: Sink) -> Result<Blob> {
 }
 
 /// Replaces the file `name` of the layout, whole or not at all.
-pub(super) fn replace(dir: &HostPath, name: &str, bytes: &[u8]) -> Result<()> {
+pub(in crate::image) fn replace(dir: &HostPath, name: &str, bytes: &[u8]) -> Result<()> {
     let path = dir.child(name);
     let mut file = temporary(dir)?;
     file.write_all(bytes).map_err(|e| failed(format!("writing {path}"), &e))?;
@@ -221,7 +221,7 @@ pub(super) fn replace(dir: &HostPath, name: &str, bytes: &[u8]) -> Result<()> {
 }
 
 /// Mode 0644 less the umask: what may be read decides the directory above the layout.
-fn temporary(dir: &HostPath) -> Result<NamedTempFile> {
+pub(in crate::image) fn temporary(dir: &HostPath) -> Result<NamedTempFile> {
     tempfile::Builder::new()
         .prefix(".new-")
         .permissions(Permissions::from_mode(0o644))
@@ -230,14 +230,14 @@ fn temporary(dir: &HostPath) -> Result<NamedTempFile> {
 }
 
 /// fsync, then rename: a name never stands for half a file, not even after a power cut.
-fn persist(file: NamedTempFile, path: &std::path::Path) -> Result<()> {
+pub(in crate::image) fn persist(file: NamedTempFile, path: &std::path::Path) -> Result<()> {
     file.as_file().sync_all().map_err(|e| failed(format!("writing {}", path.display()), &e))?;
     file.persist(path).map_err(|e| failed(format!("renaming to {}", path.display()), &e.error)).map(drop)
 }
 
 /// A failure of the standard library's, with what was being done.
-pub(super) fn failed(doing: impl std::fmt::Display, e: &io::Error) -> Error {
+pub(in crate::image) fn failed(doing: impl std::fmt::Display, e: &io::Error) -> Error {
     let errno = e.raw_os_error();
-    let error = Error { kind: Kind::Host, message: format!("{doing}: {e}"), hint: None, errno };
-    if errno == Some(libc::ENOSPC) { error.hint("make room on that file system") } else { error }
+    let hint = matches!(errno, Some(libc::ENOSPC | libc::EDQUOT)).then(|| NO_ROOM.to_owned());
+    Error { kind: Kind::Host, message: format!("{doing}: {e}"), hint, errno }
 }

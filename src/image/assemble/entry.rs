@@ -256,10 +256,11 @@ fn set_device(header: &mut Header, major: u32, minor: u32) {
 }
 
 /// A part of a file that others read too: its position is never moved.
-struct Slice<'a> {
-    file: &'a File,
-    offset: u64,
-    left: u64,
+#[derive(Debug)]
+pub(in crate::image) struct Slice<'a> {
+    pub file: &'a File,
+    pub offset: u64,
+    pub left: u64,
 }
 
 impl Read for Slice<'_> {

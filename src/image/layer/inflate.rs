@@ -53,6 +53,11 @@ fn sniff(start: &[u8]) -> io::Result<Compression> {
     }
 }
 
+/// Whether bytes that begin so are not compressed.
+pub(crate) fn is_plain(start: &[u8]) -> bool {
+    matches!(sniff(start), Ok(Compression::None))
+}
+
 /// A reader of the inflated bytes, concatenated members included.
 pub(crate) fn inflated<'a, R: BufRead + Send + 'a>(
     mut reader: R,

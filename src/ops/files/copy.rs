@@ -271,7 +271,8 @@ impl<R: Read> Read for Counted<'_, R> {
 }
 
 /// The standard output, which may be one that does not wait.
-pub(super) struct Out;
+#[derive(Debug)]
+pub(in crate::ops) struct Out;
 
 impl Write for Out {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {

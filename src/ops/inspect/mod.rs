@@ -10,7 +10,8 @@ pub(super) use mounts::mounts;
 pub use network::port;
 
 use super::container::{self, Container};
-use super::{cgroups, image, networks, volume};
+use super::image::told;
+use super::{cgroups, networks, volume};
 use crate::error::Result;
 use crate::image::{Image, Store};
 use crate::monitor::{log, notes};
@@ -34,14 +35,14 @@ pub enum Kind {
 /// All that is known of it. `sizes`: with what a container has written into its root, which is looked at file by file.
 pub fn inspect(roots: &Roots, word: &str, kind: Kind, sizes: bool) -> Result<Value> {
     match kind {
-        Kind::Image => image::inspect(roots, word),
+        Kind::Image => told::inspect(roots, word),
         Kind::Volume => volume::inspect(roots, word),
         Kind::Network => networks::inspect(roots, word),
         Kind::Container => container::find(roots, word).map(|found| whole(roots, &found, sizes)),
         Kind::Any => match container::find(roots, word) {
             Ok(found) => Ok(whole(roots, &found, sizes)),
             Err(no_container) => {
-                let other = image::inspect(roots, word).or_else(|_| volume::inspect(roots, word));
+                let other = told::inspect(roots, word).or_else(|_| volume::inspect(roots, word));
                 other.or_else(|_| networks::inspect(roots, word)).map_err(|_| no_container)
             }
         },

@@ -1,0 +1,77 @@
+//! `save`, `copy` and `verify`.
+
+use super::Bars;
+use crate::error::{Error, Result};
+use crate::id::{Digest, HostPath};
+use crate::image::copy::{self, Kind, Means, Place};
+use crate::image::{Image, Platform, Reference, Store, Verdict};
+use crate::ops::Progress;
+use crate::ops::files::copy::Out;
+use crate::ops::files::tree::Output;
+use crate::state::{Roots, events};
+
+/// The formats of `save`, by podman's names.
+pub const FORMATS: [&str; 4] = ["docker-archive", "oci-archive", "oci-dir", "docker-dir"];
+
+/// Writes images into an archive or directory; an image under several of its names is there once.
+pub fn save(roots: &Roots, images: &[String], format: &str, to: &Output, progress: &dyn Progress) -> Result<()> {
+    let kind = match format {
+        "docker-archive" => Kind::DockerArchive,
+        "oci-archive" => Kind::OciArchive,
+        "oci-dir" => Kind::OciDir,
+        "docker-dir" => Kind::DockerDir,
+        other => {
+            return Err(Error::user(format!("unknown format {other}")).hint(format!("one of {}", FORMATS.join(", "))));
+        }
+    };
+    let store = Store::open(&roots.root)?;
+    let mut found: Vec<(Image, Vec<Reference>)> = Vec::new();
+    for text in images {
+        let image = store.find(text)?;
+        // by its id it is saved without a name, as docker does it
+        let name = Reference::parse(text).ok().filter(|name| image.names.contains(name));
+        match found.iter_mut().find(|(seen, _)| seen.manifest == image.manifest) {
+            Some((_, names)) => names.extend(name.filter(|name| !names.contains(name))),
+            None => found.push((image, name.into_iter().collect())),
+        }
+    }
+    let to = match to {
+        Output::Stdout => Err(Box::new(Out) as Box<dyn std::io::Write>),
+        Output::File(path) => Ok(path),
+    };
+    copy::save(&store, &found, kind, to, &Bars::new(progress))?;
+    for (image, _) in &found {
+        events::image(roots, &image.id.to_string(), "save", &image.label());
+    }
+    Ok(())
+}
+
+/// One `copy`: `all` takes every platform of an image that is for several.
+#[derive(Debug)]
+pub struct Copying {
+    pub from: Place,
+    pub to: Place,
+    pub platform: Option<String>,
+    pub all: bool,
+}
+
+/// Copies an image; gives the digest of its manifest, or index, where it is now.
+pub fn copy(roots: &Roots, copying: &Copying, progress: &dyn Progress) -> Result<Digest> {
+    let platform = copying.platform.as_deref().map_or_else(|| Ok(Platform::host()), Platform::parse)?;
+    let means = Means { root: &roots.root, platform: (!copying.all).then_some(&platform) };
+    let digest = copy::copy(&copying.from, &copying.to, means, &Bars::new(progress))?;
+    if let Place::Stored(name) = &copying.to {
+        events::image(roots, &digest.to_string(), "load", name);
+    }
+    Ok(digest)
+}
+
+/// The place that is written so; `path` makes a path of this host of what is written.
+pub fn place(text: &str, path: impl Fn(&str) -> Result<HostPath>) -> Result<Place> {
+    Place::parse(text, path)
+}
+
+/// What of the images is as its digests say: of these, or of all.
+pub fn verify(roots: &Roots, images: &[String], progress: &dyn Progress) -> Result<Vec<Verdict>> {
+    Store::open(&roots.root)?.verify(images, &Bars::new(progress))
+}

@@ -1,0 +1,235 @@
+//! `rmi`, `tag`, `load`, `import`; and the image of a run.
+
+pub mod archives;
+pub mod kernel;
+pub mod told;
+
+use super::container::Force;
+use super::{Progress, registry};
+use crate::error::{Errno, Error, Result};
+use crate::id::{Digest, HostPath};
+use crate::image::{Image, Platform, Reference, Store, archive, builtin, short_link};
+use crate::mount::probe;
+use crate::spec::request::{Pull, RunRequest, Source};
+use crate::state::{Roots, events};
+use crate::sys::fs::{self, Root};
+use oci_spec::image::ImageConfiguration;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::os::fd::AsFd as _;
+use std::sync::{Mutex, PoisonError};
+
+/// The image of a run, unpacked and open for looking into.
+#[derive(Debug)]
+pub(super) struct Found {
+    /// `None` where it cannot be looked into: `--explain` for a normal user.
+    pub(super) root: Option<Root>,
+    pub(super) config: Option<ImageConfiguration>,
+    /// Lowest first; none with `--rootfs`.
+    pub(super) layers: Vec<HostPath>,
+    pub(super) id: Option<Digest>,
+    /// docker's Healthcheck, where the image has one.
+    pub(super) health: Option<serde_json::Value>,
+}
+
+/// Finds the image of a request, pulls it where it is missing and may be pulled, and unpacks it.
+pub(super) fn find(roots: &Roots, request: &RunRequest, progress: &dyn Progress) -> Result<Found> {
+    let name = match &request.source {
+        Source::Rootfs(dir) => return rootfs(dir),
+        Source::Image(name) => name,
+    };
+    let store = Store::open(&roots.root)?;
+    let image = match (request.pull, store.find(name)) {
+        (Pull::Always, here) => {
+            let pulled = registry::pull_one(roots, name, request.platform.as_deref(), progress);
+            match here {
+                Ok(_) => pulled.map_err(|e| {
+                    e.during("pulling it anew").hint("without --pull always the one that is here is taken")
+                })?,
+                Err(_) => pulled?,
+            }
+        }
+        (_, Ok(image)) => image,
+        (_, Err(_)) if is_hello(name) => load_hello(&store, roots)?,
+        (Pull::Missing, Err(_)) => registry::pull_one(roots, name, request.platform.as_deref(), progress)?,
+        (_, Err(error)) => return Err(error),
+    };
+    let dirs = store.layer_dirs(&image)?;
+    let layers: Vec<HostPath> = [store.skeleton()].into_iter().chain(dirs.iter().map(short_link)).collect();
+    let root = probe::open_layers(&layers)?;
+    Ok(Found {
+        root: Some(root),
+        id: Some(image.manifest.clone()),
+        layers,
+        config: Some(image.config),
+        health: image.health,
+    })
+}
+
+fn rootfs(dir: &HostPath) -> Result<Found> {
+    let root = Root::open(dir.as_path())
+        .map_err(|e| Error::user(format!("cannot use {dir} as root: {e}")).hint("--rootfs takes a directory"))?;
+    Ok(Found { root: Some(root), config: None, layers: Vec::new(), id: None, health: None })
+}
+
+/// The same for `--explain`: nothing is pulled, unpacked or made. Layers that were never unpacked cannot be looked into.
+pub(super) fn look(roots: &Roots, request: &RunRequest) -> Result<Found> {
+    let name = match &request.source {
+        Source::Rootfs(dir) => return rootfs(dir),
+        Source::Image(name) => name,
+    };
+    let store = Store::look(&roots.root);
+    match store.find(name) {
+        Ok(image) => {
+            let (dirs, unpacked) = store.expected_dirs(&image);
+            let layers: Vec<HostPath> = [store.skeleton()].into_iter().chain(dirs.iter().map(short_link)).collect();
+            let root = if unpacked { probe::open_layers(&layers).ok() } else { None };
+            Ok(Found { root, id: Some(image.manifest), layers, config: Some(image.config), health: image.health })
+        }
+        Err(_) if is_hello(name) => {
+            let layers = vec![store.skeleton(), roots.root.child("layers/l/hello")];
+            Ok(Found { root: None, id: None, layers, config: Some(builtin::hello_config()?), health: None })
+        }
+        Err(error) if error.is_errno(Errno::EACCES) => Err(error.during(format!("looking for image {name}")).hint(
+            format!("these images are root's: sudo minirun run --explain {name} …, or try hello, which is built in"),
+        )),
+        Err(error) => Err(error.hint(format!("minirun pull {name}"))),
+    }
+}
+
+fn is_hello(name: &str) -> bool {
+    Reference::parse(name).is_ok_and(|name| name.familiar() == builtin::HELLO_NAME || name.familiar() == "hello")
+}
+
+/// Puts the image that is built into this program into the store.
+fn load_hello(store: &Store, roots: &Roots) -> Result<Image> {
+    let dir = roots.state.child(&format!("hello-{}", std::process::id()));
+    let open = |_| fs::open_read(dir.as_path()).map_err(Error::from);
+    let loaded = builtin::hello_layout(&dir)
+        .and_then(open)
+        .and_then(|layout| archive::load(store, layout.into(), dir.as_str(), &()));
+    fs::remove_tree(dir.as_path())?;
+    loaded?;
+    store.find(builtin::HELLO_NAME)
+}
+
+/// What `rmi` did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Removed {
+    Untagged(String),
+    Deleted(Digest),
+}
+
+pub fn remove(roots: &Roots, image: &str, force: Force) -> Result<Vec<Removed>> {
+    let in_use: BTreeSet<Digest> = match force {
+        Force::Yes => BTreeSet::new(),
+        Force::No => super::used_images(roots)?,
+    };
+    let store = Store::open(&roots.root)?;
+    let id = store.find(image).map_or_else(|_| image.to_owned(), |found| found.id.to_string());
+    let removed = store.remove(image, &in_use)?;
+    let untagged = removed.untagged.iter().map(|name| Removed::Untagged(name.familiar()));
+    let removed: Vec<Removed> = untagged.chain(removed.deleted.into_iter().map(Removed::Deleted)).collect();
+    for one in &removed {
+        match one {
+            Removed::Untagged(name) => events::image(roots, &id, "untag", name),
+            Removed::Deleted(digest) => events::image(roots, &digest.to_string(), "delete", &digest.to_string()),
+        }
+    }
+    Ok(removed)
+}
+
+/// Gives an image one more name.
+pub fn tag(roots: &Roots, image: &str, name: &str) -> Result<()> {
+    let name = Reference::parse(name)?;
+    if name.digest.is_some() {
+        return Err(Error::user("an image is not named by its digest").hint("minirun tag IMAGE NAME:TAG"));
+    }
+    let store = Store::open(&roots.root)?;
+    let image = store.find(image)?;
+    store.tag(&image, &name)?;
+    events::image(roots, &image.id.to_string(), "tag", &name.familiar());
+    Ok(())
+}
+
+/// Where an archive comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Input {
+    Stdin,
+    /// A file, or for `load` the directory of an OCI layout.
+    Path(HostPath),
+}
+
+/// What is to be read, and what it is called.
+fn open(input: &Input) -> Result<(File, &str)> {
+    match input {
+        // by its descriptor: a file that was redirected is read as a file
+        Input::Stdin => {
+            let stdin = std::io::stdin().as_fd().try_clone_to_owned();
+            stdin.map(|fd| (fd.into(), "standard input")).map_err(|e| Error::host(format!("the standard input: {e}")))
+        }
+        Input::Path(path) => File::open(path.as_path())
+            .map(|file| (file, path.as_str()))
+            .map_err(|e| Error::user(format!("cannot open {path}: {e}")).hint("is the path right?")),
+    }
+}
+
+/// The names of what was loaded, or digests where there is no name.
+pub fn load(roots: &Roots, input: &Input, progress: &dyn Progress) -> Result<Vec<String>> {
+    let store = Store::open(&roots.root)?;
+    let (file, what) = open(input)?;
+    let images = archive::load(&store, file, what, &Bars::new(progress))?;
+    images.iter().for_each(|image| events::image(roots, &image.id.to_string(), "load", &image.label()));
+    Ok(images.iter().map(Image::label).collect())
+}
+
+/// One `minirun import`.
+#[derive(Debug)]
+pub struct ImportRequest {
+    pub name: Option<String>,
+    /// Lines of a Dockerfile.
+    pub changes: Vec<String>,
+    pub message: Option<String>,
+    pub platform: Option<String>,
+}
+
+/// A root file system as a tar becomes an image of one layer.
+pub fn import(roots: &Roots, input: &Input, request: &ImportRequest) -> Result<Digest> {
+    let store = Store::open(&roots.root)?;
+    let name = Reference::parse(request.name.as_deref().unwrap_or("imported"))?;
+    let platform = request.platform.as_deref().map_or_else(|| Ok(Platform::host()), Platform::parse)?;
+    let import =
+        archive::Import { name: &name, changes: &request.changes, message: request.message.as_deref(), platform };
+    let (file, what) = open(input)?;
+    let image = archive::import(&store, file, what, &import)?;
+    events::image(roots, &image.id.to_string(), "import", &name.familiar());
+    Ok(image.id)
+}
+
+/// The image domain's progress, told to the command line: how far each item had come.
+pub(super) struct Bars<'a> {
+    progress: &'a dyn Progress,
+    done: Mutex<BTreeMap<String, u64>>,
+}
+
+impl<'a> Bars<'a> {
+    pub(super) fn new(progress: &'a dyn Progress) -> Bars<'a> {
+        Bars { progress, done: Mutex::default() }
+    }
+}
+
+impl crate::image::Progress for Bars<'_> {
+    fn update(&self, item: &str, done: u64, total: Option<u64>) {
+        let mut all = self.done.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = all.get(item).copied();
+        if before.is_none() {
+            self.progress.begin(item, total);
+        }
+        let before = before.unwrap_or(0);
+        self.progress.advance(item, done.saturating_sub(before));
+        if total == Some(done) {
+            self.progress.end(item);
+        }
+        all.insert(item.to_owned(), done.max(before)); // what is fetched once more is not counted twice
+    }
+}
