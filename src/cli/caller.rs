@@ -4,6 +4,7 @@
 
 use crate::error::{Errno, Error, Result};
 use crate::id::HostPath;
+use crate::ops::inside::Word;
 use crate::spec::{env, mount};
 use std::io::Read as _;
 
@@ -41,6 +42,12 @@ pub(super) fn path(text: &str) -> Result<HostPath> {
         return Err(Error::user("the path is empty").hint("name a file or directory"));
     }
     if text.starts_with('/') { HostPath::parse(text) } else { mount::host_path(text, &directory()?) }
+}
+
+/// A word that may name an image, a container or, with a slash, a path on this host.
+pub(super) fn word(text: &str) -> Word {
+    let is_path = text.contains('/') || matches!(text, "." | "..");
+    Word { text: text.to_owned(), path: if is_path { path(text).ok() } else { None } }
 }
 
 /// Where podman and docker keep the caller's logins to registries, the most exact first.

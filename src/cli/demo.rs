@@ -8,7 +8,9 @@ use clap::Subcommand;
 
 /// Show by experiment how containers work
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example: minirun demo kernel hello busybox")]
+#[command(after_help = "What differs between images, file by file, minirun compare and minirun diff say.
+
+Example: minirun demo kernel hello busybox")]
 pub(super) struct Args {
     #[command(subcommand)]
     demo: Demo,

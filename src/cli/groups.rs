@@ -75,8 +75,11 @@ const GROUPS: [Group; 2] = [
 /// Verbs of a group that has commands of its own, and are not among them.
 const BESIDE: [(&str, &str, &str); 2] = [("system", "events", "events"), ("system", "info", "info")];
 
-/// What `GROUP VERB` is without the group: `system prune --only=images`.
-pub(super) fn short_form(group: &str, verb: &str) -> Option<&'static str> {
+/// What `GROUP VERB` is without the group, where the words behind it do not say otherwise: `system prune --only=images`.
+pub(super) fn short_form(group: &str, verb: &str, rest: &[String]) -> Option<&'static str> {
+    if group == "image" && matches!(verb, "ls" | "list") && names_a_path(rest) {
+        return None;
+    }
     if let Some((.., short)) = BESIDE.iter().find(|(of, name, _)| (*of, *name) == (group, verb)) {
         return Some(short);
     }
@@ -84,18 +87,46 @@ pub(super) fn short_form(group: &str, verb: &str) -> Option<&'static str> {
     group.verbs.iter().find(|(names, ..)| names.contains(&verb)).map(|(_, short, _)| *short)
 }
 
-/// The commands and the groups of them.
+/// Whether a word names a group.
+pub(super) fn is_group(word: &str) -> bool {
+    GROUPS.iter().any(|group| group.name == word)
+}
+
+/// `image ls IMAGE PATH` and not docker's `image ls [NAME]`: there is a second word, or one that is a path.
+fn names_a_path(rest: &[String]) -> bool {
+    let mut words = 0;
+    let mut rest = rest.iter();
+    while let Some(word) = rest.next() {
+        match word.as_str() {
+            "-f" | "--filter" | "--format" => drop(rest.next()),
+            word if word.starts_with('-') => {}
+            word if word.starts_with('/') => return true,
+            _ => words += 1,
+        }
+    }
+    words > 1
+}
+
+/// The commands and the groups of them. `image` has commands of its own, too.
 pub(super) fn with_groups(commands: Command) -> Command {
     GROUPS.iter().fold(commands, |commands, group| {
-        let named = group.named(&commands);
-        commands.subcommand(named)
+        let verbs: Vec<Command> = group.verbs(&commands).collect();
+        if commands.find_subcommand(group.name).is_some() {
+            let is_own = |own: &Command, verb: &Command| own.find_subcommand(verb.get_name()).is_some();
+            return commands.mut_subcommand(group.name, |own| {
+                let others: Vec<Command> = verbs.into_iter().filter(|verb| !is_own(&own, verb)).collect();
+                own.subcommands(others)
+            });
+        }
+        let named = Command::new(group.name).about(group.about).after_help(group.example).subcommands(verbs);
+        commands.subcommand(named.subcommand_required(true).arg_required_else_help(true))
     })
 }
 
 impl Group {
-    /// The group for clap, each verb with no more than what it does.
-    fn named(&self, commands: &Command) -> Command {
-        let verbs = self.verbs.iter().map(|(names, short, about)| {
+    /// Its verbs for clap, each with no more than what it does.
+    fn verbs(&self, commands: &Command) -> impl Iterator<Item = Command> {
+        self.verbs.iter().map(|(names, short, about)| {
             let command = short.split(' ').next().and_then(|name| commands.find_subcommand(name));
             let verb = Command::new(names[0]).visible_aliases(&names[1..]);
             match (about, command.and_then(Command::get_about)) {
@@ -103,9 +134,7 @@ impl Group {
                 (None, Some(about)) => verb.about(about.clone()),
                 (None, None) => verb,
             }
-        });
-        let group = Command::new(self.name).about(self.about).after_help(self.example).subcommands(verbs);
-        group.subcommand_required(true).arg_required_else_help(true)
+        })
     }
 }
 

@@ -37,7 +37,7 @@ pub(super) fn main(args: &Args, roots: &Roots) -> Result<u8> {
 }
 
 /// docker's words for the fields, in docker's order.
-const LINES: [(&str, &str); 23] = [
+const LINES: [(&str, &str); 24] = [
     ("Containers", "Containers"),
     (" Running", "ContainersRunning"),
     (" Paused", "ContainersPaused"),
@@ -57,6 +57,7 @@ const LINES: [(&str, &str); 23] = [
     ("CPUs", "NCPU"),
     ("Total Memory", "MemTotal"),
     ("Name", "Name"),
+    ("In Every Root", "InEveryRoot"),
     ("Root Dir", "DockerRootDir"),
     ("State Dir", "StateDir"),
     ("Registry Mirrors", "Mirrors"),

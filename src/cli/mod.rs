@@ -4,6 +4,7 @@
 mod attach;
 mod caller;
 mod commit;
+mod compare;
 mod complete;
 mod copy;
 mod cp;
@@ -21,6 +22,7 @@ mod graph;
 mod groups;
 mod healthcheck;
 mod history;
+mod image;
 mod images;
 mod import;
 mod info;
@@ -134,6 +136,8 @@ enum Sub {
     Unpack(unpack::Args),
     Tag(tag::Args),
     History(history::Args),
+    Image(image::Args),
+    Compare(compare::Args),
     Volume(volume::Args),
     Network(network::Args),
     Demo(demo::Args),
@@ -182,7 +186,7 @@ fn from_argv() -> Result<u8, Failure> {
     }
     let mut command = short_commands();
     let first = words::flags_before_word(&argv[1..], &command).1.first();
-    if first.is_none_or(|word| command.find_subcommand(word).is_none()) {
+    if first.is_none_or(|word| groups::is_group(word) || command.find_subcommand(word).is_none()) {
         command = groups::with_groups(command); // not always, for who runs containers waits for it
     }
     if argv[1] == complete::ASK {
@@ -277,6 +281,8 @@ fn dispatch(cli: Cli) -> Result<u8> {
         Some(Sub::Import(args)) => import::main(args, &roots),
         Some(Sub::Tag(args)) => tag::main(&args, &roots),
         Some(Sub::History(args)) => history::main(&args, &roots),
+        Some(Sub::Image(args)) => image::main(&args, &roots),
+        Some(Sub::Compare(args)) => compare::main(&args, &roots),
         Some(Sub::Volume(args)) => volume::main(&args, &roots),
         Some(Sub::Network(args)) => network::main(&args, &roots),
         Some(Sub::Completion(args)) => complete::main(&args),

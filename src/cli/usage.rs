@@ -33,7 +33,7 @@ Containers:
   exec       Run a command in a running container   minirun exec -it web sh
   debug      A shell with tools beside a container  minirun debug web
   cp         Copy files into or out of a container  minirun cp web:/etc/hosts .
-  diff       List what it changed in its files      minirun diff web
+  diff       Changed files: its own, or of two      minirun diff a:1 a:2
   export     Write its root file system as a tar    minirun export -o w.tar web
   commit     Make an image of it                    minirun commit web site:2
   logs       Show what a container has said         minirun logs -f web
@@ -66,7 +66,7 @@ Images:
   verify     Check images against their digests     minirun verify
   history    Show how an image was made             minirun history busybox
   rmi        Remove images                          minirun rmi alpine
-  image      The same by docker's long forms        minirun image ls
+  image      Look into one: ls, cat, tree           minirun image ls hello /
 
 Volumes:
   volume     Make, list, inspect, remove volumes    minirun volume ls
@@ -74,6 +74,7 @@ Volumes:
 
 To learn from:
   run --explain   Print the steps, do nothing       minirun run --explain hello
+  compare         Show images side by side          minirun compare hello debian
   demo kernel     Show that all share one kernel    minirun demo kernel hello
 
 Housekeeping:

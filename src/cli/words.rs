@@ -42,11 +42,11 @@ pub(super) fn short_form(words: &[String]) -> std::borrow::Cow<'_, [String]> {
     };
     match words {
         [help, group, verb, rest @ ..] | [group, help, verb, rest @ ..] if help == "help" => {
-            let Some(short) = groups::short_form(group, verb) else { return words.into() };
+            let Some(short) = groups::short_form(group, verb, &[]) else { return words.into() };
             let named: Vec<&str> = short.split(' ').filter(|word| !is_flag(word)).collect();
             owned(&[&["help"], &named[..]].concat(), rest)
         }
-        [group, verb, rest @ ..] => match groups::short_form(group, verb) {
+        [group, verb, rest @ ..] => match groups::short_form(group, verb, rest) {
             Some(short) => owned(&short.split(' ').collect::<Vec<_>>(), rest),
             None => words.into(),
         },
@@ -251,6 +251,11 @@ mod tests {
             ("m container help ls", "m help ps"),
             ("m help image prune", "m help system prune"),
             ("m image remove x", "m rmi x"),
+            ("m image ls busybox", "m images busybox"),
+            ("m image ls -f reference=x busybox", "m images -f reference=x busybox"),
+            ("m image ls busybox /etc", "m image ls busybox /etc"),
+            ("m image ls /etc", "m image ls /etc"),
+            ("m image tree busybox", "m image tree busybox"),
         ] {
             assert_eq!(translated(line), want, "{line}");
         }

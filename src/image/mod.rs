@@ -10,6 +10,7 @@
 //!   only when an image is whole. `unpack`: layer directories; `skeleton`: the one below all. `layer/`: the extractor.
 //!   `assemble`: making images; `builtin`: the one inside this program; `files/`: trees of files as tar streams, and
 //!   what a container has changed as a layer; `seed`: a directory of an image for a volume.
+//!   what a container has changed as a layer; `copy`: a directory of an image for a volume; `inside/`: what is in one.
 //! * Nothing here prints, knows a container, or trusts a byte that it has not hashed.
 
 pub mod archive;
@@ -21,6 +22,7 @@ pub mod files;
 pub mod flat;
 mod index;
 mod ingest;
+pub mod inside;
 mod layer;
 pub mod layout;
 mod platform;

@@ -12,6 +12,11 @@ pub const DIRECTORIES: [&str; 4] = ["dev", "etc", "proc", "sys"];
 /// Empty files, for the generated ones to be mounted over.
 pub const FILES: [&str; 3] = ["etc/hostname", "etc/hosts", "etc/resolv.conf"];
 
+/// The paths of all of it.
+pub fn paths() -> Vec<String> {
+    DIRECTORIES.iter().chain(&FILES).map(|name| format!("/{name}")).collect()
+}
+
 const NAME: &str = "skeleton";
 
 impl Store {

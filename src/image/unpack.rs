@@ -48,6 +48,13 @@ impl Store {
         Ok(dirs)
     }
 
+    /// The same with one directory for each layer, also where several are one, or hidden by those above.
+    pub fn dir_of_each_layer(&self, image: &Image) -> Result<Vec<HostPath>> {
+        self.layer_dirs(image)?;
+        let dir = |names: &Names| self.unpacked(names).ok_or_else(|| Error::host("a layer was removed meanwhile"));
+        names(image).iter().map(dir).collect()
+    }
+
     /// Where the layers are or would be, lowest first, and whether all are unpacked; unpacks nothing.
     pub fn expected_dirs(&self, image: &Image) -> (Vec<HostPath>, bool) {
         let found: Vec<_> = names(image).into_iter().map(|names| (self.unpacked(&names), names)).collect();

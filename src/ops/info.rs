@@ -5,7 +5,7 @@ use super::image::kernel;
 use super::{image, list, registry};
 use crate::cgroup::facts::Mode;
 use crate::error::Result;
-use crate::image::host_architecture;
+use crate::image::{host_architecture, skeleton};
 use crate::state::{Roots, volume};
 use crate::sys::{fs, host};
 use crate::{cgroup, facts, security};
@@ -56,6 +56,7 @@ pub fn document(roots: &Roots) -> Result<Value> {
         "Architecture": std::env::consts::ARCH,
         "NCPU": host::cpus()?,
         "MemTotal": memory(&text("/proc/meminfo")),
+        "InEveryRoot": skeleton::paths(),
         "DockerRootDir": roots.root,
         "StateDir": roots.state,
         "Name": host::hostname()?,

@@ -18,6 +18,7 @@ pub mod graph;
 pub mod health;
 pub mod image;
 pub mod info;
+pub mod inside;
 pub mod inspect;
 pub mod life;
 pub mod list;

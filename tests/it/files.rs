@@ -232,7 +232,7 @@ fn volumes_are_seen_by_cp_and_not_by_export() {
         let binary = minirun_binary().display().to_string();
         let exported = sandbox.sh(&format!("{binary} export web | tar -t")).text();
         let has = |name: &str| exported.lines().any(|line| line == name);
-        assert!(has("data/v/") && has("etc/hosts") && !has("data/v/v"), "{exported}");
+        assert!(has("data/v/") && has("etc/passwd") && !has("etc/hosts") && !has("data/v/v"), "{exported}");
         if state == "runs" {
             does(&sandbox, &["kill", "web"]);
             sandbox.minirun(&["wait", "web"]).expect_code(0);

@@ -112,6 +112,11 @@ pub(super) fn values(arg: &Arg, at: &Position<'_>, typed: &str, roots: &Roots) -
             Offer { then: Then::Blank, words: complete::containers(roots, which(path), typed) }
         }
         ("NAME", ["inspect"]) => of_any(at, typed, roots),
+        ("A" | "B", ["diff"]) | ("IMAGE", ["compare" | "image", ..]) => {
+            let mut words = complete::containers(roots, Which::All, typed);
+            words.extend(complete::images(roots, typed).into_iter().map(|name| (name, "image".to_owned())));
+            or_files(Offer { then: Then::Blank, words }, typed)
+        }
         ("NETWORK", _) => with(Then::Blank, "", complete::networks(roots)),
         ("NAME", ["volume", "rm" | "inspect"]) => with(Then::Blank, "", complete::volumes(roots, typed)),
         ("IMAGE" | "NAME[:TAG]", _) => with(Then::Blank, "", complete::images(roots, typed)),

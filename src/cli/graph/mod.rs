@@ -47,7 +47,7 @@ fn link(name: &str, index: u32) -> String {
 }
 
 /// At most this many characters; what is too long loses its middle, for names differ at their ends.
-fn clip(text: &str, most: usize) -> String {
+pub(super) fn clip(text: &str, most: usize) -> String {
     let length = text.chars().count();
     if length <= most {
         return text.to_owned();

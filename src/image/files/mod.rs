@@ -11,6 +11,6 @@ mod walk;
 pub use changes::{Change, ChangeKind, changes};
 pub use commit::{Commit, commit, flat_entries, layer_entries};
 pub use ids::Ids;
-pub use pack::pack;
+pub use pack::{pack, pack_but};
 pub use place::{Links, Owners, Placing, Special, place};
 pub use walk::Mounts;

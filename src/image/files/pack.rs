@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::image::assemble::{Content, Entry, EntryKind, Time, append};
 use crate::image::layer::{Attributes, kind};
 use crate::sys::at;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -15,14 +15,27 @@ use std::sync::Arc;
 
 /// Writes what `start` (a descriptor of O_PATH) names, and all below it, under `name`; the empty name is the root.
 pub fn pack(out: impl Write, start: &OwnedFd, name: &Path, mounts: Mounts, ids: Ids) -> Result<()> {
+    pack_but(&BTreeSet::new(), out, start, name, mounts, ids)
+}
+
+/// The same without some paths; what is below them is left out by itself alone.
+pub fn pack_but(
+    left_out: &BTreeSet<PathBuf>,
+    out: impl Write,
+    start: &OwnedFd,
+    name: &Path,
+    mounts: Mounts,
+    ids: Ids,
+) -> Result<()> {
     let mut tar = tar::Builder::new(out);
     let mut links = Links::default();
-    walk::each(start, name, mounts, &mut |found| match entry(found, &mut links, content)? {
-        Some(mut entry) => {
-            ids.number_inside(&mut entry);
-            append(&mut tar, &entry, None)
+    walk::each(start, name, mounts, &mut |found| {
+        if left_out.contains(found.path) {
+            return Ok(());
         }
-        None => Ok(()),
+        let Some(mut entry) = entry(found, &mut links, content)? else { return Ok(()) };
+        ids.number_inside(&mut entry);
+        append(&mut tar, &entry, None)
     })?;
     let failed = |e: std::io::Error| Error { errno: e.raw_os_error(), ..Error::host(format!("writing a tar: {e}")) };
     tar.into_inner().and_then(|mut out| out.flush()).map_err(failed)

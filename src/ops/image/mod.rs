@@ -101,6 +101,14 @@ fn is_hello(name: &str) -> bool {
     Reference::parse(name).is_ok_and(|name| name.familiar() == builtin::HELLO_NAME || name.familiar() == "hello")
 }
 
+/// The image of a name that is here, or in this program.
+pub(super) fn find_here(store: &Store, roots: &Roots, name: &str) -> Result<Image> {
+    match store.find(name) {
+        Err(_) if is_hello(name) => load_hello(store, roots),
+        found => found,
+    }
+}
+
 /// Puts the image that is built into this program into the store.
 fn load_hello(store: &Store, roots: &Roots) -> Result<Image> {
     let dir = roots.state.child(&format!("hello-{}", std::process::id()));

@@ -10,4 +10,5 @@ pub mod sandbox;
 pub mod snapshot;
 pub mod source;
 pub mod tar;
+pub mod tars;
 pub mod terminal;
