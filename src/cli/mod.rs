@@ -273,7 +273,6 @@ fn dispatch(cli: Cli) -> Result<u8> {
         Some(Sub::Images(args)) => images::main(&args, &roots),
         Some(Sub::Rmi(args)) => rmi::main(&args, &roots),
         Some(Sub::Load(args)) => load::main(&args, &roots),
-        Some(Sub::Import(args)) => import::main(&args, &roots),
         Some(Sub::Unpack(args)) => unpack::main(&args, &roots),
         Some(Sub::Save(args)) => save::main(&args, &roots),
         Some(Sub::Copy(args)) => copy::main(args, &roots),

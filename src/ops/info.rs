@@ -2,7 +2,7 @@
 
 use super::check::{self, Row, State};
 use super::image::kernel;
-use super::{image, list, registry};
+use super::{list, registry};
 use crate::cgroup::facts::Mode;
 use crate::error::Result;
 use crate::image::{host_architecture, skeleton};

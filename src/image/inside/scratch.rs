@@ -49,12 +49,14 @@ impl<'s> Scratch<'s> {
             true => {
                 fs::mkdir(dir.as_path(), 0o755)?;
                 fs::chmod(dir.as_path(), 0o755)?;
-                let unpacked = layer::unpack(open(path)?, &dir, &[]).map_err(|e| e.during(path))?;
+                let blob = Box::new(std::iter::once(Ok(Box::new(open(path)?) as layer::Blob<'_>)));
+                let unpacked = layer::one_after_the_other(blob, |pieces| layer::unpack(pieces, &dir, &[]));
+                let unpacked = unpacked.map_err(|e| e.during(path))?;
                 Found::Root { dir, name: unpacked.sums.diff_id.hex().to_owned() }
             }
             false => {
                 let own = Store::open(&dir)?;
-                let mut images = archive::load(&own, path.as_path(), &())?;
+                let mut images = archive::load(&own, open(path)?, path.as_str(), &())?;
                 match (images.pop(), images.len()) {
                     (Some(image), 0) => Found::Image { dirs: own.dir_of_each_layer(&image)?, image: Box::new(image) },
                     (_, others) => {
