@@ -61,6 +61,8 @@ fn program(tree: &Tree, start: &Start<'_>) -> Result<(), (String, &'static str)>
     }
 }
 
+/// The header of an ELF file, in bytes.
+const SMALLEST: u64 = 64;
 /// More than any program has; larger files are no programs.
 const MOST: u64 = 256 << 20;
 
@@ -68,7 +70,11 @@ fn read_elf(content: &Content, path: &Path) -> Result<Option<Elf>> {
     let (mut reader, length) = content.open()?;
     let mut bytes = vec![0; elf::MAGIC.len()];
     let failed = |e: std::io::Error| crate::failed("reading", path, &e);
-    if length < 64 || length > MOST || reader.read_exact(&mut bytes).map_err(failed).is_err() || bytes != elf::MAGIC {
+    if !(SMALLEST..=MOST).contains(&length) {
+        return Ok(None);
+    }
+    reader.read_exact(&mut bytes).map_err(failed)?;
+    if bytes != elf::MAGIC {
         return Ok(None);
     }
     reader.read_to_end(&mut bytes).map_err(failed)?;

@@ -445,7 +445,7 @@ fn the_digest_does_not_depend_on_where_and_by_whom_it_is_built() {
     for (name, digest) in RECIPES.iter().zip(digests).rev() {
         let mut shell = Command::new("sh");
         shell.args(["-c", "umask 0077; exec \"$0\" build \"$1\" --output \"$2\""]);
-        shell.arg(&copied).arg(name).arg(out.join("layout"));
+        shell.arg(&copied).arg(name).arg(out.join(name));
         shell.current_dir(place.path().join("elsewhere"));
         shell.envs([("TZ", "Asia/Kathmandu"), ("LC_ALL", "tr_TR.UTF-8"), ("XDG_CACHE_HOME", "")]);
         shell.env("HOME", &home);
