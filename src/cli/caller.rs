@@ -55,7 +55,7 @@ pub(super) fn logins() -> Vec<HostPath> {
     let below = |key: &str, name: &str| variable(key).map(|dir| format!("{dir}/{name}"));
     let files =
         [variable("REGISTRY_AUTH_FILE"), below("DOCKER_CONFIG", "config.json"), below("HOME", ".docker/config.json")];
-    files.into_iter().flatten().filter_map(|file| HostPath::parse(&file).ok()).collect()
+    files.into_iter().flatten().filter_map(|file| path(&file).ok()).collect()
 }
 
 /// The proxies for https and for http, and the hosts that need none; in small letters they count as well (curl(1)).

@@ -6,7 +6,7 @@ use crate::support::registry::{HTPASSWD, REGISTRY, Registry, minirun, minirun_co
 use crate::support::requires::requires;
 use crate::support::sandbox::{Sandbox, image_layout};
 use crate::support::terminal::Terminal;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 
 /// A registry that knows `name` with the password `word`.

@@ -45,7 +45,10 @@ fn a_damaged_blob_is_named_and_nothing_of_it_kept() {
     let sandbox = sandbox_with_mirror();
     publish(&sandbox);
     let _registry = Registry::start(&sandbox, "");
-    minirun(&sandbox, &["run", "--rm", "hello"]).expect_code(0); // makes the store
+    minirun(&sandbox, &["run", "--rm", "hello"]).expect_code(0);
+    // makes the store, and the lock of the layer's directory, which stays
+    minirun(&sandbox, &["pull", "alpine"]).expect_code(0);
+    minirun(&sandbox, &["rmi", "alpine"]).expect_code(0);
     let before = Snapshot::of(&sandbox);
     let blobs = blobs(&sandbox);
     assert_eq!(blobs.len(), 3, "{blobs:?}");

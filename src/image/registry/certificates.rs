@@ -52,7 +52,7 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
 fn client_certificate(path: &Path) -> Result<ClientCert> {
     let (chain, key) = (certificates(path)?, path.with_extension("key"));
     let pem = fs::read(&key).during(|| format!("the key of {}", path.display()))?;
-    let wrong = |e: String| Error::host(format!("{}: {e}", key.display()));
+    let wrong = |e: String| Error::host(format!("{}: {e}", key.display())).hint("NAME.cert and NAME.key are a pair");
     let der = PrivateKeyDer::from_pem_slice(&pem).map_err(|_| wrong("no private key in PEM".to_owned()))?;
     let provider = rustls::crypto::ring::default_provider();
     rustls::sign::CertifiedKey::from_der(chain.clone(), der, &provider).map_err(|e| wrong(e.to_string()))?;
@@ -66,6 +66,8 @@ pub(super) fn refusal(host: &str, e: &rustls::Error) -> Error {
     match e {
         rustls::Error::InvalidMessage(_) => Error::host(format!("registry {host} does not speak TLS"))
             .hint(format!("write insecure = [{host:?}] into the settings, if plain http is right there")),
+        rustls::Error::AlertReceived(_) => Error::host(format!("registry {host} refuses us: {e}"))
+            .hint(format!("it may want a certificate of ours: NAME.cert and NAME.key in {}/{host}", PLACES[0])),
         e => Error::host(format!("registry {host}: {e}")).hint(format!(
             "put the certificate of who signed its own into {}/{host}/ca.crt, or name that file in SSL_CERT_FILE",
             PLACES[0]

@@ -291,7 +291,7 @@ mod tests {
         let real = dir.path().join("real.json");
         std::fs::write(&real, r#"{"psFormat": "x", "auths": {"https://a.io/v1/": {"auth": "YTpi"}}}"#).unwrap();
         let link = dir.path().join("config.json");
-        std::os::unix::fs::symlink("real.json", &link).unwrap();
+        fs::symlink("real.json", &link).unwrap();
         let file = HostPath::parse(link.to_str().unwrap()).unwrap();
         keep(&file, "docker.io", "me", "word").unwrap();
         let kept: Value = serde_json::from_slice(&std::fs::read(&real).unwrap()).unwrap();

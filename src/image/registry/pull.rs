@@ -39,12 +39,13 @@ pub fn pull(
     })
 }
 
-/// All tags of the reference's repository.
+/// All tags, sorted, of the reference's repository.
 pub fn tags(reference: &Reference, config: &RegistryConfig) -> Result<Vec<Reference>> {
     let deadline = Instant::now() + REACH;
-    let tags = remote::each_endpoint(reference, config, |endpoint| {
+    let mut tags = remote::each_endpoint(reference, config, |endpoint| {
         Remote::connect(endpoint, reference, config, Access::Pull, deadline)?.tags()
     })?;
+    tags.sort();
     let of = |tag: String| Reference::parse(&format!("{}/{}:{tag}", reference.registry, reference.repository));
     tags.into_iter().map(of).collect()
 }

@@ -46,7 +46,7 @@ pub fn push(
         }
         send_all(store, &remote, &blobs, progress)?;
         let media_type = manifest.media_type().clone().unwrap_or(MediaType::ImageManifest);
-        remote.put_manifest(tag, &media_type.to_string(), &bytes)
+        remote.put_manifest(tag, media_type.as_ref(), &bytes)
     };
     pushed().during(|| format!("pushing {}", to.familiar()))
 }

@@ -106,9 +106,9 @@ impl<'a> Remote<'a> {
 
     /// The bytes of a blob as they come, at most `size` and one, which nobody has compared with the digest yet. What is
     /// cut is an error of the reader's.
-    pub fn blob(&self, digest: &Digest, size: u64) -> Result<impl Read + Send + use<>> {
+    pub fn blob(&self, digest: &Digest, size: u64) -> Result<Box<dyn Read + Send>> {
         let response = self.registry.expect(&Ask::get(&self.path("blobs", digest.as_str()), &[]), &[200])?;
-        Ok(response.into_body().into_reader().take(size.saturating_add(1)))
+        Ok(Box::new(response.into_body().into_reader().take(size.saturating_add(1))))
     }
 
     /// The answer to a request for a blob from byte `from` on: 206, or 200 with all of it, or 416.

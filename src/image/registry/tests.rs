@@ -364,7 +364,7 @@ fn what_does_not_match_its_digest_is_not_kept() {
 fn refusals_say_what_to_do() {
     for (status, headers, hint) in [
         (404, vec![], "look at the name"),
-        (403, vec![], "log in"),
+        (403, vec![], "minirun login"),
         (429, vec![("retry-after", "70".to_owned())], "wait 70 s"),
         (500, vec![], "try again"),
     ] {

@@ -106,8 +106,10 @@ impl Server {
         let mut log = std::fs::File::options().create(true).append(true).open(&self.log).unwrap();
         log.write_all(format!("{line}\n").as_bytes()).unwrap();
         let _ = stream.write_all(&[head.as_bytes(), b"\r\n", &body].concat());
-        while hangs {
-            std::thread::park();
+        if hangs {
+            loop {
+                std::thread::park(); // and the connection with it
+            }
         }
     }
 
@@ -147,7 +149,7 @@ impl Server {
         let Some(from) = range.strip_prefix("bytes=").and_then(|range| range.strip_suffix('-')) else {
             return (200, vec![], body);
         };
-        let (from, all) = (from.parse().unwrap(), body.len());
+        let (from, all) = (from.parse::<usize>().unwrap(), body.len());
         body.drain(..from);
         (206, vec![("content-range", format!("bytes {from}-{}/{all}", all - 1))], body)
     }
