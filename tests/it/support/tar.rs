@@ -27,9 +27,9 @@ pub const DIR: Member<'static> = Member { kind: b'5', mode: 0o755, ..FILE };
 /// The time of every member.
 pub const TIME: u64 = 1_000_000_000;
 
-/// A tar archive that grows.
+/// A tar archive that grows, and whether its last member was records for the next one.
 #[derive(Debug, Clone, Default)]
-pub struct Tar(pub Vec<u8>);
+pub struct Tar(pub Vec<u8>, bool);
 
 impl Tar {
     pub fn new() -> Tar {
@@ -55,11 +55,14 @@ impl Tar {
         put(148, b"        ");
         put(156, &[member.kind]);
         put(157, &member.link[..member.link.len().min(100)]);
-        put(257, b"ustar  \0");
+        // Go's package takes PAX records before a POSIX header alone, and GNU's long names before GNU's
+        let posix = self.1 || member.kind == b'x';
+        put(257, if posix { b"ustar\x0000" } else { b"ustar  \0" });
         put(329, format!("{:07o}", member.device.0).as_bytes());
         put(337, format!("{:07o}", member.device.1).as_bytes());
         let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
         header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+        self.1 = member.kind == b'x';
         self.0.extend(header);
         self.0.extend(member.data);
         self.0.resize(self.0.len().next_multiple_of(512), 0);
