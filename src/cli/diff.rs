@@ -12,9 +12,9 @@ use serde_json::{Value, json};
 #[command(
     override_usage = "minirun diff CONTAINER
        minirun diff [OPTIONS] A B",
-    after_help = "A and B are images, containers, or paths with a slash: of directories, of archives. Of each path it says
-whether it was added (A), deleted (D), modified (M), renamed (R), or has another time alone (T), and why.
-Ends with 0 where nothing is different, with 1 where something is, with 2 where that cannot be said.
+    after_help = "A and B are images, containers, or paths with a slash: of directories, of archives. Each path \
+that differs was added (A), deleted (D), modified (M), renamed (R), or has another time alone (T). Ends with 0 where \
+nothing is different, with 1 where something is, with 2 where that cannot be said.
 
 Examples: minirun diff web
           minirun diff debian:11 debian:12
@@ -179,14 +179,8 @@ mod tests {
 
     #[test]
     fn a_line_says_what_changed_by_how_much_and_why() {
-        let mut row = Change {
-            letter: 'A',
-            path: "/new\n".into(),
-            from: None,
-            reasons: Vec::new(),
-            delta: 1500,
-            layer: None,
-        };
+        let mut row =
+            Change { letter: 'A', path: "/new\n".into(), from: None, reasons: Vec::new(), delta: 1500, layer: None };
         assert_eq!(line(&row), "A   +1.5kB  /new\\n");
         (row.letter, row.delta, row.from) = ('R', -3, Some("/old".into()));
         assert_eq!(line(&row), "R      -3B  /old → /new\\n");

@@ -25,8 +25,11 @@ pub(super) struct Args {
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// List images; with a path, what is there in one
-    #[command(visible_alias = "list", override_usage = "minirun image ls [OPTIONS] [NAME[:TAG]]
-       minirun image ls [OPTIONS] IMAGE PATH")]
+    #[command(
+        visible_alias = "list",
+        override_usage = "minirun image ls [OPTIONS] [NAME[:TAG]]
+       minirun image ls [OPTIONS] IMAGE PATH"
+    )]
     Ls {
         /// json, or a Go template: '{{.Mode}} {{.Name}}'
         #[arg(long, value_name = "FORMAT")]
@@ -150,7 +153,8 @@ fn document(tree: &LayerTree) -> Value {
             "created_by": layer.by,
         })
     };
-    let wasted = tree.worst.iter().map(|(copies, hidden, path)| json!({ "path": path, "copies": copies, "wasted": hidden }));
+    let wasted =
+        tree.worst.iter().map(|(copies, hidden, path)| json!({ "path": path, "copies": copies, "wasted": hidden }));
     json!({
         "name": tree.name,
         "architecture": tree.architecture,

@@ -120,7 +120,9 @@ fn of_command(of: &Command, root: &Command) -> String {
     page += &section("ARGUMENTS", &arguments(of));
     let mut verbs = String::new();
     for verb in of.get_subcommands().filter(|verb| !verb.is_hide_set() && verb.get_name() != "help") {
-        verbs += &match super::groups::short_form(name, verb.get_name(), &[]).filter(|_| verb.get_positionals().next().is_none()) {
+        verbs += &match super::groups::short_form(name, verb.get_name(), &[])
+            .filter(|_| verb.get_positionals().next().is_none())
+        {
             Some(short) => {
                 let command = short.split(' ').next().unwrap_or(short);
                 format!("{}.RB ( minirun\\-{} (1))\n", entry(&bold(verb.get_name()), &about(verb)), escaped(command))

@@ -84,10 +84,19 @@ fn containers_directories_and_archives_have_columns_and_shared_layers_are_counte
 
 #[test]
 fn a_table_fits_the_terminal_and_a_page_needs_nothing_else() {
-    requires![root, tool("tmux")];
+    requires![root, tool("script")];
     let sandbox = Sandbox::with_images(&["busybox"]);
+    let long = "registry.example.com/team/of/a-name-that-is-longer-than-a-column:of-a-terminal";
+    does(&sandbox, &["tag", "busybox", long]);
+    let binary = crate::support::sandbox::minirun_binary().display().to_string();
+    let line = format!("stty cols 60; {binary} compare hello busybox {long}");
+    let table = sandbox.sh(&format!("script -qec '{line}' /dev/null </dev/null")).expect_code(0).stdout;
+    let widest = table.lines().map(|line| line.trim_end().chars().count()).max();
+    assert!(widest <= Some(60) && table.matches("IMAGE").count() == 2, "two columns, and the third below\n{table}");
+    let whole = does(&sandbox, &["compare", "hello", "busybox", long]).stdout;
+    assert!(whole.lines().next().unwrap().ends_with(long), "the control: no terminal\n{whole}");
     let page = does(&sandbox, &["compare", "--format", "html", "hello", "busybox"]).stdout;
-    assert!(page.starts_with("<!DOCTYPE html>") && page.matches("<th>busybox").count() == 1, "{page}");
+    assert!(page.starts_with("<!DOCTYPE html>") && page.matches(">busybox<small>").count() == 1, "{page}");
     for outside in ["http", "src=", "@import", "url(", "<script"] {
         assert!(!page.contains(outside), "{outside}");
     }
@@ -111,7 +120,10 @@ fn hostile() -> Vec<Entry> {
         fifo("usr/lib/os-release"),
         link("bin", "/usr/bin"),
         dir("usr/bin"),
-        Entry { mode: 0o755, ..file("usr/bin/program", b"\x7fELF\x02\x01\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff".repeat(8)) },
+        Entry {
+            mode: 0o755,
+            ..file("usr/bin/program", b"\x7fELF\x02\x01\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff".repeat(8))
+        },
         file("usr/bin/\u{1b}[2J\nname", "x"),
         dir("var"),
         link("var/lib", "lib"),
@@ -126,7 +138,12 @@ fn a_hostile_image_neither_leads_out_nor_stops_anybody() {
     docker_archive(&archive, "hostile:1", "arm64", &[("evil", tar(&hostile()))]);
     does(&sandbox, &["load", "-q", "-i", archive.to_str().unwrap()]);
     let dir = sandbox.path("dir").display().to_string();
-    sandbox.sh(&format!("mkdir {dir}; cd {dir}; tar -xOf {} 0.tar | tar -x; ln -s /etc/shadow usr/bin/shadow", archive.display())).expect_code(0);
+    sandbox
+        .sh(&format!(
+            "mkdir {dir}; cd {dir}; tar -xOf {} 0.tar | tar -x; ln -s /etc/shadow usr/bin/shadow",
+            archive.display()
+        ))
+        .expect_code(0);
     for root in ["hostile:1", archive.to_str().unwrap(), &dir] {
         let image = &compared(&sandbox, &[root])["images"][0];
         assert_eq!((&image["distribution"], &image["users"]), (&Value::Null, &json!(0)), "{root}");
@@ -176,7 +193,15 @@ fn layers_say_what_they_add_and_waste() {
     let archive = sandbox.path("layers.tar");
     let kilobytes = |count: usize| vec![b'x'; 1000 * count];
     let layers = [
-        ("base", tar(&[dir("opt"), file("opt/big", kilobytes(60)), file("opt/log", kilobytes(10)), file("keep", kilobytes(10))])),
+        (
+            "base",
+            tar(&[
+                dir("opt"),
+                file("opt/big", kilobytes(60)),
+                file("opt/log", kilobytes(10)),
+                file("keep", kilobytes(10)),
+            ]),
+        ),
         ("RUN change", tar(&[file("opt/log", kilobytes(20))])),
         ("RUN rm", tar(&[file("opt/.wh.big", "")])),
     ];
@@ -193,7 +218,10 @@ fn layers_say_what_they_add_and_waste() {
     // dive's: of each path the smallest copy (0 of what is deleted) by all of them: (10 + 10) of 100
     assert_eq!(tree["efficiency"], 20.0);
     let text = does(&sandbox, &["image", "tree", archive.to_str().unwrap()]).stdout;
-    assert!(text.contains("efficiency 20.0 %, 70kB wasted") && text.contains("60kB     2        /opt/big"), "{text}");
+    assert!(
+        text.contains("efficiency 20.0 %, 70kB wasted\n") && text.contains("60kB      2         /opt/big\n"),
+        "{text}"
+    );
 }
 
 /// What minirun adds to every root is listed, and shows in nothing that is taken out of one.
@@ -215,7 +243,9 @@ fn what_is_added_to_a_root_of_one_file_is_fixed_and_stays_out_of_it() {
     crate::support::command::eventually("it has changed its root", crate::support::command::seconds(10), || {
         does(&sandbox, &["diff", "up"]).stdout.contains("A /etc/a")
     });
-    let of = |what: &str| sandbox.sh(&format!("{what} | tar -t | sed 's,^./,,; s,/$,,' | grep -E '^(proc|sys|dev|etc)' | sort")).text();
+    let of = |what: &str| {
+        sandbox.sh(&format!("{what} | tar -t | sed 's,^./,,; s,/$,,' | grep -E '^(proc|sys|dev|etc)' | sort")).text()
+    };
     let running = of(&format!("{} export up", crate::support::sandbox::minirun_binary().display()));
     does(&sandbox, &["stop", "-t", "0", "up"]);
     let stopped = of(&format!("{} export up", crate::support::sandbox::minirun_binary().display()));

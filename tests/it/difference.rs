@@ -95,7 +95,10 @@ fn both() -> Sandbox {
         does(&sandbox, &["import", path.to_str().unwrap(), &format!("site:{name}")]);
         let root = sandbox.path(&format!("dir{name}")).display().to_string();
         sandbox
-            .sh(&format!("mkdir {root}; tar --numeric-owner --xattrs --xattrs-include='user.*' -C {root} -xf {}", path.display()))
+            .sh(&format!(
+                "mkdir {root}; tar --numeric-owner --xattrs --xattrs-include='user.*' -C {root} -xf {}",
+                path.display()
+            ))
             .expect_code(0);
     }
     sandbox
@@ -123,7 +126,10 @@ fn two_roots_differ_in_what_was_changed_whatever_they_are_in() {
     for (a, b) in [("site:1", "one"), ("site:1", &*archives[0]), (&archives[0], &directories[0])] {
         assert_eq!(does(&sandbox, &["diff", a, b]).stdout, "", "{a} {b}");
     }
-    assert_eq!(sandbox.sh(&format!("ls -A {}/images", path("root"))).text(), ".index.lock\n.ingest.lock\nblobs\nindex.json\noci-layout");
+    assert_eq!(
+        sandbox.sh(&format!("ls -A {}/images", path("root"))).text(),
+        ".index.lock\n.ingest.lock\nblobs\nindex.json\noci-layout"
+    );
 }
 
 #[test]
@@ -166,7 +172,12 @@ fn a_text_is_shown_line_by_line() {
     assert_eq!(content("/etc/untouched", 0), "");
     let added = "--- /dev/null\n+++ site:2:/etc/added\n@@ -0,0 +1 @@\n+123\n\\ No newline at end of file\n";
     assert_eq!(content("/etc/added", 1), added);
-    refused(&sandbox, &["diff", "--content", "/nowhere", "site:1", "site:2"], 2, "neither site:1 nor site:2 has /nowhere");
+    refused(
+        &sandbox,
+        &["diff", "--content", "/nowhere", "site:1", "site:2"],
+        2,
+        "neither site:1 nor site:2 has /nowhere",
+    );
     refused(&sandbox, &["diff", "--content", "/etc", "site:1", "site:2"], 2, "/etc of site:1 is a directory");
 }
 
@@ -227,7 +238,9 @@ fn what_cannot_be_compared_is_2_and_one_error() {
     requires![root];
     let sandbox = Sandbox::with_images(&["busybox"]);
     let path = |name: &str| sandbox.path(name).display().to_string();
-    sandbox.sh(&format!("mkfifo {0}; echo no tar >{1}; mkdir {2}", path("fifo"), path("text"), path("empty"))).expect_code(0);
+    sandbox
+        .sh(&format!("mkfifo {0}; echo no tar >{1}; mkdir {2}", path("fifo"), path("text"), path("empty")))
+        .expect_code(0);
     does(&sandbox, &["create", "--name", "both", "busybox", "true"]);
     does(&sandbox, &["tag", "busybox", "both"]);
     for (a, b, word) in [
@@ -235,7 +248,7 @@ fn what_cannot_be_compared_is_2_and_one_error() {
         ("busybox", "./nosuch", "cannot open"),
         ("both", "busybox", "both is both an image and a container"),
         (&path("fifo"), "busybox", "neither a directory nor an archive"),
-        (&path("text"), "busybox", "it is no tar"),
+        (&path("text"), "busybox", "cannot be read as a tar"),
     ] {
         let said = sandbox.minirun(&["diff", a, b]).expect_code(2);
         assert!(said.stderr.contains(word) && said.stderr.lines().count() <= 2 && said.stdout.is_empty(), "{said}");
@@ -258,7 +271,9 @@ fn a_file_of_a_tebibyte_that_is_a_hole_costs_nothing() {
         .expect_code(0);
     let begun = std::time::Instant::now();
     does(&sandbox, &["diff", &a, &b]);
-    sandbox.sh(&format!("printf x | dd of={b}/hole bs=1 seek=$((1<<39)) conv=notrunc status=none; touch -d @1 {b}/hole")).expect_code(0);
+    sandbox
+        .sh(&format!("printf x | dd of={b}/hole bs=1 seek=$((1<<39)) conv=notrunc status=none; touch -d @1 {b}/hole"))
+        .expect_code(0);
     let said = sandbox.minirun(&["diff", &a, &b]).expect_code(1);
     assert!(said.stdout.starts_with("M           /hole  content\n"), "{said}");
     assert!(begun.elapsed() < crate::support::command::seconds(10));

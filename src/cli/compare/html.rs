@@ -1,7 +1,7 @@
 //! The comparison as one page that needs nothing else: no script, no font, no picture from anywhere. Light or dark as the
 //! reader's system is. Pure.
 
-use super::{LINES, NONE, foreign, text};
+use super::{LINES, NONE, clip, foreign, text};
 use serde_json::Value;
 
 const STYLE: &str = "\
@@ -12,20 +12,21 @@ const STYLE: &str = "\
 --line:#1e293b;--bar:#60a5fa;--bad:#fca5a5;--c0:#14532d;--d0:#bbf7d0;--c1:#1e3a8a;--d1:#dbeafe;--c2:#713f12;--d2:#fde68a;\
 --c3:#334155;--d3:#e2e8f0;--k:#e2e8f0;--kt:#0b1120}}
 *{box-sizing:border-box}
-body{margin:0;padding:2.5rem;background:var(--back);color:var(--ink);\
-font:15px/1.45 system-ui,'Segoe UI',Roboto,Helvetica,Arial,'DejaVu Sans',sans-serif}
+body{margin:0;padding:2rem;background:var(--back);color:var(--ink);\
+font:14px/1.4 system-ui,'Segoe UI',Roboto,Helvetica,Arial,'DejaVu Sans',sans-serif}
 h1{margin:0;font-size:1.7rem;letter-spacing:-.02em}
-p{margin:.3rem 0 1.5rem;color:var(--dim)}
+.many{font-size:11px}.many td,.many thead th{min-width:7rem}.many td,.many th{padding:.35rem .6rem}\n\
+p{margin:.2rem 0 1.2rem;color:var(--dim)}
 div{max-width:max-content;overflow-x:auto;background:var(--card);border:1px solid var(--line);border-radius:14px}
 table{border-collapse:separate;border-spacing:0}
-th,td{padding:.5rem 1rem;text-align:left;vertical-align:top;border-bottom:1px solid var(--line)}
+th,td{padding:.4rem 1rem;text-align:left;vertical-align:top;border-bottom:1px solid var(--line)}
 td,thead th{min-width:10rem;max-width:17rem;overflow-wrap:anywhere}
 tbody th{position:sticky;left:0;background:var(--card);color:var(--dim);font-weight:500;white-space:nowrap;\
 border-right:1px solid var(--line)}
-thead th{padding-top:1rem;font-size:1.05rem;vertical-align:bottom}
+thead th{padding-top:.8rem;font-size:1.05em;vertical-align:bottom}
 thead th:first-child{min-width:0;position:sticky;left:0;background:var(--card);border-right:1px solid var(--line)}
-small{display:block;font-weight:400;font-size:.8rem;color:var(--dim)}
-b{display:inline-block;padding:.1rem .6rem;border-radius:99px;font-weight:600;font-size:.85rem}
+small{display:block;font-weight:400;font-size:.8em;color:var(--dim)}
+b{display:inline-block;padding:.1rem .6rem;border-radius:99px;font-weight:600;font-size:.9em;white-space:nowrap}
 .v0{background:var(--c0);color:var(--d0)}.v1{background:var(--c1);color:var(--d1)}
 .v2{background:var(--c2);color:var(--d2)}.v3{background:var(--c3);color:var(--d3)}
 .n{color:var(--faint)}.x{color:var(--bad);font-weight:600}
@@ -38,6 +39,11 @@ tfoot th{position:sticky;left:0}tfoot td{max-width:none;min-width:0}tfoot span{p
 /// The kinds of images that have a colour of their own.
 const VERDICTS: [&str; 3] = ["single binary", "distroless-style", "distribution"];
 
+/// More columns than a slide takes in its usual letters.
+const MANY: usize = 7;
+/// Longer names lose their middle; whole they are shown where the mouse stands.
+const LONGEST_NAME: usize = 48;
+
 pub(super) fn page(document: &Value) -> String {
     let images = document["images"].as_array().map(Vec::as_slice).unwrap_or_default();
     let largest = images.iter().filter_map(|image| image["size"].as_u64()).max().unwrap_or(0).max(1);
@@ -45,25 +51,30 @@ pub(super) fn page(document: &Value) -> String {
     for image in images {
         let mut about = vec![text(&image["kind"])];
         about.extend(foreign(image).map(|is| format!("for {is}")));
-        head += &format!("<th>{}<small>{}</small></th>", escaped(&text(&image["name"])), escaped(&about.join(", ")));
+        let name = text(&image["name"]);
+        let (shown, about) = (escaped(&clip(&name, LONGEST_NAME)), escaped(&about.join(", ")));
+        let name = escaped(&name);
+        head += &format!("<th title=\"{name}\">{shown}<small>{about}</small></th>");
     }
     let mut body = String::new();
     for (label, of) in &LINES {
         let cells: String = images.iter().map(|image| cell(label, &of(image), image, largest)).collect();
         body += &format!("<tr><th>{}</th>{cells}</tr>\n", sentence(label));
     }
-    let count = match images.len() {
-        1 => "One image".to_owned(),
-        count => format!("{count} images"),
+    let (said, of_all) = match images.len() {
+        1 => ("One root file system. It has no kernel: it runs on the host's.".to_owned(), ""),
+        count => {
+            (format!("{count} root file systems. None of them has a kernel: they run on the host's."), ": one for all")
+        }
     };
+    let many = if images.len() > MANY { " class=many" } else { "" };
     format!(
         "<!DOCTYPE html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width\">\n<title>What is inside</title>\n<style>\n{STYLE}</style>\n\
-         <h1>What is inside</h1>\n<p>{count}, as files. None of them has a kernel: they run on the host's.</p>\n\
-         <div><table>\n<thead><tr><th></th>{head}</tr></thead>\n<tbody>\n{body}</tbody>\n\
+         <h1>What is inside</h1>\n<p>{said}</p>\n<div{many}><table>\n<thead><tr><th></th>{head}</tr></thead>\n<tbody>\n{body}</tbody>\n\
          <tfoot><tr><th>Kernel</th><td colspan=\"{}\"><span>{}</span></td></tr></tfoot>\n</table></div>\n</html>\n",
         images.len(),
-        escaped(&format!("{}, the host's: one for all of them", text(&document["kernel"]))),
+        escaped(&format!("{}, the host's{of_all}", text(&document["kernel"]))),
     )
 }
 

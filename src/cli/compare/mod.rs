@@ -11,11 +11,13 @@ use serde_json::Value;
 
 /// Compare what is inside of images: distribution, libraries, packages, files. The kernel is none of it
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Containers, and directories and archives by a path with a slash, are compared as well. Nothing of them is
-run; `minirun demo kernel` runs a program in each and shows that they have one kernel.
+#[command(
+    after_help = "Containers, and directories and archives by a path with a slash, are compared as well. Nothing \
+of them is run; `minirun demo kernel` runs a program in each and shows that they have one kernel.
 
 Examples: minirun compare hello busybox debian
-          minirun compare --format html busybox ./rootfs > compare.html")]
+          minirun compare --format html busybox ./rootfs > compare.html"
+)]
 pub(super) struct Args {
     /// A table; one object for a program; a page of its own for a browser
     #[arg(long, value_name = "FORMAT", value_enum, default_value = "table")]
@@ -114,12 +116,15 @@ fn table(document: &Value) -> Result<()> {
     let at_once = columns.map_or(images.len(), |columns| columns.saturating_sub(FIRST) / (NARROW + GAP)).max(1);
     for (at, some) in images.chunks(at_once).enumerate() {
         let room = columns.map_or(usize::MAX, |columns| columns.saturating_sub(FIRST) / some.len().max(1));
-        let names: Vec<String> = some.iter().map(|image| clip(&ui::printable(&name(image)), room.saturating_sub(GAP).max(8))).collect();
+        let names: Vec<String> =
+            some.iter().map(|image| clip(&ui::printable(&name(image)), room.saturating_sub(GAP).max(8))).collect();
         let header: Vec<&str> = ["IMAGE"].into_iter().chain(names.iter().map(String::as_str)).collect();
         let row = |(label, of): &Line| [(*label).to_owned()].into_iter().chain(some.iter().map(of)).collect::<Vec<_>>();
         let mut rows: Vec<Vec<String>> = LINES.iter().map(row).collect();
         // what all have in common, for none of them has it
-        rows.push(["HOST'S KERNEL".to_owned()].into_iter().chain(some.iter().map(|_| text(&document["kernel"]))).collect());
+        rows.push(
+            ["HOST'S KERNEL".to_owned()].into_iter().chain(some.iter().map(|_| text(&document["kernel"]))).collect(),
+        );
         if at > 0 {
             ui::print("\n")?;
         }

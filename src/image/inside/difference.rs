@@ -153,7 +153,8 @@ fn attribute((name, value): &(Vec<u8>, Vec<u8>)) -> String {
 
 /// A file that is gone, and one of the same content that is new, become one row: the new one's.
 fn renames(a: &Tree, b: &Tree, rows: &mut Vec<Row>) -> Result<()> {
-    let file = |tree: &Tree, row: &Row| tree.get(&row.key).filter(|node| node.is_file() && node.size > 0).map(|n| n.size);
+    let file =
+        |tree: &Tree, row: &Row| tree.get(&row.key).filter(|node| node.is_file() && node.size > 0).map(|n| n.size);
     let mut gone: BTreeMap<u64, Vec<usize>> = BTreeMap::new();
     for (at, row) in rows.iter().enumerate().filter(|(_, row)| row.change == 'D') {
         if let Some(size) = file(a, row) {
@@ -164,7 +165,9 @@ fn renames(a: &Tree, b: &Tree, rows: &mut Vec<Row>) -> Result<()> {
     let mut taken = HashSet::new();
     for at in 0..rows.len() {
         let new = &rows[at];
-        let Some(candidates) = file(b, new).filter(|_| new.change == 'A').and_then(|size| gone.get(&size)) else { continue };
+        let Some(candidates) = file(b, new).filter(|_| new.change == 'A').and_then(|size| gone.get(&size)) else {
+            continue;
+        };
         let print = b.fingerprint(&new.key)?;
         let mut found = None;
         for old in candidates.iter().filter(|old| !taken.contains(*old)) {

@@ -78,7 +78,8 @@ pub(super) fn parse(read: Read<'_>) -> Option<Elf> {
     elf.dynamic = true;
     let bytes = read(dynamic.offset, (dynamic.length as usize).min(MAX_DYNAMIC * 2 * word))?;
     let entries = (0..bytes.len() / (2 * word)).map_while(|i| {
-        Some((number(&bytes, i * 2 * word, word)?, number(&bytes, (i * 2 + 1) * word, word)?)).filter(|(tag, _)| *tag > 0)
+        Some((number(&bytes, i * 2 * word, word)?, number(&bytes, (i * 2 + 1) * word, word)?))
+            .filter(|(tag, _)| *tag > 0)
     });
     let entries: Vec<(u64, u64)> = entries.collect();
     let strings = entries.iter().find(|(tag, _)| *tag == DT_STRTAB)?.1;

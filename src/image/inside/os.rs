@@ -87,7 +87,8 @@ fn text(tree: &Tree, path: &str) -> Option<String> {
 
 fn is_program(tree: &Tree, name: &str) -> bool {
     let mut places = ["/usr/bin", "/bin", "/sbin", "/usr/sbin"].iter().map(|dir| format!("{dir}/{name}"));
-    places.any(|path| tree.file(&path).is_some_and(|(_, node)| node.is_program()))
+    // busybox has a dpkg of its own, which manages nothing
+    places.any(|path| tree.file(&path).is_some_and(|(key, node)| node.is_program() && name_of(&key) != b"busybox"))
 }
 
 fn distribution(tree: &Tree) -> Option<Distribution> {
@@ -129,7 +130,8 @@ fn libc(tree: &Tree) -> Option<Libc> {
 fn glibc_version(bytes: &[u8]) -> Option<String> {
     const BEFORE: &[u8] = b" release version ";
     let at = bytes.windows(BEFORE.len()).position(|window| window == BEFORE)? + BEFORE.len();
-    let version: Vec<u8> = bytes[at..].iter().copied().take_while(|b| b.is_ascii_digit() || *b == b'.').take(16).collect();
+    let version: Vec<u8> =
+        bytes[at..].iter().copied().take_while(|b| b.is_ascii_digit() || *b == b'.').take(16).collect();
     let version = String::from_utf8(version).ok()?;
     Some(version.trim_end_matches('.').to_owned()).filter(|version| !version.is_empty())
 }
@@ -162,7 +164,9 @@ fn time_zones(tree: &Tree) -> usize {
     let Some(dir) = tree.resolve(b"/usr/share/zoneinfo") else { return 0 };
     let zone = |key: &[u8]| {
         let name = name_of(key);
-        let again = [&b"posix\0"[..], b"right\0"].iter().any(|copy| key.get(dir.len() + 1..).is_some_and(|k| k.starts_with(copy)));
+        let again = [&b"posix\0"[..], b"right\0"]
+            .iter()
+            .any(|copy| key.get(dir.len() + 1..).is_some_and(|k| k.starts_with(copy)));
         name.first().is_some_and(u8::is_ascii_uppercase) && !name.contains(&b'.') && !again
     };
     tree.below(&dir).filter(|(key, node)| !node.is_dir() && zone(key)).count()

@@ -33,8 +33,8 @@ pub enum Found {
 
 /// What a root file system has at its top and an archive of images has not.
 const OF_ROOTS: [&[u8]; 18] = [
-    b"bin", b"boot", b"dev", b"etc", b"home", b"lib", b"lib64", b"media", b"mnt", b"opt", b"proc", b"root", b"run", b"sbin",
-    b"srv", b"tmp", b"usr", b"var",
+    b"bin", b"boot", b"dev", b"etc", b"home", b"lib", b"lib64", b"media", b"mnt", b"opt", b"proc", b"root", b"run",
+    b"sbin", b"srv", b"tmp", b"usr", b"var",
 ];
 const OF_IMAGES: [&[u8]; 3] = [b"index.json", b"manifest.json", b"oci-layout"];
 
@@ -88,7 +88,8 @@ fn is_rootfs(path: &HostPath) -> Result<bool> {
         return Ok(false);
     }
     let broken = |e: std::io::Error| {
-        Error::image(format!("{path}: {e}")).hint("it must be a tar, plain or with gzip or zstd, or a directory")
+        Error::image(format!("{path} cannot be read as a tar: {e}"))
+            .hint("it must be a tar, plain or with gzip or zstd, or a directory")
     };
     let (plain, _) = layer::inflated(BufReader::with_capacity(256 << 10, file)).map_err(broken)?;
     let mut tar = TarStream::new(plain);

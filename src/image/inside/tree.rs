@@ -279,6 +279,9 @@ impl Tree {
     }
 }
 
+/// Paths of a tree, sorted.
+type Entries<'a> = Box<dyn Iterator<Item = (&'a Key, &'a Node)> + 'a>;
+
 struct Level {
     dir: OwnedFd,
     key: Key,
@@ -315,17 +318,17 @@ impl Tree {
     }
 
     /// All that is below a directory, however deep.
-    pub fn below<'a>(&'a self, key: &[u8]) -> impl Iterator<Item = (&'a Key, &'a Node)> + use<'a> {
+    pub fn below<'a>(&'a self, key: &[u8]) -> Entries<'a> {
         let start = if key.is_empty() { Key::new() } else { join(key, b"") };
         let prefix = start.clone();
         let from = if key.is_empty() { Bound::Excluded(start) } else { Bound::Included(start) };
-        self.entries.range((from, Bound::Unbounded)).take_while(move |(key, _)| key.starts_with(&prefix))
+        Box::new(self.entries.range((from, Bound::Unbounded)).take_while(move |(key, _)| key.starts_with(&prefix)))
     }
 
     /// What stands in a directory itself.
-    pub fn children<'a>(&'a self, key: &[u8]) -> impl Iterator<Item = (&'a Key, &'a Node)> + use<'a> {
+    pub fn children<'a>(&'a self, key: &[u8]) -> Entries<'a> {
         let parent = key.to_vec();
-        self.below(key).filter(move |(key, _)| parent_of(key) == parent && !key.is_empty())
+        Box::new(self.below(key).filter(move |(key, _)| parent_of(key) == parent && !key.is_empty()))
     }
 
     /// The path that another one leads to when all links are followed, each inside the root. `None` where nothing is,

@@ -87,7 +87,8 @@ fn verdict(tree: &Tree, os: &Os) -> &'static str {
 fn entry_point(opened: &Opened<'_>) -> Option<Value> {
     let word = opened.command.first()?;
     let config = opened.image.as_ref().and_then(|image| image.config.config().as_ref());
-    let variables: Vec<&str> = config.and_then(|c| c.env().as_ref()).into_iter().flatten().map(String::as_str).collect();
+    let variables: Vec<&str> =
+        config.and_then(|c| c.env().as_ref()).into_iter().flatten().map(String::as_str).collect();
     let list = |name: &str| variables.iter().find_map(|variable| variable.strip_prefix(name)?.strip_prefix('='));
     let dirs = list("PATH").unwrap_or(PATH).split(':').map(|dir| format!("{dir}/{word}"));
     let cwd = config.and_then(|c| c.working_dir().clone()).unwrap_or_default();

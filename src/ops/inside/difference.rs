@@ -126,7 +126,9 @@ pub fn content(roots: &Roots, a: &Word, b: &Word, path: &str) -> Result<String> 
             Some((key, node)) if node.is_file() && node.size <= MAX_TEXT => Some(opened.tree.read_key(key, MAX_TEXT)?),
             Some((_, node)) => {
                 let what = if node.is_file() { "file of more than 8 MiB" } else { node.type_name() };
-                return Err(Error::user(format!("{path} of {} is a {what}", word.text)).hint("--content takes a text file"));
+                return Err(
+                    Error::user(format!("{path} of {} is a {what}", word.text)).hint("--content takes a text file")
+                );
             }
         };
         texts.push(text);

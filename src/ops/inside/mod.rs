@@ -53,7 +53,8 @@ impl<'r> Shelf<'r> {
 
     fn store(&self) -> Result<&Store> {
         if self.store.get().is_none() {
-            let opened = Store::open(&self.roots.root).map_err(|e| e.hint("images and archives need root: sudo minirun …"))?;
+            let opened =
+                Store::open(&self.roots.root).map_err(|e| e.hint("images and archives need root: sudo minirun …"))?;
             return Ok(self.store.get_or_init(|| opened));
         }
         self.store.get().ok_or_else(|| Error::internal("a store that is open and is not"))
@@ -111,7 +112,9 @@ impl<'r> Shelf<'r> {
                 }
             }
             (None, None, None) => Err(Error::new(Kind::NotFound, format!("no image and no container {text} here"))
-                .hint(format!("`minirun images` and `minirun ps -a` list them; a directory or archive is named ./{text}"))),
+                .hint(format!(
+                    "`minirun images` and `minirun ps -a` list them; a directory or archive is named ./{text}"
+                ))),
         }
     }
 
@@ -137,15 +140,19 @@ impl<'r> Shelf<'r> {
     }
 
     fn path(&self, name: String, path: &HostPath) -> Result<Opened<'_>> {
-        let stat = fs::stat(path.as_path())
-            .map_err(|e| Error::user(format!("cannot open {path}: {}", e.errno.desc().to_lowercase())).hint("is the path right?"))?;
+        let stat = fs::stat(path.as_path()).map_err(|e| {
+            Error::user(format!("cannot open {path}: {}", e.errno.desc().to_lowercase())).hint("is the path right?")
+        })?;
         match stat.st_mode & libc::S_IFMT {
             libc::S_IFDIR if !is_layout(path.as_path()) => {
                 let tree = Tree::of(&[(path.to_string(), path.clone(), Form::Plain)])?;
                 return Ok(Opened { name, kind: "directory", tree, image: None, command: Vec::new(), _scratch: None });
             }
             libc::S_IFDIR | libc::S_IFREG => {}
-            _ => return Err(Error::user(format!("{path} is neither a directory nor an archive")).hint("a tar, or a layout, or a root file system")),
+            _ => {
+                return Err(Error::user(format!("{path} is neither a directory nor an archive"))
+                    .hint("a tar, or a layout, or a root file system"));
+            }
         }
         let mut scratch = Scratch::unpack(self.store()?, path)?;
         let nothing = Found::Root { dir: path.clone(), name: String::new() };
