@@ -75,9 +75,6 @@ fn shortest(a: &[&str], b: &[&str]) -> Option<Vec<Edit>> {
     let middle = most + 1;
     let mut furthest = vec![0_isize; 2 * middle as usize + 1];
     let mut trace: Vec<Vec<isize>> = Vec::new();
-    let down = |of: &[isize], k: isize, d: isize, middle: isize| {
-        k == -d || (k != d && of[(middle + k - 1) as usize] < of[(middle + k + 1) as usize])
-    };
     for d in 0..=most {
         // as much as this round can have changed; index 0 stands for diagonal -d-1
         trace.push(furthest[(middle - d - 1).max(0) as usize..=(middle + d + 1) as usize].to_vec());
@@ -89,19 +86,20 @@ fn shortest(a: &[&str], b: &[&str]) -> Option<Vec<Edit>> {
             }
             furthest[(middle + k) as usize] = x;
             if x >= n && x - k >= m {
-                return Some(walk_back(&trace, n, m, &down));
+                return Some(walk_back(&trace, n, m));
             }
         }
     }
     None
 }
 
-fn walk_back(
-    trace: &[Vec<isize>],
-    n: isize,
-    m: isize,
-    down: &dyn Fn(&[isize], isize, isize, isize) -> bool,
-) -> Vec<Edit> {
+/// Whether the furthest way to diagonal `k` with `d` changes ends with an added line, and not with a deleted one.
+fn down(furthest: &[isize], k: isize, d: isize, middle: isize) -> bool {
+    let at = |k: isize| furthest[(middle + k) as usize];
+    k == -d || (k != d && at(k - 1) < at(k + 1))
+}
+
+fn walk_back(trace: &[Vec<isize>], n: isize, m: isize) -> Vec<Edit> {
     let (mut x, mut y) = (n, m);
     let mut edits = Vec::new();
     for (d, furthest) in trace.iter().enumerate().rev() {
