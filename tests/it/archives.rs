@@ -2,6 +2,7 @@
 
 use crate::detached::{does, refused};
 use crate::support::command::Output;
+use crate::support::registry::{REGISTRY, Registry};
 use crate::support::requires::requires;
 use crate::support::sandbox::{Sandbox, image_layout};
 use std::path::Path;
@@ -212,6 +213,36 @@ fn an_image_for_several_platforms_keeps_them_all_or_gives_one() {
     for to in ["minirun:x", "docker-archive:/dev/null"] {
         refused(&sandbox, &["copy", "-q", "--all", &from, to], 1, "cannot keep images for several platforms");
     }
+}
+
+#[test]
+fn a_copy_goes_into_a_registry_and_out_of_it() {
+    requires![root, tool("skopeo"), tool("docker-registry"), tool("jq")];
+    let sandbox = Sandbox::with_images(&["busybox"]);
+    let _registry = Registry::start(&sandbox, "");
+    let layout = path(&sandbox, "layout");
+    does(&sandbox, &["copy", "-q", "busybox", &format!("oci:{layout}:x")]);
+    let digests = sh(&sandbox, INDEX);
+    let [index, host, _] = digests.split(' ').collect::<Vec<_>>()[..] else { panic!("{digests}") };
+    let (from, there) = (format!("oci:{layout}:y"), format!("docker://{REGISTRY}/team/app:1"));
+    for (all, digest) in [(false, host), (true, index)] {
+        let args = ["copy", "-q", "-a", &from, &there];
+        let args: Vec<&str> = args.into_iter().filter(|word| all || *word != "-a").collect();
+        assert_eq!(does(&sandbox, &args).text(), digest);
+        let raw = sh(&sandbox, &format!("skopeo inspect --raw --tls-verify=false {there} | sha256sum | cut -d' ' -f1"));
+        assert_eq!(format!("sha256:{raw}"), digest);
+    }
+    // everything of it comes back, by tag and by digest; the store takes what is for this host
+    let pinned = format!("docker://{REGISTRY}/team/app@{index}");
+    for (from, to) in [(&there, "oci-archive:%a.tar"), (&pinned, "dir:%d")] {
+        let to = to.replace('%', &path(&sandbox, ""));
+        assert_eq!(does(&sandbox, &["copy", "-q", "--all", from, &to]).text(), index);
+        sh(&sandbox, &format!("skopeo copy -q --all --insecure-policy {to} oci:back:x"));
+    }
+    assert_eq!(does(&sandbox, &["copy", "-q", &there, "mine"]).text(), host);
+    runs(&sandbox, "mine");
+    refused(&sandbox, &["copy", "-q", "busybox", &pinned], 1, "under a tag, not a digest");
+    refused(&sandbox, &["copy", "-q", &format!("docker://{REGISTRY}/nosuch"), "x"], 1, "nosuch");
 }
 
 #[test]

@@ -4,13 +4,13 @@
 
 use crate::calls::Call;
 use crate::killed::soaks;
-use crate::support::command::{Output, Running, eventually, output, seconds};
+use crate::support::command::{Output, output};
+use crate::support::registry::{REGISTRY, Registry};
 use crate::support::requires::requires;
 use crate::support::sandbox::{Sandbox, image_layout, minirun_binary};
 
 /// Moments of one command that are tried where nobody soaks.
 const SAMPLE: usize = 10;
-const REGISTRY: &str = "127.0.0.1:5000";
 
 /// minirun, with a store of this name.
 struct Host {
@@ -171,16 +171,7 @@ fn a_save_that_is_killed_anywhere_leaves_the_old_file_or_the_new_one() {
 fn a_pull_that_is_killed_anywhere_leaves_a_store_that_is_sound() {
     requires![root, tool("strace"), tool("docker-registry"), tool("skopeo")];
     let host = Host::new();
-    let settings = host.sandbox.path("registry.yml");
-    let storage = host.sandbox.path("registry");
-    let text = format!(
-        "version: 0.1\nlog: {{level: error, accesslog: {{disabled: true}}}}\nhttp: {{addr: \"{REGISTRY}\"}}\n\
-         storage: {{filesystem: {{rootdirectory: {storage:?}}}}}\n"
-    );
-    std::fs::write(&settings, text).unwrap();
-    let _registry = Running::start(host.sandbox.command("docker-registry").arg("serve").arg(&settings));
-    let connect = format!("(exec 3<>/dev/tcp/{}) 2>/dev/null", REGISTRY.replace(':', "/"));
-    eventually("the registry answers", seconds(20), || host.sandbox.sh(&connect).code() == 0);
+    let _registry = Registry::start(&host.sandbox, "");
     let (from, to) = (image_layout("busybox"), format!("{REGISTRY}/busybox"));
     host.sh(&format!("skopeo copy -q --insecure-policy --dest-tls-verify=false oci:{} docker://{to}", from.display()));
     let args = ["pull", "-q", &to];
