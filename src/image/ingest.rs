@@ -146,15 +146,11 @@ impl<'a> Ingest<'a> {
                 annotations: BTreeMap::new(),
             });
         }
-        for image in &images {
-            self.keep(image)?;
-        }
-        self.store.change_index(|index| {
-            for (entry, image) in entries.into_iter().zip(&images) {
-                index.put(entry, &image.names);
-            }
+        let put = |index: &mut super::index::Index| {
+            entries.into_iter().zip(&images).for_each(|(entry, image)| index.put(entry, &image.names));
             Ok(())
-        })?;
+        };
+        self.store.change_index_when(put, || images.iter().try_for_each(|image| self.keep(image)))?;
         Ok(images)
     }
 

@@ -204,14 +204,28 @@ impl Store {
 
     /// Reads, changes and replaces the index under its lock; an error leaves it as it was.
     pub(super) fn change_index<T>(&self, change: impl FnOnce(&mut Index) -> Result<T>) -> Result<T> {
+        self.change_index_when(change, || Ok(()))
+    }
+
+    /// The same, with a deed that the new index needs: done when there is room for that.
+    pub(super) fn change_index_when<T>(
+        &self,
+        change: impl FnOnce(&mut Index) -> Result<T>,
+        deed: impl FnOnce() -> Result<()>,
+    ) -> Result<T> {
         let _lock = Lock::exclusive(self.images().child(".index.lock").as_path())?;
         let mut index = self.index()?;
         let before = index.clone();
         let value = change(&mut index)?;
-        if index != before {
-            let json = serde_json::to_vec_pretty(&index).map_err(|e| Error::internal(e.to_string()))?;
-            record::write(self.images().child("index.json").as_path(), &json, Durability::Disk)?;
+        if index == before {
+            deed()?;
+            return Ok(value);
         }
+        let json = serde_json::to_vec_pretty(&index).map_err(|e| Error::internal(e.to_string()))?;
+        let path = self.images().child("index.json");
+        let new = record::prepare(path.as_path(), &json, Durability::Disk)?;
+        deed()?;
+        new.put()?;
         Ok(value)
     }
 

@@ -39,7 +39,21 @@ pub(crate) fn named<T>(result: nix::Result<T>, call: impl FnOnce() -> String) ->
 
 /// The same for the standard library's errors.
 pub(crate) fn named_io<T>(result: std::io::Result<T>, call: impl FnOnce() -> String) -> SysResult<T> {
-    result.map_err(|e| SysError { call: call(), errno: Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO)) })
+    result.map_err(|e| SysError { call: call(), errno: errno_of(&e).unwrap_or(Errno::EIO) })
+}
+
+/// The kernel's word for an error of the standard library's. Where it was wrapped (tempfile adds the path) only its kind
+/// is left.
+pub fn errno_of(e: &std::io::Error) -> Option<Errno> {
+    use std::io::ErrorKind;
+    e.raw_os_error().map(Errno::from_raw).or(match e.kind() {
+        ErrorKind::StorageFull => Some(Errno::ENOSPC),
+        ErrorKind::QuotaExceeded => Some(Errno::EDQUOT),
+        ErrorKind::NotFound => Some(Errno::ENOENT),
+        ErrorKind::PermissionDenied => Some(Errno::EACCES),
+        ErrorKind::ReadOnlyFilesystem => Some(Errno::EROFS),
+        _ => None,
+    })
 }
 
 /// The same for a raw system call that gives -1 and sets errno.

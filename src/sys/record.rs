@@ -24,6 +24,19 @@ pub const UNWRITTEN: &str = ".record-";
 
 /// Replaces the file at `path` by `bytes`, mode 0600: a reader sees the old or the new record, never a part.
 pub fn write(path: &Path, bytes: &[u8], durability: Durability) -> SysResult<()> {
+    prepare(path, bytes, durability)?.put()
+}
+
+/// A record that has its room on the disk, and not yet its name. Dropped, it is gone.
+#[derive(Debug)]
+pub struct Prepared<'p> {
+    file: tempfile::NamedTempFile,
+    path: &'p Path,
+    durability: Durability,
+}
+
+/// The first half of `write`: all that may fail for want of room.
+pub fn prepare<'p>(path: &'p Path, bytes: &[u8], durability: Durability) -> SysResult<Prepared<'p>> {
     let dir = path.parent().unwrap_or(Path::new("/"));
     let call = || format!("write_record({path:?})");
     let mut file = named_io(tempfile::Builder::new().prefix(UNWRITTEN).tempfile_in(dir), call)?;
@@ -31,11 +44,20 @@ pub fn write(path: &Path, bytes: &[u8], durability: Durability) -> SysResult<()>
     if durability == Durability::Disk {
         named_io(file.as_file().sync_all(), || format!("fsync({path:?})"))?;
     }
-    named_io(file.persist(path).map_err(|e| e.error), || format!("rename({path:?})"))?;
-    if durability == Durability::Disk {
-        named_io(File::open(dir).and_then(|d| d.sync_all()), || format!("fsync({dir:?})"))?;
+    Ok(Prepared { file, path, durability })
+}
+
+impl Prepared<'_> {
+    /// The other half.
+    pub fn put(self) -> SysResult<()> {
+        let Prepared { file, path, durability } = self;
+        named_io(file.persist(path).map_err(|e| e.error), || format!("rename({path:?})"))?;
+        if durability == Durability::Disk {
+            let dir = path.parent().unwrap_or(Path::new("/"));
+            named_io(File::open(dir).and_then(|d| d.sync_all()), || format!("fsync({dir:?})"))?;
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 /// Removes what killed writers left in a directory; how many there were. For who holds the lock under which it is

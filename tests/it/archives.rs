@@ -42,8 +42,8 @@ fn skopeo_reads_all_that_we_write() {
         assert_eq!(does(&sandbox, &["copy", "-q", "busybox", &place]).text(), wanted, "{place}");
         let raw = sh(&sandbox, &format!("skopeo inspect --raw {place}"));
         assert!(raw.contains(&id), "{place}: {raw}");
-        sh(&sandbox, &format!("rm -rf copy; skopeo copy -q --insecure-policy {place} oci:copy:x"));
-        let copied = sh(&sandbox, "skopeo inspect --raw oci:copy:x");
+        sh(&sandbox, &format!("rm -rf copy; skopeo copy -q --insecure-policy {place} dir:copy"));
+        let copied = sh(&sandbox, "cat copy/manifest.json");
         assert!(copied.contains(&id), "{place}: {copied}");
         if !place.starts_with("docker-archive") {
             assert_eq!(
@@ -104,11 +104,11 @@ fn podman_loads_what_we_save_and_we_what_it_saves() {
     for format in ["docker-archive", "oci-archive", "oci-dir", "docker-dir"] {
         let out = path(&sandbox, format);
         does(&sandbox, &["save", "-q", "--format", format, "-o", &out, "busybox"]);
-        let said = sh(&sandbox, &format!("{podman} load -q -i {out}"));
-        // podman gives what it is to load from a directory of skopeo's no name
+        let said = sh(&sandbox, &format!("{podman} load -q -i {format}"));
+        // podman calls what it loads from a directory by that
         let there = sh(&sandbox, &format!("{podman} images -q --no-trunc | sort -u"));
         assert_eq!(there, id, "{format}: {said}");
-        assert!(said.contains("busybox:latest") || format == "docker-dir", "{format}: {said}");
+        assert!(said.contains("busybox:latest") || format.ends_with("-dir"), "{format}: {said}");
         let back = path(&sandbox, &format!("back-{format}"));
         sh(&sandbox, &format!("{podman} save -q --format {format} -o {back} {id}"));
         sh(&sandbox, &format!("{podman} rmi -f {id} >/dev/null"));

@@ -75,8 +75,8 @@ impl Host {
             "cd {} && find images layers -mindepth 1 -name '.*lock*' -empty -o -mindepth 1 -printf '%p\\n' | sort",
             self.root
         ));
-        let empty = "images/blobs\nimages/blobs/sha256\nimages/index.json\nimages/oci-layout\nlayers/l";
-        assert_eq!(left, empty, "{when}");
+        let left: Vec<&str> = left.lines().filter(|name| *name != "images/index.json").collect();
+        assert_eq!(left, ["images/blobs", "images/blobs/sha256", "images/oci-layout", "layers/l"], "{when}");
         assert_eq!(self.df(), self.du(), "{when}");
     }
 
@@ -86,7 +86,7 @@ impl Host {
         ready();
         self.traced(&["-o".to_owned(), list.clone()], args).expect_code(0);
         let calls = Call::sample(&std::fs::read_to_string(&list).unwrap(), SAMPLE);
-        assert!(calls.len() >= SAMPLE.min(6), "{calls:?}");
+        assert!(calls.len() >= SAMPLE / 2, "{calls:?}");
         for call in &calls {
             ready();
             let mut options = vec!["-o".to_owned(), "/dev/null".to_owned()];

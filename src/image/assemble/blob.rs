@@ -2,8 +2,9 @@
 //! A blob is never in memory as a whole, and never seen under its name before it is complete.
 
 use super::Layer;
-use crate::error::{Error, Kind, NO_ROOM, Result};
+use crate::error::{Errno, Error, Kind, NO_ROOM, Result};
 use crate::id::{Digest, HostPath};
+use crate::sys::errno_of;
 use flate2::{GzBuilder, write::GzEncoder};
 use oci_spec::image::MediaType;
 use serde::{Deserialize, Serialize};
@@ -237,7 +238,7 @@ pub(in crate::image) fn persist(file: NamedTempFile, path: &std::path::Path) -> 
 
 /// A failure of the standard library's, with what was being done.
 pub(in crate::image) fn failed(doing: impl std::fmt::Display, e: &io::Error) -> Error {
-    let errno = e.raw_os_error();
-    let hint = matches!(errno, Some(libc::ENOSPC | libc::EDQUOT)).then(|| NO_ROOM.to_owned());
-    Error { kind: Kind::Host, message: format!("{doing}: {e}"), hint, errno }
+    let errno = errno_of(e);
+    let hint = matches!(errno, Some(Errno::ENOSPC | Errno::EDQUOT)).then(|| NO_ROOM.to_owned());
+    Error { kind: Kind::Host, message: format!("{doing}: {e}"), hint, errno: errno.map(|errno| errno as i32) }
 }
