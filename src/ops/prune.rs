@@ -103,8 +103,10 @@ pub fn images(roots: &Roots, all: bool, filters: &[String]) -> Result<Pruned<Rem
             pruned.removed.extend(image::remove(roots, &digest.to_string(), Force::No)?);
         }
     }
-    // what belongs to no image: it was on its way in when somebody was killed
-    store.sweep(&used)?;
+    // what belongs to no image: pulls that failed have kept it for the next one, or somebody was killed
+    if filters.is_empty() {
+        store.sweep(&used)?;
+    }
     pruned.reclaimed = before.saturating_sub(store.usage(&used)?.bytes());
     Ok(pruned)
 }

@@ -1,10 +1,13 @@
 //! `copy` and `save`: which places there are, as containers-transports(5) spells them, and images from one to another.
 
+mod remote;
+
 use super::archive::{Archive, Arrival, Files, Form, Local, Tree, offers, pick};
 use super::ingest::Ingest;
 use super::platform::Platform;
 use super::progress::Progress;
 use super::reference::Reference;
+use super::registry::{Access, RegistryConfig};
 use super::store::{Image, Store};
 use super::transfer::{Destination, Name, Source, Transfer};
 use crate::error::{Error, Result};
@@ -84,6 +87,7 @@ pub struct Means<'a> {
     pub root: &'a HostPath,
     /// Of an index, the image for this; `None` takes all.
     pub platform: Option<&'a Platform>,
+    pub registries: &'a RegistryConfig,
 }
 
 /// Copies one image; gives the digest of the manifest, or index, that it has there.
@@ -95,7 +99,7 @@ pub fn copy(from: &Place, to: &Place, means: Means<'_>, progress: &dyn Progress)
     let stored = || store.as_ref().ok_or_else(|| Error::internal("a place without a store"));
     let _held = store.as_ref().map(Store::hold).transpose()?;
     let files;
-    let local;
+    let (local, registry);
     let source: &dyn Source = match from {
         Place::Stored(name) => {
             let image = stored()?.find(name)?;
@@ -118,7 +122,10 @@ pub fn copy(from: &Place, to: &Place, means: Means<'_>, progress: &dyn Progress)
             local = Local::open(&files, &offer, means.platform).map_err(|e| e.during(path))?;
             &local
         }
-        Place::Registry(_) => return Err(not_yet()),
+        Place::Registry(name) => {
+            registry = remote::End::open(name, means.registries, Access::Pull)?;
+            &registry
+        }
     };
     let mut names = Vec::new();
     let mut destination: Box<dyn Destination + '_> = match to {
@@ -135,16 +142,12 @@ pub fn copy(from: &Place, to: &Place, means: Means<'_>, progress: &dyn Progress)
             }
             create(*kind, path)?
         }
-        Place::Registry(_) => return Err(not_yet()),
+        Place::Registry(name) => Box::new(remote::End::open(name, means.registries, Access::Push { from: &[] })?),
     };
     let transfer = Transfer { from: source, to: &mut *destination, platform: means.platform, progress }.run(&names);
     let digest = transfer?;
     destination.finish()?;
     Ok(digest)
-}
-
-fn not_yet() -> Error {
-    Error::user("registries cannot be copied from or to yet").hint("minirun pull and push")
 }
 
 fn open(path: &HostPath) -> Result<File> {

@@ -9,8 +9,9 @@ fn at(dir: &tempfile::TempDir, name: &str) -> HostPath {
     HostPath::parse(dir.path().to_str().unwrap()).unwrap().child(name)
 }
 
-fn means(root: &HostPath) -> Means<'_> {
-    Means { root, platform: None }
+fn means<'a>(root: &'a HostPath, platform: Option<&'a Platform>) -> Means<'a> {
+    static NONE: std::sync::LazyLock<RegistryConfig> = std::sync::LazyLock::new(RegistryConfig::default);
+    Means { root, platform, registries: &NONE }
 }
 
 fn parse(text: &str, dir: &tempfile::TempDir) -> Place {
@@ -28,12 +29,12 @@ fn an_image_comes_back_through_every_form() {
     let host = Platform::host();
     for form in FORMS {
         for all in [true, false] {
-            let means = Means { root: &from.store.root, platform: (!all).then_some(&host) };
+            let to_file = means(&from.store.root, (!all).then_some(&host));
             let name = if form == "dir:" { "" } else { ":team/app:1" };
             let text = format!("{form}{}-{all}{name}", form.trim_end_matches(':'));
-            assert_eq!(copy(&parse("team/app:1", &from.dir), &parse(&text, &from.dir), means, &()).unwrap(), digest);
+            assert_eq!(copy(&parse("team/app:1", &from.dir), &parse(&text, &from.dir), to_file, &()).unwrap(), digest);
             let to = place();
-            let into = Means { root: &to.store.root, platform: Some(&host) };
+            let into = means(&to.store.root, Some(&host));
             let back = copy(&parse(&text, &from.dir), &parse("minirun:again", &from.dir), into, &());
             assert_eq!(back.unwrap_or_else(|e| panic!("{text}: {e}")), digest);
             assert_eq!(to.store.find("again").unwrap().layers.len(), 3);
@@ -116,8 +117,12 @@ fn what_cannot_be_written_leaves_what_was_there() {
     assert!(verdict.damage[0].starts_with(&format!("layer {}: ", stored.layers[0].digest)), "{verdict:?}");
     for form in FORMS {
         let path = at(&from.dir, "place");
-        let error =
-            copy(&parse("x", &from.dir), &parse(&format!("{form}place"), &from.dir), means(&from.store.root), &());
+        let error = copy(
+            &parse("x", &from.dir),
+            &parse(&format!("{form}place"), &from.dir),
+            means(&from.store.root, None),
+            &(),
+        );
         assert!(error.unwrap_err().message.contains("digest mismatch"), "{form}");
         assert!(!path.as_path().exists(), "{form}");
         let left: Vec<_> = std::fs::read_dir(from.dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
@@ -127,7 +132,7 @@ fn what_cannot_be_written_leaves_what_was_there() {
     std::fs::create_dir(mine.as_path()).unwrap();
     std::fs::write(mine.child("version").as_path(), "1.0").unwrap();
     for form in ["oci:mine", "dir:mine", "oci-archive:mine"] {
-        copy(&parse("x", &from.dir), &parse(form, &from.dir), means(&from.store.root), &()).unwrap_err();
+        copy(&parse("x", &from.dir), &parse(form, &from.dir), means(&from.store.root, None), &()).unwrap_err();
         assert_eq!(std::fs::read_dir(mine.as_path()).unwrap().count(), 1, "{form}");
     }
 }

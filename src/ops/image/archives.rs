@@ -4,10 +4,12 @@ use super::Bars;
 use crate::error::{Error, Result};
 use crate::id::{Digest, HostPath};
 use crate::image::copy::{self, Kind, Means, Place};
+use crate::image::registry::RegistryConfig;
 use crate::image::{Image, Platform, Reference, Store, Verdict};
 use crate::ops::Progress;
 use crate::ops::files::copy::Out;
 use crate::ops::files::tree::Output;
+use crate::ops::registry;
 use crate::state::{Roots, events};
 
 /// The formats of `save`, by podman's names.
@@ -58,7 +60,9 @@ pub struct Copying {
 /// Copies an image; gives the digest of its manifest, or index, where it is now.
 pub fn copy(roots: &Roots, copying: &Copying, progress: &dyn Progress) -> Result<Digest> {
     let platform = copying.platform.as_deref().map_or_else(|| Ok(Platform::host()), Platform::parse)?;
-    let means = Means { root: &roots.root, platform: (!copying.all).then_some(&platform) };
+    let remote = [&copying.from, &copying.to].iter().any(|place| matches!(place, Place::Registry(_)));
+    let registries = if remote { registry::settings(roots)? } else { RegistryConfig::default() };
+    let means = Means { root: &roots.root, platform: (!copying.all).then_some(&platform), registries: &registries };
     let digest = copy::copy(&copying.from, &copying.to, means, &Bars::new(progress))?;
     if let Place::Stored(name) = &copying.to {
         events::image(roots, &digest.to_string(), "load", name);
