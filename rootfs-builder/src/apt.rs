@@ -1,5 +1,5 @@
 //! apt, asked for .deb files: the host's own sources under a configuration of our own, or one mirror.
-//! The only place here that runs programs. Nothing is installed, no hook of the host's runs.
+//! Nothing is installed, no hook of the host's runs.
 #![allow(clippy::disallowed_methods)] // apt-get and apt-config are the programs this file is about
 
 use minirun::error::{Error, Result};

@@ -14,6 +14,11 @@ use std::sync::OnceLock;
 
 /// Each stands behind what it is made from. debian comes last: it takes mmdebstrap, and root.
 const RECIPES: [&str; 7] = ["hello", "busybox", "static", "base", "cc", "python", "debian"];
+/// All, or for a normal user all but debian.
+fn recipes() -> &'static [&'static str] {
+    if is_root(Path::new(env!("CARGO_TARGET_TMPDIR"))) { &RECIPES } else { &RECIPES[..RECIPES.len() - 1] }
+}
+
 /// Those without a shell.
 const WITHOUT_SHELL: [&str; 4] = ["static", "base", "cc", "python"];
 
@@ -41,11 +46,8 @@ fn build_all() -> Result<(PathBuf, Vec<String>), String> {
     let layout = Path::new(env!("CARGO_TARGET_TMPDIR")).join("images");
     let _ = std::fs::remove_dir_all(&layout);
     let mut digests = Vec::new();
-    if !is_root(layout.parent().unwrap()) {
-        return Err("debian's packages are installed by root".to_owned());
-    }
     lend_debian(&layout);
-    for name in RECIPES {
+    for name in recipes() {
         if let Some(digest) = digest_in(&layout, name) {
             digests.push(digest);
             continue;
@@ -104,7 +106,7 @@ fn contents(layout: &Path, name: &str) -> Vec<String> {
 #[test]
 fn each_image_holds_what_stands_beside_its_recipe() {
     let Some((layout, _)) = built() else { return };
-    for name in RECIPES {
+    for name in recipes() {
         let path = repository().join("images").join(name).join("expected.txt");
         let expected = std::fs::read_to_string(&path).unwrap();
         let (expected, found): (Vec<_>, Vec<_>) = (expected.lines().collect(), contents(layout, name));
@@ -143,6 +145,9 @@ fn static_base_cc_and_python_hold_no_shell_and_nothing_set_user_id() {
         busybox.contains(&"usr/bin/sh".to_owned()) && busybox.contains(&"usr/bin/busybox".to_owned()),
         "{busybox:?}"
     );
+    if !recipes().contains(&"debian") {
+        return;
+    }
     let debian = files(layout, "debian");
     for shell in ["usr/bin/bash", "usr/bin/ldd", "etc/shells"] {
         assert!(shells(&debian).contains(&shell.to_owned()), "{shell}");
@@ -242,6 +247,9 @@ fn images_without_root_say_so_and_what_they_start() {
         config("python")["Env"].as_array().unwrap().iter().map(|line| line.as_str().unwrap().to_owned()).collect();
     assert!(env[0].starts_with("PATH=") && env.contains(&"LANG=C.UTF-8".to_owned()), "{env:?}");
     assert_eq!(env.iter().filter(|line| line.starts_with("PATH=")).count(), 1);
+    if !recipes().contains(&"debian") {
+        return;
+    }
     assert_eq!((config("debian")["User"].as_str(), &config("debian")["Cmd"]), (None, &serde_json::json!(["bash"])));
 }
 
@@ -253,6 +261,9 @@ fn every_library_that_a_file_inside_names_is_inside() {
         return skip("readelf is not installed");
     }
     for (name, at_least) in [("base", 10), ("cc", 13), ("python", 60), ("debian", 200)] {
+        if !recipes().contains(&name) {
+            continue;
+        }
         let dir = tempfile::tempdir().unwrap();
         let files = files(layout, name);
         let there: Vec<&str> = files.iter().filter_map(|(path, _)| path.file_name()?.to_str()).collect();
@@ -310,6 +321,18 @@ fn a_package_that_was_forgotten_is_named_by_what_it_has() {
 }
 
 #[test]
+fn an_epoch_from_outside_stands_in_for_the_recipes() {
+    let dir = tempfile::tempdir().unwrap();
+    let build = |epoch: &str| {
+        let mut command = builder();
+        command.current_dir(repository()).args(["build", "hello", "--output"]).arg(dir.path().join("layout"));
+        text_of(command.env("SOURCE_DATE_EPOCH", epoch)).0
+    };
+    let own = build("1793491200");
+    assert!(own.starts_with("sha256:") && own == build("1793491200") && own != build("1793491199"));
+}
+
+#[test]
 fn a_layer_in_zstd_is_the_same_layer() {
     let dir = tempfile::tempdir().unwrap();
     let recipe = |compression: &str| {
@@ -358,6 +381,9 @@ fn the_table_of_the_images_says_what_is_in_them() {
     assert_eq!(rows.len(), RECIPES.len());
     for words in listed {
         let [name, from, packages, user] = words[..4] else { panic!("{words:?}") };
+        if !recipes().contains(&name) {
+            continue;
+        }
         let row = rows.iter().find(|row| row[0] == format!("[{name}]({name}/)")).expect(name);
         let files = files(layout, name);
         let has = |path: &str| files.iter().any(|(file, _)| file == Path::new(path));
@@ -434,7 +460,7 @@ fn the_digest_does_not_depend_on_where_and_by_whom_it_is_built() {
     let place = tempfile::tempdir().unwrap();
     let copied = place.path().join("rootfs-builder");
     std::fs::copy(env!("CARGO_BIN_EXE_rootfs-builder"), &copied).unwrap();
-    for name in RECIPES {
+    for name in recipes() {
         copy_recipe(&repository().join("images").join(name), &place.path().join("elsewhere/images").join(name));
     }
     open_up(place.path());
@@ -442,7 +468,7 @@ fn the_digest_does_not_depend_on_where_and_by_whom_it_is_built() {
     std::fs::create_dir(&out).unwrap();
     std::fs::set_permissions(&out, Permissions::from_mode(0o777)).unwrap();
     let home = cache_for_others(place.path());
-    for (name, digest) in RECIPES.iter().zip(digests).rev() {
+    for (name, digest) in recipes().iter().zip(digests).rev() {
         let mut shell = Command::new("sh");
         shell.args(["-c", "umask 0077; exec \"$0\" build \"$1\" --output \"$2\""]);
         shell.arg(&copied).arg(name).arg(out.join(name));
@@ -452,6 +478,7 @@ fn the_digest_does_not_depend_on_where_and_by_whom_it_is_built() {
         if is_root(place.path()) && *name != "debian" {
             shell.uid(65534).gid(65534); // debian's packages are installed by root, or by a user with ids in /etc/subuid
         }
+        shell.env("SOURCE_DATE_EPOCH", "1793491200"); // the recipes' own
         shell.env("TMPDIR", if *name == "debian" { "/var/tmp" } else { "/tmp" });
         let output = shell.output().unwrap();
         let (found, complaint) = text(&output);
@@ -459,8 +486,9 @@ fn the_digest_does_not_depend_on_where_and_by_whom_it_is_built() {
     }
 }
 
-fn is_root(ours: &Path) -> bool {
-    ours.metadata().unwrap().uid() == 0
+/// Whether what we make belongs to root.
+fn is_root(below: &Path) -> bool {
+    tempfile::tempdir_in(below).unwrap().path().metadata().unwrap().uid() == 0
 }
 
 /// A home directory whose cache holds what was fetched, so that another user needs no network.
@@ -594,7 +622,7 @@ fn mistakes_are_one_line_with_a_hint() {
 #[test]
 fn other_tools_read_the_layout() {
     let Some((layout, digests)) = built() else { return };
-    for (name, digest) in RECIPES.iter().zip(digests) {
+    for (name, digest) in recipes().iter().zip(digests) {
         let reference = format!("oci:{}:{name}:latest", layout.display());
         match Command::new("skopeo").args(["inspect", &reference]).output() {
             Err(_) => return skip("skopeo is not installed"),
