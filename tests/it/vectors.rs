@@ -179,7 +179,11 @@ fn check(sandbox: &Sandbox, number: usize, vector: &Vector, before: &[String]) {
         }
     }
     assert_eq!(canary(sandbox), before, "{name}: the canary");
-    sandbox.sh(&format!("umount {0}/merged; rm -rf {0}", store.display()));
+    sandbox.sh(&format!("umount {}/merged", store.display()));
+    if matches!(vector.want, Count(entries) if entries < 10_000) {
+        // what is deep, the standard library cannot remove at the end
+        sandbox.sh(&format!("rm -rf {}", store.display())).expect_code(0);
+    }
 }
 
 #[track_caller]
