@@ -26,7 +26,7 @@ fn only_what_is_not_in_use_is_pruned() {
     does(&sandbox, &["commit", "ended", "nameless:1"]);
     does(&sandbox, &["tag", "busybox", "nameless:1"]); // the commit has no name any more
     let disk = does(&sandbox, &["system", "df", "--format", "{{.Type}} {{.TotalCount}} {{.Active}}"]).stdout;
-    assert_eq!(disk, "Images 3 2\nContainers 3 1\nLocal Volumes 2 2\n");
+    assert_eq!(disk, "Images 3 2\nContainers 3 1\nLocal Volumes 2 2\nLayers 2 2\n");
 
     let each = does(&sandbox, &["system", "df", "-v"]).stdout;
     for heading in ["Images space usage:", "UNIQUE SIZE", "Containers space usage:", "LINKS"] {
