@@ -56,10 +56,12 @@ impl Store {
         }
         for name in fs::list(self.layers().as_path())? {
             let bytes = of(&self.layers().child(&name));
-            match () {
-                () if unpack::is_unfinished(&name) => all.unfinished.add(bytes, false),
-                () if unpack::is_ours(&name) => all.layers.bytes += bytes,
-                () => all.layers.add(bytes, layers.as_ref().is_none_or(|layers| layers.contains(&name))),
+            if unpack::is_unfinished(&name) {
+                all.unfinished.add(bytes, false);
+            } else if unpack::is_ours(&name) {
+                all.layers.bytes += bytes;
+            } else {
+                all.layers.add(bytes, layers.as_ref().is_none_or(|layers| layers.contains(&name)));
             }
         }
         for name in fs::list(self.images().as_path())? {

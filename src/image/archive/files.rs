@@ -75,11 +75,11 @@ impl Files {
         let writing = |e: io::Error| failed(format!("unpacking it in {}", spool.display()), &e);
         let taken = AtomicU64::new(0);
         let stored = BufReader::with_capacity(BUFFER, Taken { inner: input, taken: &taken });
-        let mut plain = outside(stored).map_err(broken)?.take(MAX_BLOB);
+        let mut plain = outside(stored).map_err(|e| broken(&e))?.take(MAX_BLOB);
         let mut tar = BufWriter::with_capacity(BUFFER, tempfile::tempfile_in(spool).map_err(writing)?);
         let (mut buffer, mut count) = (vec![0; BUFFER], 0);
         loop {
-            let n = plain.read(&mut buffer).map_err(broken)?;
+            let n = plain.read(&mut buffer).map_err(|e| broken(&e))?;
             count += n as u64;
             let stored = taken.load(Ordering::Relaxed);
             if count == MAX_BLOB || (count > MAX_FREE && count / MAX_RATIO > stored) {
@@ -99,7 +99,7 @@ impl Files {
         let mut nodes = BTreeMap::new();
         let mut at = Slice { file: &tar, offset: 0, left: u64::MAX };
         // a stream of its own for each member, for a stream would read through what is between
-        while let Some(member) = TarStream::new(&mut at).next().map_err(broken)? {
+        while let Some(member) = TarStream::new(&mut at).next().map_err(|e| broken(&e))? {
             let offset = at.offset;
             at.offset = offset.saturating_add(member.size.next_multiple_of(BLOCK));
             if nodes.len() > MAX_MEMBERS {
@@ -161,7 +161,7 @@ impl Files {
 }
 
 /// What could not be read is in the tar package's words, byte for byte, and tells nobody anything.
-fn broken(e: io::Error) -> Error {
+fn broken(e: &io::Error) -> Error {
     match e.to_string() {
         text if text.contains("cksum") => Error::image("it is no tar archive, or a header in it is damaged"),
         text => Error::image(text),

@@ -101,7 +101,7 @@ pub(in crate::image) fn with_index(mut made: Made, name: &str) -> Vec<(String, V
 }
 
 /// An archive whose index names this document as its image.
-pub(in crate::image) fn described(document: serde_json::Value, mut made: Made) -> Vec<u8> {
+pub(in crate::image) fn described(document: &serde_json::Value, mut made: Made) -> Vec<u8> {
     let bytes = document.to_string().into_bytes();
     blob(&mut made.files, &bytes);
     made = Made { manifest: Digest::of(&bytes), size: bytes.len(), files: made.files };
@@ -113,7 +113,7 @@ fn described_layers(layers: &[Vec<u8>], configured: &[Vec<u8>]) -> Vec<u8> {
     let mut made = image(layers);
     let mut manifest: serde_json::Value = serde_json::from_slice(&made.files[made.files.len() - 1].1).unwrap();
     manifest["config"] = typed(blob(&mut made.files, &config(configured)), "application/vnd.oci.image.config.v1+json");
-    described(manifest, made)
+    described(&manifest, made)
 }
 
 pub(in crate::image) fn tar(files: &[(String, Vec<u8>)]) -> Vec<u8> {
@@ -240,15 +240,15 @@ fn broken_archives_leave_nothing() {
         let at = made.files.len() - 1;
         let mut manifest: serde_json::Value = serde_json::from_slice(&made.files[at].1).unwrap();
         manifest["manifests"] = serde_json::json!([]);
-        described(manifest, made)
+        described(&manifest, made)
     };
     let index_first = described(
-        serde_json::json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": [], "layers": [], "config": {}}),
+        &serde_json::json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": [], "layers": [], "config": {}}),
         image(&[layer("1")]),
     );
-    let schema_1 = described(serde_json::json!({"schemaVersion": 1, "name": "x"}), image(&[layer("1")]));
+    let schema_1 = described(&serde_json::json!({"schemaVersion": 1, "name": "x"}), image(&[layer("1")]));
     let artifact = described(
-        serde_json::json!({"schemaVersion": 2, "mediaType": MANIFEST, "artifactType": "x/y", "layers": [], "config": {
+        &serde_json::json!({"schemaVersion": 2, "mediaType": MANIFEST, "artifactType": "x/y", "layers": [], "config": {
             "mediaType": "application/vnd.oci.empty.v1+json", "size": 2, "digest": Digest::of(b"{}")}}),
         {
             let mut made = image(&[]);
@@ -261,7 +261,7 @@ fn broken_archives_leave_nothing() {
         let made = image(&[layer("1")]);
         let mut manifest: serde_json::Value = serde_json::from_slice(&made.files[made.files.len() - 1].1).unwrap();
         change(&mut manifest["layers"][0]);
-        described(manifest, made)
+        described(&manifest, made)
     };
     let digest = |text: String| lies(&move |layer| layer["digest"] = text.clone().into());
     let hex = "0123456789abcdef".repeat(4);

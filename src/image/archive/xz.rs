@@ -175,7 +175,7 @@ fn skip_index<R: Read>(mut inner: Counted<R>, start: u64) -> io::Result<State<R>
 
 /// Up to four bytes, counted from `start`.
 fn pad<R: Read>(inner: &mut Counted<R>, start: u64) -> io::Result<()> {
-    while (inner.count - start) % 4 != 0 {
+    while !(inner.count - start).is_multiple_of(4) {
         byte(inner)?;
     }
     Ok(())

@@ -92,7 +92,7 @@ fn layers_that_docker_cannot_read_are_inflated_for_it() {
         manifest["layers"][0][key] = blob[key].clone();
     }
     manifest["layers"][0]["mediaType"] = "application/vnd.oci.image.layer.v1.tar+zstd".into();
-    let image = load_stream(&from.store, &described(manifest, made), "x").unwrap().remove(0);
+    let image = load_stream(&from.store, &described(&manifest, made), "x").unwrap().remove(0);
     for (kind, kept) in [(Kind::DockerArchive, false), (Kind::OciArchive, true)] {
         let path = at(&from.dir, "out.tar");
         save(&from.store, &[(image.clone(), image.names.clone())], kind, Ok(&path), &()).unwrap();
