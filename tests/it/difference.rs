@@ -191,7 +191,7 @@ fn each_change_is_told_of_the_layer_that_brought_it() {
         does(&sandbox, &["load", "-q", "-i", path.to_str().unwrap()]);
     };
     let base = ("base", tar(&before()));
-    archive("site:1", &[base.clone()]);
+    archive("site:1", std::slice::from_ref(&base));
     let delete = ("RUN rm", tar(&[dir("etc"), file("etc/.wh.deleted", "")]));
     let add = ("COPY added", tar(&[dir("etc"), file("etc/added", "123"), file("etc/mode", "mm")]));
     archive("site:2", &[base, delete, add]);
