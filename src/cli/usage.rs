@@ -58,7 +58,7 @@ Images:
   logout     Forget it                              minirun logout ghcr.io
   images     List images                            minirun images
   load       Load an archive or OCI layout          minirun load -i busybox.tar
-  save       Write images into an archive           minirun save -o b.tar busybox
+  save       Write images into an archive           minirun save -o b.tar hello
   copy       Copy between files and registries      minirun copy hello oci:dir
   import     Make an image of a root file system    minirun import d.tar debian
   unpack     Write its root file system into DIR    minirun unpack busybox root
@@ -271,7 +271,7 @@ mod tests {
             ("m network connect x", "missing CONTAINER", "minirun network connect --help"),
             ("m zzz create x", "unknown command zzz", "minirun --help lists the commands"),
             ("m container zzz", "unknown command container zzz", "minirun container --help lists the commands"),
-            ("m image save x", "image save is not supported yet", "skopeo copies from the OCI layout below --root"),
+            ("m image search x", "image search is not supported yet", "look at the registry's web page"),
             ("m volume lss", "unknown command volume lss", "did you mean list or ls?"),
             ("m volume ls --bogus", "unknown flag --bogus", "minirun volume ls --help lists the flags"),
             (
