@@ -44,12 +44,14 @@ pub fn check(roots: &Roots, words: &[String]) -> Result<Vec<Checked>> {
     for network in &mut all {
         network.loans.retain(|loan| running.contains_key(&loan.holder.container));
     }
+    let mut by_name: Vec<(&ContainerId, &container::Container)> = running.iter().collect();
+    by_name.sort_by_key(|(id, _)| name(id, &running));
     let mut checked = Vec::new();
     let asked = |network: &&Network| wanted.is_empty() || wanted.contains(&network.name);
     for network in all.iter().filter(asked) {
         let cases = matrix::cases(network, &all);
-        for (id, one) in &running {
-            let of: Vec<&Case> = cases.iter().filter(|case| case.from == *id).collect();
+        for (id, one) in &by_name {
+            let of: Vec<&Case> = cases.iter().filter(|case| case.from == **id).collect();
             if !of.is_empty() {
                 checked.extend(ask(network, one, &of, &running)?);
             }

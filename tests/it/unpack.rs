@@ -188,8 +188,8 @@ fn nothing_in_a_layout_is_believed() {
         ("the index is endless", "head -c 5000000 /dev/zero >$I/index.json", "more than 4194304 bytes"),
         ("the index is none", "echo '{}' >$I/index.json", "index.json"),
         ("no image", "echo '{\"schemaVersion\":2,\"manifests\":[]}' >$I/index.json", "no image"),
-        ("upper case", "sed -i 's/sha256:\\(.\\)/sha256:A/' $I/index.json", "digest"),
-        ("a digest that leaves", "sed -i 's,sha256:[0-9a-f]*,sha256:../../../etc/passwd,' $I/index.json", "digest"),
+        ("upper case", "sed -i 's/sha256:\\(.\\)/sha256:A/' $I/index.json", "index.json"),
+        ("a digest that leaves", "sed -i 's,sha256:[0-9a-f]*,sha256:../../../etc/passwd,' $I/index.json", "index.json"),
         ("another name", "sed -i 's/\"x\"/\"y\"/; s/}$/ /' $I/index.json", ""),
     ];
     for (number, (what, script, words)) in damage.iter().enumerate() {
