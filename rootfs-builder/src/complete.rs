@@ -1,10 +1,10 @@
 //! Whether an image has what its programs need: nobody resolves what packages depend on, so what was forgotten is said
 //! here and not by a loader in a container.
 
-use crate::elf::{self, Elf};
 use crate::tree::{Tree, shown};
 use minirun::error::{Error, Result};
 use minirun::image::assemble::{Content, EntryKind};
+use minirun::image::inside::elf::{self, Elf};
 use std::io::Read as _;
 use std::path::{Component, Path, PathBuf};
 
@@ -78,7 +78,10 @@ fn read_elf(content: &Content, path: &Path) -> Result<Option<Elf>> {
         return Ok(None);
     }
     reader.read_to_end(&mut bytes).map_err(failed)?;
-    Ok(elf::parse(&bytes))
+    Ok(elf::parse(&mut |at, length| {
+        let rest = bytes.get(usize::try_from(at).ok()?..)?;
+        Some(rest[..length.min(rest.len())].to_vec())
+    }))
 }
 
 /// The first thing that a file needs and the image lacks. Its own place counts without links: that is what $ORIGIN is.
@@ -86,7 +89,7 @@ fn missing(tree: &Tree, path: &Path, elf: &Elf) -> Option<String> {
     let loader = elf.interpreter.iter().find(|loader| resolve(tree, Path::new(loader)).is_none());
     let origin = format!("/{}", path.parent().unwrap_or(Path::new("")).display());
     let own = elf.search.iter().map(|dir| dir.replace("$ORIGIN", &origin).replace("${ORIGIN}", &origin));
-    let dirs: Vec<String> = own.chain(defaults(elf.machine).into_iter().map(str::to_owned)).collect();
+    let dirs: Vec<String> = own.chain(defaults(elf.machine.2).into_iter().map(str::to_owned)).collect();
     let there = |name: &&String| {
         let by_path = name.contains('/') && resolve(tree, Path::new(name.as_str())).is_some();
         by_path || dirs.iter().any(|dir| resolve(tree, &Path::new(dir).join(name)).is_some())
@@ -95,7 +98,7 @@ fn missing(tree: &Tree, path: &Path, elf: &Elf) -> Option<String> {
 }
 
 /// Where Debian's glibc looks without ld.so.cache, which nobody makes here (ld.so(8), and `ld.so --list-diagnostics`).
-fn defaults(machine: u16) -> Vec<&'static str> {
+fn defaults(machine: u64) -> Vec<&'static str> {
     match machine {
         62 => vec!["/lib/x86_64-linux-gnu", "/usr/lib/x86_64-linux-gnu", "/lib", "/usr/lib"],
         183 => vec!["/lib/aarch64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/lib", "/usr/lib"],
@@ -146,8 +149,49 @@ fn parts(path: &Path) -> Vec<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::elf::tests::dynamic;
     use minirun::image::assemble::{Entry, Time};
+
+    const PT_LOAD: u32 = 1;
+    const PT_DYNAMIC: u32 = 2;
+    const PT_INTERP: u32 = 3;
+    const DT_NEEDED: u64 = 1;
+    const DT_STRTAB: u64 = 5;
+    const DT_RUNPATH: u64 = 29;
+
+    /// A file with a loader, libraries and a place to look for them, none of which is longer than 15 bytes.
+    fn dynamic(interpreter: &str, needed: &[&str], search: &str) -> Vec<u8> {
+        let mut file = vec![0; 0x400];
+        let mut put = |at: usize, bytes: &[u8]| file[at..at + bytes.len()].copy_from_slice(bytes);
+        put(0, b"\x7fELF\x02\x01\x01");
+        put(18, &62_u16.to_le_bytes());
+        put(32, &64_u64.to_le_bytes());
+        put(54, &56_u16.to_le_bytes());
+        put(56, &3_u16.to_le_bytes());
+        // the strings at 0x300 of the file are loaded to 0x10300, the tags lie at 0x200
+        for (at, kind, offset, address, length) in
+            [(64, PT_INTERP, 0x380, 0, 16_u64), (120, PT_LOAD, 0, 0x10000, 0x400), (176, PT_DYNAMIC, 0x200, 0, 0x100)]
+        {
+            put(at, &kind.to_le_bytes());
+            put(at + 8, &u64::to_le_bytes(offset));
+            put(at + 16, &u64::to_le_bytes(address));
+            put(at + 32, &length.to_le_bytes());
+        }
+        put(0x380, interpreter.as_bytes());
+        let mut tags: Vec<(u64, u64)> = vec![(DT_STRTAB, 0x10300)];
+        for (number, name) in needed.iter().enumerate() {
+            put(0x310 + 16 * number, name.as_bytes());
+            tags.push((DT_NEEDED, 0x10 + 16 * number as u64));
+        }
+        if !search.is_empty() {
+            put(0x301, search.as_bytes());
+            tags.push((DT_RUNPATH, 1));
+        }
+        for (number, (tag, value)) in tags.iter().enumerate() {
+            put(0x200 + 16 * number, &tag.to_le_bytes());
+            put(0x208 + 16 * number, &value.to_le_bytes());
+        }
+        file
+    }
 
     fn tree(entries: &[(&str, EntryKind)]) -> Tree {
         let entry = |path: &str, kind: &EntryKind| Entry {

@@ -3,7 +3,7 @@
 //! a Debian that is installed (`bootstrap`).
 //!
 //! recipe (what is wanted) + lock (which packages exactly) → fetch (the .deb files) → deb (what they hold)
-//! → tree (one root; `trust`: its certificates) → complete (nothing is missing; `elf`: what programs name)
+//! → tree (one root; `trust`: its certificates) → complete (nothing is missing)
 //! → image (an OCI layout, written by `minirun::image::assemble`)
 
 pub mod apt;
@@ -11,7 +11,6 @@ pub mod bootstrap;
 pub mod complete;
 pub mod contents;
 pub mod deb;
-pub mod elf;
 pub mod fetch;
 pub mod glob;
 pub mod image;

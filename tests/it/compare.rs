@@ -3,8 +3,8 @@
 
 use crate::detached::{does, refused};
 use crate::support::requires::requires;
+use crate::support::rootfs::{Entry, dir, docker_archive, fifo, file, link, tar};
 use crate::support::sandbox::{Sandbox, image_layout};
-use crate::support::tars::{Entry, dir, docker_archive, fifo, file, link, tar};
 use serde_json::{Value, json};
 
 fn compared(sandbox: &Sandbox, words: &[&str]) -> Value {

@@ -2,8 +2,8 @@
 
 use crate::detached::{does, refused};
 use crate::support::requires::requires;
+use crate::support::rootfs::{Entry, TIME, dir, docker_archive, file, link, tar};
 use crate::support::sandbox::{Sandbox, image_layout};
-use crate::support::tars::{Entry, TIME, dir, docker_archive, file, link, tar};
 use serde_json::Value;
 
 const STATUS: &str = "Package: curl\nStatus: install ok installed\nVersion: 7.88\n\n\

@@ -218,6 +218,35 @@ fn a_disk_without_room_is_said_and_nothing_is_left_of_the_try() {
 }
 
 #[test]
+fn a_disk_without_room_for_a_pull_is_said_and_the_store_stays_sound() {
+    requires![root, tool("docker-registry"), tool("skopeo")];
+    let mut host = Host::new();
+    host.root = host.sandbox.path("small").to_str().unwrap().to_owned();
+    let _registry = Registry::start(&host.sandbox, "");
+    let (from, to) = (image_layout("busybox"), format!("{REGISTRY}/busybox"));
+    host.sh(&format!("skopeo copy -q --insecure-policy --dest-tls-verify=false oci:{} docker://{to}", from.display()));
+    let size: u64 = host.sh(&format!("du -s --block-size=1024 {} | cut -f 1", from.display())).parse().unwrap();
+    let mut refused = 0;
+    // for part of the blob, for the blob alone, for some of its files, for all of it
+    for kib in [size / 4, size / 2, size + 16, size + 256, size + 1024, 16 * size] {
+        host.sh(&format!("mkdir -p {0} && mount -t tmpfs -o size={kib}k small {0}", host.root));
+        host.minirun(&["load", "-q", "-i", "/dev/null"]).expect_code(1); // the store itself has room
+        let said = host.minirun(&["pull", "-q", &to]);
+        let when = format!("{kib} KiB, {said}");
+        if said.code() != 0 {
+            refused += 1;
+            assert!(said.stderr.contains("space left on device") && said.stderr.contains("hint: "), "{when}");
+            assert_eq!(said.stderr.lines().count(), 2, "{when}");
+            assert_eq!(host.minirun(&["images", "-q"]).text(), "", "{when}");
+        }
+        host.assert_sound(&when);
+        host.assert_prunes_to_nothing(&when);
+        host.sh(&format!("umount {}", host.root));
+    }
+    assert!((3..6).contains(&refused), "{refused} of 6");
+}
+
+#[test]
 fn an_image_can_be_removed_from_a_disk_that_is_full() {
     requires![root];
     let mut host = Host::new();

@@ -2,10 +2,10 @@
 
 use crate::detached::{does, refused};
 use crate::support::command::{Output, output};
+use crate::support::layers::{DIR, FILE, Layer, Member, Tar, layout};
 use crate::support::requires::requires;
 use crate::support::sandbox::{Sandbox, image_layout, minirun_binary};
 use crate::support::snapshot::without;
-use crate::support::tar::{DIR, FILE, Layer, Member, Tar, layout};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -158,7 +158,7 @@ fn small(sandbox: &Sandbox, name: &str) -> (PathBuf, PathBuf) {
     let image = sandbox.path(name);
     let layer = Layer::gzip(&Tar::new().file("a", "1").file("b", "2").bytes());
     layout(&image, std::slice::from_ref(&layer));
-    let hex = crate::support::tar::digest(&layer.blob)["sha256:".len()..].to_owned();
+    let hex = crate::support::layers::digest(&layer.blob)["sha256:".len()..].to_owned();
     (image.clone(), image.join("blobs/sha256").join(hex))
 }
 

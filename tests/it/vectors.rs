@@ -3,9 +3,9 @@
 //! and leaves nothing. A canary lies beside the store and never changes.
 
 use crate::support::command::output;
+use crate::support::layers::{DIR, FILE, Layer, Member, Tar, digest, gzip, hex, layout};
 use crate::support::requires::requires;
 use crate::support::sandbox::Sandbox;
-use crate::support::tar::{DIR, FILE, Layer, Member, Tar, digest, gzip, hex, layout};
 use sha2::{Digest as _, Sha256};
 use std::fs;
 use std::io::Write as _;

@@ -2,11 +2,11 @@
 //! both orders of bytes, for images are of any processor. Pure: `read` gives bytes of the file.
 
 /// Bytes at an offset, at most so many; fewer at the end of the file.
-pub(super) type Read<'a> = &'a mut dyn FnMut(u64, usize) -> Option<Vec<u8>>;
+pub type Read<'a> = &'a mut dyn FnMut(u64, usize) -> Option<Vec<u8>>;
 
 /// What a loader wants to know.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub(super) struct Elf {
+pub struct Elf {
     /// Width, order of bytes and processor: libraries must have the same.
     pub machine: (u8, u8, u64),
     pub interpreter: Option<String>,
@@ -15,6 +15,9 @@ pub(super) struct Elf {
     /// DT_RUNPATH, or DT_RPATH where there is none; directories.
     pub search: Vec<String>,
 }
+
+/// How every such file begins.
+pub const MAGIC: [u8; 4] = *b"\x7fELF";
 
 /// Program headers: real files have about a dozen.
 const MAX_HEADERS: u64 = 512;
@@ -42,10 +45,10 @@ struct Segment {
 }
 
 /// `None` where it is no ELF file, or its headers lie.
-pub(super) fn parse(read: Read<'_>) -> Option<Elf> {
+pub fn parse(read: Read<'_>) -> Option<Elf> {
     let head = read(0, 64)?;
     let (wide, big) = match head.get(..6)? {
-        [0x7f, b'E', b'L', b'F', width @ (1 | 2), order @ (1 | 2)] => (*width == 2, *order == 2),
+        [magic @ .., width @ (1 | 2), order @ (1 | 2)] if *magic == MAGIC => (*width == 2, *order == 2),
         _ => return None,
     };
     let number = |bytes: &[u8], at: usize, size: usize| -> Option<u64> {

@@ -7,7 +7,7 @@
 //! * A link is resolved in the data, so none leads out; no device and no FIFO is opened; every read has a bound.
 
 mod difference;
-mod elf;
+pub mod elf;
 mod libraries;
 mod os;
 mod packages;

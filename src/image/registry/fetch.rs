@@ -99,7 +99,9 @@ fn piece(
         Failure::from(Error::image(format!("blob {}: {what}", blob.digest)).hint(DAMAGED))
     };
     let declared: Option<u64> = header(&response, "content-length").and_then(|length| length.parse().ok());
-    if let Some(length) = declared.map(|length| length + from - skip).filter(|length| *length != blob.size) {
+    if let Some(length) =
+        declared.map(|length| length.saturating_add(from - skip)).filter(|length| *length != blob.size)
+    {
         return Err(wrong(format!("the registry has {length} bytes, not {}", blob.size)));
     }
     let mut body = response.into_body().into_reader();
