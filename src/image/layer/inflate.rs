@@ -110,7 +110,7 @@ pub(crate) struct Sums {
     pub diff_id: Digest,
 }
 
-/// Reads `blob` to its end in a thread of its own (read, hash, inflate, hash) while `consume` takes the inflated
+/// Reads `blob` to its end in a thread of its own (read, hash, inflate) while `consume` takes the inflated
 /// bytes here. What `consume` leaves unread is read all the same, for the digests cover it. The thread has ended when
 /// this returns.
 pub(crate) fn in_parallel<T>(
@@ -135,7 +135,7 @@ pub(crate) fn one_after_the_other<T>(blobs: Blobs<'_>, consume: impl FnOnce(&mut
     let (empty, used) = channel();
     std::thread::scope(|scope| {
         let producer = scope.spawn(move || produce_all(blobs, &full, &used));
-        let mut pieces = Pieces { pieces, empty, current: Vec::new(), at: 0, end: None };
+        let mut pieces = Pieces { pieces, empty, current: Vec::new(), at: 0, hash: Sha256::new(), end: None };
         let consumed = consume(&mut pieces);
         drop(pieces);
         producer.join().map_err(|_| Error::internal("the inflating thread panicked"))?;
@@ -147,7 +147,7 @@ fn produce_all(blobs: Blobs<'_>, full: &SyncSender<Piece>, used: &Receiver<Vec<u
     for blob in blobs {
         let made = blob.map_err(|e| io::Error::other(e.message)).and_then(|blob| produce(blob, full, used));
         let last = match made {
-            Ok(Some(sums)) => Piece::End(sums),
+            Ok(Some(digest)) => Piece::End(digest),
             Ok(None) => return, // nobody listens: it failed itself
             Err(e) => Piece::Failed(e),
         };
@@ -162,21 +162,24 @@ fn produce_all(blobs: Blobs<'_>, full: &SyncSender<Piece>, used: &Receiver<Vec<u
 #[derive(Debug)]
 enum Piece {
     Bytes(Vec<u8>),
-    End(Sums),
+    /// With the digest of the bytes as they are stored.
+    End(Digest),
     Failed(io::Error),
 }
 
 /// `None` when the consumer went away.
-fn produce(blob: Blob<'_>, full: &SyncSender<Piece>, used: &Receiver<Vec<u8>>) -> io::Result<Option<Sums>> {
+fn produce(blob: Blob<'_>, full: &SyncSender<Piece>, used: &Receiver<Vec<u8>>) -> io::Result<Option<Digest>> {
     let taken = AtomicU64::new(0);
     let mut stored = BufReader::with_capacity(PIECE, Hashed::new(Taken { inner: blob, taken: &taken }));
-    let diff_id = {
-        let mut plain = Hashed::new(inflated(&mut stored)?.0);
+    let mut count = 0;
+    {
+        let mut plain = inflated(&mut stored)?.0;
         loop {
             let mut piece = used.try_recv().unwrap_or_default();
             piece.resize(PIECE, 0);
             let length = fill(&mut plain, &mut piece)?;
-            check_bomb(taken.load(Ordering::Relaxed), plain.count)?;
+            count += length as u64;
+            check_bomb(taken.load(Ordering::Relaxed), count)?;
             piece.truncate(length);
             if length == 0 {
                 break;
@@ -185,10 +188,9 @@ fn produce(blob: Blob<'_>, full: &SyncSender<Piece>, used: &Receiver<Vec<u8>>) -
                 return Ok(None);
             }
         }
-        plain.digest()
-    };
+    }
     io::copy(&mut stored, &mut io::sink())?;
-    Ok(Some(Sums { digest: stored.into_inner().digest(), diff_id }))
+    Ok(Some(stored.into_inner().digest()))
 }
 
 fn check_bomb(stored: u64, plain: u64) -> io::Result<()> {
@@ -235,6 +237,8 @@ pub(crate) struct Pieces {
     empty: Sender<Vec<u8>>,
     current: Vec<u8>,
     at: usize,
+    /// Of the inflated bytes so far: taken here, for inflating takes the other thread longer than writing takes this one.
+    hash: Sha256,
     /// What the blob was, where it has been read to its end.
     end: Option<Sums>,
 }
@@ -259,8 +263,14 @@ impl BufRead for Pieces {
             let _ = self.empty.send(std::mem::take(&mut self.current)); // the producer has ended: nobody needs it
             self.at = 0;
             match self.pieces.recv() {
-                Ok(Piece::Bytes(piece)) => self.current = piece,
-                Ok(Piece::End(sums)) => self.end = Some(sums),
+                Ok(Piece::Bytes(piece)) => {
+                    self.hash.update(&piece);
+                    self.current = piece;
+                }
+                Ok(Piece::End(digest)) => {
+                    let diff_id = Digest::from_sha256(self.hash.finalize_reset().into());
+                    self.end = Some(Sums { digest, diff_id });
+                }
                 Ok(Piece::Failed(e)) => return Err(e),
                 // after a failure that somebody went on from, or a panic, which is told where the thread is joined
                 Err(_) => return Err(io::ErrorKind::UnexpectedEof.into()),
