@@ -102,7 +102,8 @@ pub fn of_filesystem(at: &Path) -> SysResult<Filesystem> {
     // the number has as many bits as the machine has words, and a sign that means nothing
     let number = i64::from(stat.filesystem_type().0 as u32);
     let name = MAGIC.iter().find(|(magic, _)| *magic == number).map(|(_, name)| (*name).to_owned());
-    let free = stat.blocks_available().saturating_mul(stat.block_size());
+    #[allow(clippy::unnecessary_cast)] // signed in glibc, for which the fuzzer is built
+    let free = stat.blocks_available().saturating_mul(stat.block_size() as u64);
     let counts = stat.files() > 0;
     Ok(Filesystem {
         name: name.unwrap_or_else(|| format!("{number:#x}")),
