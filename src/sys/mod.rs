@@ -3,6 +3,7 @@
 #![allow(unsafe_code, clippy::disallowed_methods)]
 
 pub mod at;
+pub mod byte_lock;
 pub mod cgroup;
 pub mod conntrack;
 pub mod credentials;

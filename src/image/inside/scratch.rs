@@ -49,9 +49,7 @@ impl<'s> Scratch<'s> {
             true => {
                 fs::mkdir(dir.as_path(), 0o755)?;
                 fs::chmod(dir.as_path(), 0o755)?;
-                let blob = Box::new(std::iter::once(Ok(Box::new(open(path)?) as layer::Blob<'_>)));
-                let unpacked = layer::one_after_the_other(blob, |pieces| layer::unpack(pieces, &dir, &[]));
-                let unpacked = unpacked.map_err(|e| e.during(path))?;
+                let unpacked = layer::unpack(open(path)?, &dir, &|| Ok(Vec::new())).map_err(|e| e.during(path))?;
                 Found::Root { dir, name: unpacked.sums.diff_id.hex().to_owned() }
             }
             false => {

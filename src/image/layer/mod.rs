@@ -18,23 +18,24 @@ pub(super) mod tests;
 pub(in crate::image) use attributes::Attributes;
 pub(crate) use below::is_opaque;
 pub(in crate::image) use below::{is_whiteout, kind};
-pub(crate) use inflate::{Blob, Blobs, Hashed, Pieces, Sums, in_parallel, inflated, is_plain, one_after_the_other};
+pub(crate) use inflate::{Blob, Blobs, Hashed, Pieces, Sums, in_parallel, inflated, is_plain};
 pub(in crate::image) use tarstream::Member;
 pub(crate) use tarstream::TarStream;
 pub(in crate::image) use write::{segments, split};
 
 use crate::error::{Error, Result};
 use crate::id::HostPath;
+use std::io::Read;
 use tree::Tree;
 
 /// Files of one layer: an order above the largest distribution, a bound on inodes.
 const MAX_ENTRIES: u64 = 8_000_000;
 
 /// How a tree is written.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub(crate) enum Form<'a> {
-    /// One layer for overlayfs; these are the directories of the layers below, lowest first.
-    Overlay(&'a [HostPath]),
+    /// One layer for overlayfs, above these.
+    Overlay(Below<'a>),
     /// All layers in one plain directory.
     Flat,
 }
@@ -47,12 +48,18 @@ pub(crate) struct Unpacked {
     pub looked_below: bool,
 }
 
-/// Unpacks one layer, which is being inflated, into the empty directory `dir`; `below` are the directories of the
-/// layers below, lowest first. The caller compares the digests, and removes `dir` after an error.
-pub(crate) fn unpack(pieces: &mut Pieces, dir: &HostPath, below: &[HostPath]) -> Result<Unpacked> {
-    let mut tree = Tree::open(dir, Form::Overlay(below))?;
-    apply(&mut tree, pieces)?;
-    Ok(Unpacked { sums: pieces.finish()?, looked_below: tree.looked_below })
+/// Gives the directories of the layers below, lowest first; asked by what depends on them, and may wait for them.
+pub(crate) type Below<'a> = &'a (dyn Fn() -> Result<Vec<HostPath>> + 'a);
+
+/// Unpacks one layer, as it is stored, into the empty directory `dir`. The caller compares the digests, and removes
+/// `dir` after an error.
+pub(crate) fn unpack(blob: impl Read + Send, dir: &HostPath, below: Below<'_>) -> Result<Unpacked> {
+    let (looked_below, sums) = inflate::in_parallel(blob, |pieces| {
+        let mut tree = Tree::open(dir, Form::Overlay(below))?;
+        apply(&mut tree, pieces)?;
+        Ok(tree.looked_below)
+    })?;
+    Ok(Unpacked { sums, looked_below })
 }
 
 /// Unpacks `count` layers, lowest first, into the empty directory `dir`, the root file system that they make. `check` is

@@ -104,7 +104,7 @@ impl Place {
 }
 
 fn unpack_bytes(blob: &[u8], dir: &HostPath, below: &[HostPath]) -> Result<Unpacked> {
-    one_after_the_other(Box::new(std::iter::once(Ok(Box::new(blob) as Blob<'_>))), |pieces| unpack(pieces, dir, below))
+    unpack(blob, dir, &|| Ok(below.to_vec()))
 }
 
 fn root() -> bool {

@@ -45,6 +45,12 @@ pub(super) enum End {
     Failed,
 }
 
+impl End {
+    pub(super) fn of<T, E>(fetched: &std::result::Result<T, E>) -> End {
+        if fetched.is_ok() { End::Whole } else { End::Failed }
+    }
+}
+
 /// What becomes of the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fate {

@@ -38,12 +38,14 @@ impl Common {
 /// Fetches one blob after the other, those that no other thread has taken. Each has ended afterwards.
 pub(super) fn all(remote: &Remote<'_>, blobs: &[Arriving], common: &Common, progress: &dyn Progress) {
     while let Some(blob) = blobs.get(common.next.fetch_add(1, Ordering::Relaxed)) {
-        let fetched = one(remote, blob, &common.stop, progress);
+        let fetched = whole(remote, blob, &common.stop, progress);
+        let end = End::of(&fetched);
         if let Err(failure) = fetched
             && !common.stop.swap(true, Ordering::Relaxed)
         {
             *common.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(failure);
         }
+        blob.end(end); // last, for whoever waits for the blob stops the others, and then asks why it did not come
     }
 }
 
@@ -54,9 +56,14 @@ pub(super) fn one(
     stop: &AtomicBool,
     progress: &dyn Progress,
 ) -> Result<(), Failure> {
-    let fetched = rest(remote, blob, stop, progress).and_then(|()| Ok(blob.sync()?));
-    blob.end(if fetched.is_ok() { End::Whole } else { End::Failed });
+    let fetched = whole(remote, blob, stop, progress);
+    blob.end(End::of(&fetched));
     fetched
+}
+
+fn whole(remote: &Remote<'_>, blob: &Arriving, stop: &AtomicBool, progress: &dyn Progress) -> Result<(), Failure> {
+    rest(remote, blob, stop, progress)?;
+    Ok(blob.sync()?)
 }
 
 fn rest(remote: &Remote<'_>, blob: &Arriving, stop: &AtomicBool, progress: &dyn Progress) -> Result<(), Failure> {

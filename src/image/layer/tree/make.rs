@@ -123,10 +123,11 @@ impl Tree<'_> {
     }
 
     fn find_below(&self) -> Result<Merged> {
-        if self.layers_below.is_empty() || below::is_opaque(&self.root)? {
+        let Some(layers_below) = self.layers_below else { return Ok(Merged::default()) };
+        if below::is_opaque(&self.root)? {
             return Ok(Merged::default());
         }
-        let mut merged = Merged::roots(self.layers_below)?;
+        let mut merged = Merged::roots(&layers_below()?)?;
         let mut dir = None;
         for level in &self.levels[1..] {
             if merged.is_empty() {

@@ -4,7 +4,7 @@
 
 mod make;
 
-use super::Form;
+use super::{Below, Form};
 use super::below::{self, Merged};
 use super::flat::Flat;
 use crate::error::{Errno, Error, Result, SysError, SysResult};
@@ -47,7 +47,6 @@ struct Known {
 }
 
 /// The tree of one layer, or of all of an image, and the cursor in it.
-#[derive(Debug)]
 pub(super) struct Tree<'a> {
     root: OwnedFd,
     /// The root, and the real directories from there to the cursor.
@@ -56,7 +55,7 @@ pub(super) struct Tree<'a> {
     spelled: Option<Vec<u8>>,
     /// User and group of what this process makes.
     own: (u32, u32),
-    layers_below: &'a [HostPath],
+    layers_below: Option<Below<'a>>,
     /// What the layers below have at the cursor, where it was asked for.
     below: Option<Merged>,
     /// Whether the result depends on the layers below.
@@ -75,8 +74,8 @@ impl<'a> Tree<'a> {
     pub(super) fn open(root: &HostPath, form: Form<'a>) -> Result<Tree<'a>> {
         let root = at::open_root(root.as_path())?;
         let (layers_below, flat) = match form {
-            Form::Overlay(below) => (below, None),
-            Form::Flat => (&[][..], Some(Flat::default())),
+            Form::Overlay(below) => (Some(below), None),
+            Form::Flat => (None, Some(Flat::default())),
         };
         let dir = root.try_clone().map_err(|e| Error::host(format!("dup: {e}")))?;
         let levels = vec![Level { name: OsString::new(), dir: Some(dir), known: None, key: 0 }];

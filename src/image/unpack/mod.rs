@@ -2,20 +2,25 @@
 //! `<diff id>` serves above any other layers; `<chain id>.over` depends on those below (a hard link to one of their
 //! files, a whiteout, a parent directory that the layer does not hold) and serves above them alone.
 
-use super::layer;
+mod stack;
+
+use super::layer::{self, Below};
 use super::store::{Image, LayerRef, Store};
 use crate::error::{During as _, Error, Result};
 use crate::id::{Digest, HostPath};
-use crate::sys::record::Lock;
+use crate::sys::byte_lock::{ByteLocks, How};
 use crate::sys::{at, fs};
-use std::collections::BTreeSet;
+use stack::Stack;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
+use std::io::Read;
 
 /// The beginning of the names of directories that are being written or removed.
 const UNFINISHED: &str = ".unpack-";
-/// The beginning of the names of the locks, of which there are at most 256.
-const LOCK: &str = ".lock-";
+/// The file of the locks, one byte for each name.
+const LOCK: &str = ".lock";
 const SHORT: &str = "l";
+const OVER: &str = ".over";
 
 impl Store {
     /// The directories of the image's layers, lowest first, in the form that overlayfs reads; unpacks what is
@@ -25,19 +30,15 @@ impl Store {
     }
 
     /// The same from blobs that need not be in the store yet: `open` gives the bytes of a layer that is not unpacked,
-    /// and is asked from another thread, one layer ahead. What they turn out to be is compared with its digests before
-    /// the directory has its name.
+    /// and is asked from other threads, for several layers at once. What they turn out to be is compared with its
+    /// digests before the directory has its name.
     pub(super) fn layer_dirs_from(&self, image: &Image, open: Open<'_>) -> Result<Vec<HostPath>> {
-        let all: Vec<(&LayerRef, Names)> = image.layers.iter().zip(names(image)).collect();
-        let missing: Vec<&LayerRef> =
-            all.iter().filter(|(_, names)| self.unpacked(names).is_none()).map(|(layer, _)| *layer).collect();
-        let mut dirs = match missing.is_empty() {
-            true => self.each_layer(image, &all, &[], None, open)?, // no thread for a run that finds everything there
-            false => {
-                let blobs = Box::new(missing.iter().map(|layer| open(layer)));
-                layer::one_after_the_other(blobs, |pieces| self.each_layer(image, &all, &missing, Some(pieces), open))?
-            }
+        let names = names(image);
+        let all = match names.iter().map(|names| self.ready(names)).collect() {
+            Some(all) => all, // without a lock or a thread, for nearly every run finds everything there
+            None => self.unpack_missing(image, &names, open)?,
         };
+        let mut dirs = on_top_of_each_other(all);
         // overlayfs does not look whether a layer's root is opaque (fs/overlayfs/super.c, ovl_get_root)
         for i in (1..dirs.len()).rev() {
             if layer::is_opaque(&at::open_root(dirs[i].as_path())?)? {
@@ -66,57 +67,62 @@ impl Store {
         (dirs, all)
     }
 
-    /// The directories of all layers; `pieces` are those that are `missing`, one after the other.
-    fn each_layer(
-        &self,
-        image: &Image,
-        all: &[(&LayerRef, Names)],
-        missing: &[&LayerRef],
-        mut pieces: Option<&mut layer::Pieces>,
-        open: Open<'_>,
-    ) -> Result<Vec<HostPath>> {
-        let mut dirs: Vec<HostPath> = Vec::new();
-        let mut missing = missing.iter().peekable();
-        for (layer, names) in all {
-            let own = missing.next_if(|next| std::ptr::eq(**next, *layer)).and(pieces.as_deref_mut());
-            let dir = self
-                .layer_dir(layer, names, &dirs, own, open)
-                .during(|| format!("image {}: layer {}", image.label(), layer.digest.short()))?;
-            put_on_top(&mut dirs, dir);
-        }
-        Ok(dirs)
+    /// The directory of each layer; makes those that are missing.
+    fn unpack_missing(&self, image: &Image, names: &[Names], open: Open<'_>) -> Result<Vec<HostPath>> {
+        let locks = self.lock(names)?;
+        // what others have unpacked while we waited is here now
+        let stack = Stack::new(names.iter().map(|names| self.ready(names)).collect());
+        stack.fill(|stack, number| {
+            let layer = &image.layers[number];
+            // the same bytes once more: they may serve for both
+            if image.layers[..number].iter().any(|below| below.diff_id == layer.diff_id) {
+                stack.below(number)?;
+            }
+            let below = || Ok(on_top_of_each_other(stack.below(number)?));
+            let unpack = || self.unpack(layer, &names[number], &below, stack.unless_stopped(open(layer)?));
+            let dir = match self.unpacked(&names[number]) {
+                Some(dir) => dir,
+                None => unpack().during(|| format!("image {}: layer {}", image.label(), layer.digest.short()))?,
+            };
+            // the name stays where it is right, for others may be mounting by it
+            if !fs::exists(short_link(&dir).as_path()) {
+                link(&dir)?;
+            }
+            names[number].bytes().iter().try_for_each(|byte| locks.share(*byte))?;
+            Ok(dir)
+        })
     }
 
-    fn layer_dir(
-        &self,
-        layer: &LayerRef,
-        names: &Names,
-        below: &[HostPath],
-        pieces: Option<&mut layer::Pieces>,
-        open: Open<'_>,
-    ) -> Result<HostPath> {
-        if let Some(dir) = self.unpacked(names)
-            && fs::exists(short_link(&dir).as_path())
-        {
-            return Ok(dir);
+    /// Waits until nobody else unpacks a layer of these that is missing, or removes one that is there.
+    fn lock(&self, names: &[Names]) -> Result<ByteLocks> {
+        let path = self.layers().child(LOCK);
+        loop {
+            let is_ready: Vec<bool> = names.iter().map(|names| self.ready(names).is_some()).collect();
+            let mut bytes = BTreeMap::new();
+            for (names, is_ready) in names.iter().zip(&is_ready) {
+                for byte in names.bytes() {
+                    let how = bytes.entry(byte).or_insert(How::Shared);
+                    if !is_ready {
+                        *how = How::Exclusive;
+                    }
+                }
+            }
+            let locks = ByteLocks::wait(path.as_path(), &bytes)?;
+            let now: Vec<bool> = names.iter().map(|names| self.ready(names).is_some()).collect();
+            if is_ready.iter().zip(&now).any(|(was, is)| *was && !is) {
+                continue; // one was removed meanwhile, and needs the other lock
+            }
+            let ready = names.iter().zip(now).filter(|(_, is)| *is).flat_map(|(names, _)| names.bytes());
+            for byte in ready.filter(|byte| bytes[byte] == How::Exclusive) {
+                locks.share(byte)?; // made by somebody else while we waited
+            }
+            return Ok(locks);
         }
-        let lock = format!("{LOCK}{}", &layer.diff_id.hex()[..2]);
-        let _lock = Lock::exclusive(self.layers().child(&lock).as_path())?;
-        let dir = match (self.unpacked(names), pieces) {
-            (None, Some(pieces)) => self.unpack(layer, names, below, pieces)?,
-            // it was there a moment ago
-            (None, None) => layer::one_after_the_other(Box::new(std::iter::once(open(layer))), |pieces| {
-                self.unpack(layer, names, below, pieces)
-            })?,
-            // somebody else has done it while we waited
-            (Some(dir), Some(pieces)) => pieces.finish().map(|_| dir)?,
-            (Some(dir), None) => dir,
-        };
-        // the name stays where it is right, for others may be mounting by it
-        if !fs::exists(short_link(&dir).as_path()) {
-            link(&dir)?;
-        }
-        Ok(dir)
+    }
+
+    /// A layer's directory that has its short name too.
+    fn ready(&self, names: &Names) -> Option<HostPath> {
+        self.unpacked(names).filter(|dir| fs::exists(short_link(dir).as_path()))
     }
 
     /// The bytes of a layer that is in the store.
@@ -133,17 +139,11 @@ impl Store {
         dirs.into_iter().find(|dir| fs::exists(dir.as_path()))
     }
 
-    fn unpack(
-        &self,
-        layer: &LayerRef,
-        names: &Names,
-        below: &[HostPath],
-        pieces: &mut layer::Pieces,
-    ) -> Result<HostPath> {
-        let unfinished = self.layers().child(&format!("{UNFINISHED}{}", layer.diff_id.hex()));
+    fn unpack(&self, layer: &LayerRef, names: &Names, below: Below<'_>, blob: impl Read + Send) -> Result<HostPath> {
+        let unfinished = self.layers().child(&format!("{UNFINISHED}{}", names.chain()));
         fs::remove_tree(unfinished.as_path())?; // of one who was killed: the lock is ours
         fs::mkdir(unfinished.as_path(), 0o755)?;
-        let unpacked = self.unpack_into(layer, &unfinished, below, pieces).and_then(|looked_below| {
+        let unpacked = unpack_into(&unfinished, layer, below, blob).and_then(|looked_below| {
             let dir = self.layers().child(if looked_below { &names.over } else { &names.alone });
             at::syncfs(&at::open_root(unfinished.as_path())?)?;
             fs::rename(unfinished.as_path(), dir.as_path())?;
@@ -153,29 +153,6 @@ impl Store {
             fs::remove_tree(unfinished.as_path())?;
         }
         unpacked
-    }
-
-    fn unpack_into(
-        &self,
-        layer: &LayerRef,
-        dir: &HostPath,
-        below: &[HostPath],
-        pieces: &mut layer::Pieces,
-    ) -> Result<bool> {
-        at::chmod_fd(&at::open_root(dir.as_path())?, 0o755)?;
-        let unpacked = layer::unpack(pieces, dir, below);
-        let wrong = |what: &str, wanted: &Digest, is: &Digest| {
-            Err(Error::image(format!("{what} is {is}, not {wanted}"))
-                .hint("remove the image and load or pull it again"))
-        };
-        let unpacked = unpacked.map_err(|e| e.hint("remove the image and load or pull it again"))?;
-        if unpacked.sums.digest != layer.digest {
-            return wrong("the blob's digest", &layer.digest, &unpacked.sums.digest);
-        }
-        if unpacked.sums.diff_id != layer.diff_id {
-            return wrong("the diff id", &layer.diff_id, &unpacked.sums.diff_id);
-        }
-        Ok(unpacked.looked_below)
     }
 
     /// How many of the image's layers are unpacked, and which of those cannot serve: what is no directory, and a short
@@ -203,9 +180,9 @@ impl Store {
             if is_ours(&name) || used.contains(&name) {
                 continue;
             }
-            let digits = name.strip_prefix(UNFINISHED).unwrap_or(&name).get(..2).unwrap_or_default().to_owned();
-            let Some(_lock) = Lock::try_exclusive(self.layers().child(&format!("{LOCK}{digits}")).as_path())? else {
-                continue; // it is being unpacked
+            let byte = byte(name.trim_start_matches(UNFINISHED));
+            let Some(_lock) = ByteLocks::try_exclusive(self.layers().child(LOCK).as_path(), byte)? else {
+                continue; // it is being unpacked, or something that goes above it
             };
             fs::unlink(short_link(&path).as_path())?;
             // renamed first, so that a removal cut short is not taken for a layer
@@ -228,7 +205,7 @@ pub(super) fn is_unfinished(name: &str) -> bool {
 
 /// Whether something of that name is no layer, but the short names or a lock.
 pub(super) fn is_ours(name: &str) -> bool {
-    name == SHORT || name.starts_with(LOCK)
+    name == SHORT || name == LOCK
 }
 
 /// Gives the bytes of a layer.
@@ -241,10 +218,50 @@ fn put_on_top(dirs: &mut Vec<HostPath>, dir: HostPath) {
     dirs.push(dir);
 }
 
+fn on_top_of_each_other(layers: Vec<HostPath>) -> Vec<HostPath> {
+    let mut dirs = Vec::new();
+    layers.into_iter().for_each(|dir| put_on_top(&mut dirs, dir));
+    dirs
+}
+
+/// Fills the new directory `dir`, and compares what the blob was with its digests; whether the result depends on the
+/// layers below.
+fn unpack_into(dir: &HostPath, layer: &LayerRef, below: Below<'_>, blob: impl Read + Send) -> Result<bool> {
+    const HINT: &str = "remove the image and load or pull it again";
+    at::chmod_fd(&at::open_root(dir.as_path())?, 0o755)?;
+    let unpacked = layer::unpack(blob, dir, below).map_err(|e| e.hint(HINT))?;
+    let wrong = |what: &str, wanted: &Digest, is: &Digest| {
+        Err(Error::image(format!("{what} is {is}, not {wanted}")).hint(HINT))
+    };
+    if unpacked.sums.digest != layer.digest {
+        return wrong("the blob's digest", &layer.digest, &unpacked.sums.digest);
+    }
+    if unpacked.sums.diff_id != layer.diff_id {
+        return wrong("the diff id", &layer.diff_id, &unpacked.sums.diff_id);
+    }
+    Ok(unpacked.looked_below)
+}
+
 /// The two names that a layer's directory can have.
 struct Names {
     alone: String,
     over: String,
+}
+
+impl Names {
+    fn chain(&self) -> &str {
+        self.over.trim_end_matches(OVER)
+    }
+
+    /// The locks of both.
+    fn bytes(&self) -> [u64; 2] {
+        [byte(&self.alone), byte(&self.over)]
+    }
+}
+
+/// Where in [`LOCK`] the lock of a name is: by its first digits.
+fn byte(name: &str) -> u64 {
+    name.get(..15).and_then(|digits| u64::from_str_radix(digits, 16).ok()).unwrap_or_default()
 }
 
 /// For each layer; the chain id is that of the image-spec (config.md, "Layer ChainID").
@@ -256,7 +273,7 @@ fn names(image: &Image) -> Vec<Names> {
             None => layer.diff_id.clone(),
             Some(below) => Digest::of(format!("{below} {}", layer.diff_id).as_bytes()),
         };
-        all.push(Names { alone: layer.diff_id.hex().to_owned(), over: format!("{}.over", next.hex()) });
+        all.push(Names { alone: layer.diff_id.hex().to_owned(), over: format!("{}{OVER}", next.hex()) });
         chain = Some(next);
     }
     all

@@ -1,0 +1,160 @@
+//! The layers of one image while they become directories, several at the same time: each is begun as soon as a thread
+//! is free, the lowest first, and what looks at those below waits until they are whole.
+
+use crate::error::{Error, Result};
+use crate::id::HostPath;
+use crate::image::layer::Blob;
+use std::io::{self, Read};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+/// Layers unpacked at the same time; as many as a pull has on their way, and one more than two processors are busy
+/// with, for one may be waiting for those below it.
+const AT_ONCE: usize = 3;
+
+#[derive(Debug)]
+pub(super) struct Stack {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug)]
+struct State {
+    /// For each layer, lowest first.
+    dirs: Vec<Option<HostPath>>,
+    /// The layers below are whole, or some thread has them.
+    next: usize,
+    /// The first trouble, which stops all others.
+    failure: Option<Error>,
+    stopped: bool,
+}
+
+impl Stack {
+    /// With the directories that are there already.
+    pub(super) fn new(dirs: Vec<Option<HostPath>>) -> Stack {
+        let state = State { dirs, next: 0, failure: None, stopped: false };
+        Stack { state: Mutex::new(state), changed: Condvar::new() }
+    }
+
+    /// Has `unpack` make the directories that are missing; it is given the number of the layer.
+    pub(super) fn fill(self, unpack: impl Fn(&Stack, usize) -> Result<HostPath> + Sync) -> Result<Vec<HostPath>> {
+        let work = || {
+            while let Some(number) = self.begin() {
+                self.end(number, unpack(&self, number));
+            }
+        };
+        let missing = self.state().dirs.iter().filter(|dir| dir.is_none()).count();
+        std::thread::scope(|scope| {
+            (1..missing.min(AT_ONCE)).for_each(|_| drop(scope.spawn(work)));
+            work();
+        });
+        let state = self.state.into_inner().unwrap_or_else(PoisonError::into_inner);
+        match state.failure {
+            Some(e) => Err(e),
+            None => Ok(state.dirs.into_iter().flatten().collect()),
+        }
+    }
+
+    /// Waits for the directories of all layers below this one, lowest first.
+    pub(super) fn below(&self, number: usize) -> Result<Vec<HostPath>> {
+        let mut state = self.state();
+        loop {
+            if state.stopped {
+                return Err(Error::image(STOPPED));
+            }
+            match state.dirs[..number].iter().cloned().collect() {
+                Some(all) => return Ok(all),
+                None => state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+            }
+        }
+    }
+
+    /// The bytes of a layer, which end in an error when another one has failed.
+    pub(super) fn unless_stopped<'a>(&'a self, blob: Blob<'a>) -> impl Read + Send + 'a {
+        UnlessStopped { stack: self, blob }
+    }
+
+    fn begin(&self) -> Option<usize> {
+        let mut state = self.state();
+        let number = (state.next..state.dirs.len()).find(|number| state.dirs[*number].is_none());
+        state.next = number? + 1;
+        number.filter(|_| !state.stopped)
+    }
+
+    fn end(&self, number: usize, unpacked: Result<HostPath>) {
+        let mut state = self.state();
+        match unpacked {
+            Ok(dir) => state.dirs[number] = Some(dir),
+            Err(e) if !state.stopped => (state.failure, state.stopped) = (Some(e), true),
+            Err(_consequence) => {}
+        }
+        self.changed.notify_all();
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Never shown: the first trouble is.
+const STOPPED: &str = "another layer could not be unpacked";
+
+struct UnlessStopped<'a> {
+    stack: &'a Stack,
+    blob: Blob<'a>,
+}
+
+impl Read for UnlessStopped<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        if self.stack.state().stopped {
+            return Err(io::Error::other(STOPPED));
+        }
+        self.blob.read(into)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Barrier;
+
+    fn dir(number: usize) -> HostPath {
+        HostPath::parse(&format!("/{number}")).unwrap()
+    }
+
+    #[test]
+    fn layers_are_made_side_by_side_and_those_that_are_there_are_not() {
+        let met = Barrier::new(AT_ONCE);
+        let stack = Stack::new(vec![None, Some(dir(1)), None, None]);
+        let dirs = stack.fill(|_, number| {
+            assert_ne!(number, 1);
+            met.wait(); // nobody comes further before all are here
+            Ok(dir(number))
+        });
+        assert_eq!(dirs.unwrap(), [0, 1, 2, 3].map(dir));
+    }
+
+    #[test]
+    fn whoever_looks_below_waits_for_all_of_it() {
+        let stack = Stack::new(vec![None; 9]);
+        let dirs = stack.fill(|stack, number| {
+            assert_eq!(stack.below(number).unwrap(), (0..number).map(dir).collect::<Vec<_>>());
+            Ok(dir(number))
+        });
+        assert_eq!(dirs.unwrap().len(), 9);
+    }
+
+    #[test]
+    fn the_first_trouble_stops_the_others_and_is_what_is_told() {
+        let stack = Stack::new(vec![None; 9]);
+        let failed = stack.fill(|stack, number| match number {
+            0 => Err(Error::image("broken")),
+            _ => {
+                let mut endless = stack.unless_stopped(Box::new(io::repeat(0)));
+                let read = io::copy(&mut endless, &mut io::sink()).map_err(|e| Error::image(e.to_string()));
+                assert!(stack.below(number).is_err());
+                read.map(|_| dir(number))
+            }
+        });
+        assert_eq!(failed.unwrap_err().message, "broken");
+    }
+}
