@@ -29,7 +29,8 @@ impl ByteLocks {
     pub fn wait(path: &Path, bytes: &BTreeMap<u64, How>) -> SysResult<ByteLocks> {
         let locks = ByteLocks::open(path)?;
         for (at, how) in bytes {
-            while let Err(errno) = locks.set(*at, *how, Wait::Yes) {
+            let range = range(*at, *how)?;
+            while let Err(errno) = fcntl(&locks.file, FcntlArg::F_OFD_SETLKW(&range)) {
                 if errno != Errno::EINTR {
                     named(Err(errno), || format!("fcntl({path:?}, F_OFD_SETLKW)"))?;
                 }
@@ -41,8 +42,8 @@ impl ByteLocks {
     /// One byte, exclusively; `None` where somebody else has it.
     pub fn try_exclusive(path: &Path, at: u64) -> SysResult<Option<ByteLocks>> {
         let locks = ByteLocks::open(path)?;
-        match locks.set(at, How::Exclusive, Wait::No) {
-            Ok(()) => Ok(Some(locks)),
+        match fcntl(&locks.file, FcntlArg::F_OFD_SETLK(&range(at, How::Exclusive)?)) {
+            Ok(_) => Ok(Some(locks)),
             Err(Errno::EAGAIN | Errno::EACCES) => Ok(None),
             Err(errno) => named(Err(errno), || format!("fcntl({path:?}, F_OFD_SETLK)")),
         }
@@ -50,7 +51,8 @@ impl ByteLocks {
 
     /// Lets others share a byte that was held exclusively.
     pub fn share(&self, at: u64) -> SysResult<()> {
-        named(self.set(at, How::Shared, Wait::No), || format!("fcntl({:?}, F_OFD_SETLK)", self.path))
+        let shared = fcntl(&self.file, FcntlArg::F_OFD_SETLK(&range(at, How::Shared)?));
+        named(shared.map(drop), || format!("fcntl({:?}, F_OFD_SETLK)", self.path))
     }
 
     fn open(path: &Path) -> SysResult<ByteLocks> {
@@ -58,30 +60,21 @@ impl ByteLocks {
         let file = named(fs::open(path, flags, Mode::from_bits_truncate(0o600)), || format!("open({path:?})"))?;
         Ok(ByteLocks { file: file.into(), path: path.to_owned() })
     }
-
-    fn set(&self, at: u64, how: How, wait: Wait) -> nix::Result<()> {
-        let kind = match how {
-            How::Shared => libc::F_RDLCK,
-            How::Exclusive => libc::F_WRLCK,
-        };
-        let range = libc::flock {
-            l_type: kind as libc::c_short,
-            l_whence: libc::SEEK_SET as libc::c_short,
-            l_start: libc::off_t::try_from(at).map_err(|_| Errno::EOVERFLOW)?,
-            l_len: 1,
-            l_pid: 0, // as such locks want it
-        };
-        let command = match wait {
-            Wait::Yes => FcntlArg::F_OFD_SETLKW(&range),
-            Wait::No => FcntlArg::F_OFD_SETLK(&range),
-        };
-        fcntl(&self.file, command).map(drop)
-    }
 }
 
-enum Wait {
-    Yes,
-    No,
+fn range(at: u64, how: How) -> SysResult<libc::flock> {
+    let kind = match how {
+        How::Shared => libc::F_RDLCK,
+        How::Exclusive => libc::F_WRLCK,
+    };
+    let start = libc::off_t::try_from(at).map_err(|_| Errno::EOVERFLOW);
+    Ok(libc::flock {
+        l_type: kind as libc::c_short,
+        l_whence: libc::SEEK_SET as libc::c_short,
+        l_start: named(start, || format!("lock byte {at}"))?,
+        l_len: 1,
+        l_pid: 0, // as such locks want it
+    })
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use super::xz;
 use crate::error::{Errno, Error, Result};
 use crate::image::assemble::{Slice, failed};
 use crate::image::ingest::MAX_BLOB;
-use crate::image::layer::{self, TarStream};
+use crate::image::layer::{self, Taken, TarStream};
 use crate::image::progress::{Counted, Progress};
 use crate::image::store::MAX_METADATA;
 use crate::sys::at;
@@ -200,18 +200,4 @@ pub(super) fn normal(dir: &str, path: &str) -> Option<String> {
         }
     }
     (!parts.is_empty()).then(|| parts.join("/"))
-}
-
-/// Counts what was taken, for one who does not own the reader.
-struct Taken<'a, R> {
-    inner: R,
-    taken: &'a AtomicU64,
-}
-
-impl<R: Read> Read for Taken<'_, R> {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let n = self.inner.read(into)?;
-        self.taken.fetch_add(n as u64, Ordering::Relaxed);
-        Ok(n)
-    }
 }

@@ -204,9 +204,9 @@ fn check_bomb(stored: u64, plain: u64) -> io::Result<()> {
 }
 
 /// Counts what was taken from the blob, for one who does not own the reader.
-struct Taken<'a, R> {
-    inner: R,
-    taken: &'a AtomicU64,
+pub(crate) struct Taken<'a, R> {
+    pub inner: R,
+    pub taken: &'a AtomicU64,
 }
 
 impl<R: Read> Read for Taken<'_, R> {

@@ -18,7 +18,7 @@ pub(super) mod tests;
 pub(in crate::image) use attributes::Attributes;
 pub(crate) use below::is_opaque;
 pub(in crate::image) use below::{is_whiteout, kind};
-pub(crate) use inflate::{Blob, Blobs, Hashed, Pieces, Sums, in_parallel, inflated, is_plain};
+pub(crate) use inflate::{Blob, Blobs, Hashed, Pieces, Sums, Taken, in_parallel, inflated, is_plain};
 pub(in crate::image) use tarstream::Member;
 pub(crate) use tarstream::TarStream;
 pub(in crate::image) use write::{segments, split};

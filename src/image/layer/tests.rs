@@ -294,6 +294,74 @@ fn whiteouts_hide_what_is_below_and_nothing_else() {
 }
 
 #[test]
+fn a_whiteout_counts_for_what_comes_after_it() {
+    if !root() {
+        return;
+    }
+    let place = Place::new();
+    let base = Tar::default().raw(EntryType::Directory, b"d/", b"", |h| h.set_mode(0o700)).file("d/old", "");
+    let base = base.dir("to").symlink("l", "to").file("f", "");
+    place.unpack("base", base.dir("e").file("e/old", ""), &[]).unwrap();
+    // a directory that the layer takes for granted is then none of the layers below, nor is their link one to follow
+    let upper = Tar::default().file(".wh.d", "").file("d/new", "").file(".wh.l", "").file("l/new", "");
+    // and what comes to stand in its place hides as much
+    let upper = upper.file(".wh.e", "").dir("e").file("e/.wh.old", "").file("e/new", "").file(".wh.f", "");
+    place.unpack("l", upper.file("f/x", "").file("gone/.wh.a", "").symlink("gone", "to"), &["base"]).unwrap();
+    let l = place.layer("l");
+    for dir in ["d", "l", "e", "f"] {
+        assert!(opaque(&l.join(dir)), "{dir}");
+        assert_eq!(fs::read_dir(l.join(dir)).unwrap().count(), 1, "{dir}");
+        assert_eq!(fs::symlink_metadata(l.join(dir)).unwrap().mode() & 0o7777, 0o755, "{dir}");
+    }
+    assert!(!l.join("to").exists());
+    assert_eq!(fs::read_link(l.join("gone")).unwrap(), Path::new("to"));
+    let linked = Tar::default().file(".wh.f", "").link("to/x", "f");
+    let error = place.unpack("m", linked, &["base"]).unwrap_err();
+    assert!(error.message.contains("which does not exist"), "{error}");
+    place.check();
+}
+
+#[test]
+fn whiteouts_without_end_are_made_on_the_way() {
+    if !root() {
+        return;
+    }
+    let place = Place::new();
+    place.unpack("base", Tar::default().file("first", "").dir("d").file("d/last", ""), &[]).unwrap();
+    let long = "n".repeat(240);
+    let mut tar = Tar::default().dir("d").file(".wh.first", "");
+    for number in 0..6000 {
+        tar = tar.file(&format!("d/.wh.{long}{number}"), "");
+    }
+    place.unpack("l", tar.file("d/.wh.last", ""), &["base"]).unwrap();
+    let d = place.layer("l/d");
+    assert!(is_whiteout(&place.layer("l/first")) && is_whiteout(&d.join("last")));
+    assert_eq!(fs::read_dir(&d).unwrap().count(), 1);
+    assert_eq!(fs::metadata(&d).unwrap().mtime(), 1_000_000_000);
+}
+
+#[test]
+fn a_layer_asks_for_those_below_only_where_it_must() {
+    if !root() {
+        return;
+    }
+    let place = Place::new();
+    let asked = std::cell::Cell::new(0);
+    let below = || {
+        asked.set(asked.get() + 1);
+        Ok(Vec::new())
+    };
+    let unpack = |name: &str, tar: Tar| {
+        fs::create_dir(place.layer(name)).unwrap();
+        super::unpack(&tar.end()[..], &place.host(name), &below).unwrap().looked_below
+    };
+    assert!(!unpack("whole", Tar::default().dir("d").file("d/x", "").link("l", "d/x").file("d/.wh..wh..opq", "")));
+    assert_eq!(asked.take(), 0);
+    assert!(unpack("hides", Tar::default().dir("d").file("d/.wh.a", "").file("d/.wh.b", "").file("d/x", "")));
+    assert_eq!(asked.take(), 1, "once for all whiteouts of a directory");
+}
+
+#[test]
 fn a_failure_in_any_layer_is_the_whole_ones() {
     if !root() {
         return;

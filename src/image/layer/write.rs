@@ -1,7 +1,7 @@
 //! Writes one member of a layer at the tree's cursor. Later members win over earlier ones of the same layer;
 //! whiteouts hide the layers below only (OCI image-spec, layer.md). In the flat form they remove what those have put there.
 
-use super::attributes::{self, Attributes};
+use super::attributes::Attributes;
 use super::below::{is_whiteout, kind};
 use super::tarstream::Member;
 use super::tree::{Tree, lossy, named};
@@ -198,6 +198,10 @@ fn link_source(tree: &mut Tree<'_>, member: &Member) -> Result<Source> {
     tree.enter(parent, member.mtime)?;
     let mut found = at::stat(tree.here(), &name).map_err(named)?;
     if found.is_none() {
+        tree.make_whiteouts()?; // it may be one of those
+        found = at::stat(tree.here(), &name)?;
+    }
+    if found.is_none() {
         copy_up(tree, &name)?;
         found = at::stat(tree.here(), &name)?;
     }
@@ -273,8 +277,7 @@ fn hide(tree: &mut Tree<'_>, name: &OsStr) -> Result<()> {
         Some(_) if tree.is_flat() && !tree.is_written(name) => Ok(tree.remove(name)?),
         Some(stat) if kind(&stat) == libc::S_IFDIR => tree.hide_below(Some(name)),
         Some(_) => Ok(()),
-        // overlayfs lists a whiteout that hides nothing
-        None if tree.below()?.find(name)?.is_none() => Ok(()),
-        None => at::mknod(tree.change()?, name, SFlag::S_IFCHR, 0, 0).map_err(attributes::overlay_form),
+        None if tree.is_flat() => Ok(()),
+        None => tree.hide_name(name),
     }
 }

@@ -7,9 +7,9 @@ use crate::image::layer::Blob;
 use std::io::{self, Read};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-/// Layers unpacked at the same time; as many as a pull has on their way, and one more than two processors are busy
-/// with, for one may be waiting for those below it.
-const AT_ONCE: usize = 3;
+/// Layers unpacked at the same time: more than keep two processors busy, for some may be waiting for those below them,
+/// or for the network.
+const AT_ONCE: usize = 4;
 
 #[derive(Debug)]
 pub(super) struct Stack {
@@ -124,13 +124,15 @@ mod tests {
     #[test]
     fn layers_are_made_side_by_side_and_those_that_are_there_are_not() {
         let met = Barrier::new(AT_ONCE);
-        let stack = Stack::new(vec![None, Some(dir(1)), None, None]);
+        let mut dirs = vec![None; AT_ONCE + 1];
+        dirs[1] = Some(dir(1));
+        let stack = Stack::new(dirs);
         let dirs = stack.fill(|_, number| {
             assert_ne!(number, 1);
             met.wait(); // nobody comes further before all are here
             Ok(dir(number))
         });
-        assert_eq!(dirs.unwrap(), [0, 1, 2, 3].map(dir));
+        assert_eq!(dirs.unwrap(), (0..=AT_ONCE).map(dir).collect::<Vec<_>>());
     }
 
     #[test]

@@ -18,6 +18,7 @@ impl Tree<'_> {
             Err(e) => return Err(named(e)),
         }
         match at::stat(self.here(), name)? {
+            None if self.make_whiteouts()? => self.step(name, time),
             None => self.imply(name, time),
             Some(stat) if below::kind(&stat) == libc::S_IFLNK => Ok(Step::Link(at::readlink(self.here(), name)?)),
             // a file or whiteout stands where a later member wants a directory: the last one wins
@@ -117,31 +118,32 @@ impl Tree<'_> {
         self.looked_below = true;
         let below = match self.below.take() {
             Some(below) => below,
-            None => self.find_below()?,
+            None => self.merged_at(self.levels[1..].iter().map(|level| level.name.as_os_str()))?,
         };
         Ok(self.below.insert(below))
     }
 
-    fn find_below(&self) -> Result<Merged> {
+    /// The same at another directory, by the names of the real directories that lead there.
+    pub(super) fn merged_at<'n>(&self, names: impl Iterator<Item = &'n OsStr>) -> Result<Merged> {
         let Some(layers_below) = self.layers_below else { return Ok(Merged::default()) };
         if below::is_opaque(&self.root)? {
             return Ok(Merged::default());
         }
         let mut merged = Merged::roots(&layers_below()?)?;
         let mut dir = None;
-        for level in &self.levels[1..] {
+        for name in names {
             if merged.is_empty() {
                 break;
             }
-            let own = at::open_dir(dir.as_ref().unwrap_or(&self.root), &level.name)?;
-            merged = if below::is_opaque(&own)? { Merged::default() } else { merged.enter(&level.name)? };
+            let own = at::open_dir(dir.as_ref().unwrap_or(&self.root), name)?;
+            merged = if below::is_opaque(&own)? { Merged::default() } else { merged.enter(name)? };
             dir = Some(own);
         }
         Ok(merged)
     }
 
     /// Nothing of the layers below shows through this directory, which is new.
-    fn hide(&self, dir: &OwnedFd) -> Result<()> {
+    pub(super) fn hide(&self, dir: &OwnedFd) -> Result<()> {
         match self.flat {
             Some(_) => Ok(()), // they are gone
             None => at::set_xattr(dir, below::OPAQUE, b"y").map_err(attributes::overlay_form),

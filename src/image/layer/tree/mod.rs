@@ -3,10 +3,11 @@
 //! cursor itself only ever stands in real directories. Cost is linear in the bytes of the paths.
 
 mod make;
+mod whiteouts;
 
-use super::{Below, Form};
 use super::below::{self, Merged};
 use super::flat::Flat;
+use super::{Below, Form};
 use crate::error::{Errno, Error, Result, SysError, SysResult};
 use crate::id::HostPath;
 use crate::sys::{at, host};
@@ -14,6 +15,7 @@ use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use whiteouts::Whiteouts;
 
 /// The kernel's own limit of links in one path (include/linux/namei.h, MAXSYMLINKS).
 const MAX_LINKS: usize = 40;
@@ -60,6 +62,7 @@ pub(super) struct Tree<'a> {
     below: Option<Merged>,
     /// Whether the result depends on the layers below.
     pub looked_below: bool,
+    whiteouts: Whiteouts,
     /// In the flat form, what this layer has written.
     flat: Option<Flat>,
 }
@@ -80,7 +83,8 @@ impl<'a> Tree<'a> {
         let dir = root.try_clone().map_err(|e| Error::host(format!("dup: {e}")))?;
         let levels = vec![Level { name: OsString::new(), dir: Some(dir), known: None, key: 0 }];
         let own = (host::uid(), host::gid());
-        Ok(Tree { root, levels, spelled: None, own, layers_below, below: None, looked_below: false, flat })
+        let whiteouts = Whiteouts::default();
+        Ok(Tree { root, levels, spelled: None, own, layers_below, below: None, looked_below: false, whiteouts, flat })
     }
 
     /// The descriptor of the cursor's directory.
@@ -223,6 +227,7 @@ impl<'a> Tree<'a> {
     }
 
     fn add_level(&mut self, name: OsString, dir: Option<OwnedFd>, known: Option<Known>) {
+        self.whiteouts.here = false;
         let above = self.key();
         let key = self.flat.as_mut().map_or(0, |flat| flat.add(above, &name));
         self.levels.push(Level { name, dir, known, key });
@@ -235,6 +240,7 @@ impl<'a> Tree<'a> {
                 level.settle()?;
             }
             self.below = None;
+            self.whiteouts.here = false;
         }
         if self.levels.last().is_some_and(|level| level.dir.is_none()) {
             let open = self.levels.iter().rposition(|level| level.dir.is_some()).unwrap_or(0);
@@ -248,11 +254,12 @@ impl<'a> Tree<'a> {
         Ok(())
     }
 
-    /// Leaves every directory, so that each has the time it shall have.
+    /// Leaves every directory, so that each has the time it shall have, and makes the whiteouts.
     pub(super) fn finish(&mut self) -> Result<()> {
         self.spelled = None;
         self.leave_to(0)?;
         self.levels.iter_mut().try_for_each(Level::settle)?;
+        self.make_whiteouts()?;
         Ok(())
     }
 
