@@ -18,12 +18,12 @@ const ELSEWHERE: &[&str] =
 
 /// A test for each chapter, by its heading.
 macro_rules! chapters {
-    ($($test:ident: $heading:literal,)+) => {
+    ($($test:ident: $heading:literal $(needs $tool:literal)?,)+) => {
         const CHAPTERS: &[&str] = &[$($heading),+];
         $(
             #[test]
             fn $test() {
-                requires![root, cgroup("memory")];
+                requires![root, cgroup("memory") $(, tool($tool))?];
                 as_documented($heading);
             }
         )+
@@ -44,6 +44,7 @@ chapters! {
     images_and_volumes: "docker's commands for images and volumes",
     refused: "flags and commands that are not supported",
     networks: "networks of one's own",
+    own_registry: "a registry of one's own" needs "docker-registry",
 }
 
 /// The text of a chapter as console steps, its lines numbered as in the file.

@@ -1,7 +1,7 @@
-//! Images that go into a registry and come back: Debian's docker-registry, with skopeo and curl as the other side.
+//! Images that go into a registry and come back: Debian's docker-registry, with skopeo, podman and curl as the other side.
 
 use crate::support::command::Output;
-use crate::support::registry::{REGISTRY, Registry, minirun, sandbox_with_mirror};
+use crate::support::registry::{HTPASSWD, REGISTRY, Registry, minirun, sandbox_with_mirror};
 use crate::support::requires::requires;
 use crate::support::sandbox::{Sandbox, image_layout};
 use std::path::Path;
@@ -76,6 +76,38 @@ fn images_of_other_tools_come_and_go_unchanged() {
         assert_eq!(skopeo(&sandbox, &raw.replace(&name, &again)).stdout, theirs, "{name}");
         skopeo(&sandbox, &format!("copy -q --src-tls-verify=false docker://{again} dir:{}", again.replace('/', "_")));
     }
+}
+
+#[test]
+fn podman_pulls_what_we_push_and_we_what_it_pushes_with_one_login() {
+    requires![root, tool("docker-registry"), tool("podman")];
+    let sandbox = sandbox();
+    std::fs::write(sandbox.path("htpasswd"), HTPASSWD).unwrap();
+    let auth = format!("auth: {{htpasswd: {{realm: r, path: {:?}}}}}", sandbox.path("htpasswd"));
+    let _registry = Registry::start(&sandbox, &auth);
+    let dir = sandbox.path("podman").display().to_string();
+    let file = sandbox.path("auth.json").display().to_string();
+    let podman = |words: &str| {
+        let roots = format!("--root {dir}/root --runroot {dir}/run --tmpdir {dir}/tmp --storage-driver vfs");
+        sandbox
+            .sh(&format!("export REGISTRY_AUTH_FILE={file}; {}", words.replace("podman", &format!("podman {roots}"))))
+    };
+    // it signs in, and we need not
+    let (ours, theirs) = (format!("{REGISTRY}/team/ours:1"), format!("{REGISTRY}/team/theirs:1"));
+    minirun(&sandbox, &["push", "-q", "busybox", &ours]).expect_code(1);
+    let word = "echo word | podman login -u name --password-stdin --tls-verify=false";
+    podman(&format!("{word} {REGISTRY}")).expect_code(0);
+    minirun(&sandbox, &["push", "-q", "busybox", &ours]).expect_code(0);
+    podman(&format!("podman pull -q --tls-verify=false {ours}")).expect_code(0);
+    let id = minirun(&sandbox, &["images", "-q", "--no-trunc", "busybox"]).text();
+    assert_eq!(podman("podman images -q --no-trunc").text(), id);
+    let push = "podman push -q --tls-verify=false --compression-format zstd";
+    podman(&format!("podman tag {ours} {theirs} && {push} {theirs}")).expect_code(0);
+    minirun(&sandbox, &["pull", "-q", &theirs]).expect_code(0);
+    assert_eq!(minirun(&sandbox, &["run", "--rm", "--network", "none", &theirs, "echo", "back"]).text(), "back");
+    // we sign out, and it has no login any more
+    minirun(&sandbox, &["logout", REGISTRY]).expect_code(0);
+    assert_ne!(podman(&format!("{push} {theirs}")).code(), 0);
 }
 
 #[test]
