@@ -1,6 +1,3 @@
-//! Images: names, the store, and how images come into it. Four ways in (`archive`: a layout, an archive, a plain
-//! rootfs; `registry`: a pull), two ways out (`Store::layer_dirs`: directories for overlayfs; `flat`: one plain
-//! directory, which an image in a foreign `layout` becomes without the store, too).
 //! Images: names, the store, and how images come into it and out of it. `transfer` is the one way that all of them go,
 //! from a source (`archive`: a layout, an archive, `dir:`; the store; `registry`) to a destination (the same); a plain
 //! rootfs comes in by `archive::import`. For running there is `Store::layer_dirs`: directories for overlayfs.
@@ -9,8 +6,7 @@
 //!   `usage`: what is in it, against its digests and against the disk. `ingest`: blobs on their way in; the store changes
 //!   only when an image is whole. `unpack`: layer directories; `skeleton`: the one below all. `layer/`: the extractor.
 //!   `assemble`: making images; `builtin`: the one inside this program; `files/`: trees of files as tar streams, and
-//!   what a container has changed as a layer; `seed`: a directory of an image for a volume.
-//!   what a container has changed as a layer; `copy`: a directory of an image for a volume; `inside/`: what is in one.
+//!   what a container has changed as a layer; `seed`: a directory of an image for a volume; `inside/`: what is in one.
 //! * Nothing here prints, knows a container, or trusts a byte that it has not hashed.
 
 pub mod archive;
