@@ -20,6 +20,7 @@ pub(super) struct Args {
     /// No progress
     #[arg(short, long)]
     quiet: bool,
+    /// A name without a tag stands for all tags of its repository
     #[arg(required = true, value_name = "IMAGE")]
     images: Vec<String>,
 }

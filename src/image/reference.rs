@@ -35,6 +35,18 @@ impl Reference {
         })
     }
 
+    /// The repository that a text without tag and digest names; `None` where it has either.
+    pub fn repository(text: &str) -> Result<Option<Reference>> {
+        let mut reference = Reference::parse(text)?;
+        let tag = reference.tag.take().unwrap_or_default();
+        Ok(Some(reference).filter(|reference| reference.digest.is_none() && !text.ends_with(&format!(":{tag}"))))
+    }
+
+    /// Whether both are of one repository.
+    pub fn is_beside(&self, other: &Reference) -> bool {
+        self.registry == other.registry && self.repository == other.repository
+    }
+
     /// The short form that people type: without docker.io and library/.
     pub fn familiar(&self) -> String {
         let repository = self.familiar_repository();

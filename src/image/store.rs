@@ -117,6 +117,16 @@ impl Store {
         self.image(entry, names)
     }
 
+    /// The images that have a tag in this repository, by their names there.
+    pub fn tagged(&self, repository: &Reference) -> Result<Vec<(Image, Reference)>> {
+        let all = self.list()?.into_iter().flatten();
+        let mut tagged: Vec<(Image, Reference)> =
+            all.flat_map(|image| image.names.clone().into_iter().map(move |name| (image.clone(), name))).collect();
+        tagged.retain(|(_, name)| name.is_beside(repository) && name.tag.is_some());
+        tagged.sort_by(|(_, a), (_, b)| a.cmp(b));
+        Ok(tagged)
+    }
+
     /// Gives the image one more name, which an older image loses.
     pub fn tag(&self, image: &Image, name: &Reference) -> Result<()> {
         self.change_index(|index| {

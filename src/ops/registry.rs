@@ -46,13 +46,11 @@ pub fn pull(
 
 /// With `-a` a name has no tag: it would contradict.
 fn repository(name: &str) -> Result<Reference> {
-    let reference = Reference::parse(name)?;
-    let bare = Reference { tag: None, ..reference.clone() };
-    if reference.digest.is_some() || name.ends_with(&format!(":{}", reference.tag.as_deref().unwrap_or_default())) {
-        return Err(Error::user(format!("{name} names one image, and --all-tags all"))
-            .hint(format!("leave --all-tags out, or say {}", bare.familiar_repository())));
-    }
-    Ok(reference)
+    Reference::repository(name)?.ok_or_else(|| {
+        let bare = Reference::parse(name).map(|reference| reference.familiar_repository()).unwrap_or_default();
+        Error::user(format!("{name} names one image, and --all-tags all"))
+            .hint(format!("leave --all-tags out, or say {bare}"))
+    })
 }
 
 pub(super) fn pull_one(roots: &Roots, name: &str, platform: Option<&str>, progress: &dyn Progress) -> Result<Image> {
@@ -80,13 +78,7 @@ pub fn push(
     let pairs: Vec<(Image, Reference)> = match tags {
         Tags::One => vec![(store.find(image)?, Reference::parse(name.unwrap_or(image))?)],
         Tags::All => {
-            let of = repository(image)?;
-            let all = store.list()?.into_iter().flatten();
-            let mut pairs: Vec<(Image, Reference)> =
-                all.flat_map(|image| image.names.clone().into_iter().map(move |name| (image.clone(), name))).collect();
-            pairs.retain(|(_, name)| {
-                name.registry == of.registry && name.repository == of.repository && name.tag.is_some()
-            });
+            let pairs = store.tagged(&repository(image)?)?;
             if pairs.is_empty() {
                 return Err(Error::user(format!("no image {image} here")).hint("`minirun images` lists what is here"));
             }

@@ -28,10 +28,7 @@ pub fn save(roots: &Roots, images: &[String], format: &str, to: &Output, progres
     };
     let store = Store::open(&roots.root)?;
     let mut found: Vec<(Image, Vec<Reference>)> = Vec::new();
-    for text in images {
-        let image = store.find(text)?;
-        // by its id it is saved without a name, as docker does it
-        let name = Reference::parse(text).ok().filter(|name| image.names.contains(name));
+    for (image, name) in named(&store, images)? {
         match found.iter_mut().find(|(seen, _)| seen.manifest == image.manifest) {
             Some((_, names)) => names.extend(name.filter(|name| !names.contains(name))),
             None => found.push((image, name.into_iter().collect())),
@@ -46,6 +43,23 @@ pub fn save(roots: &Roots, images: &[String], format: &str, to: &Output, progres
         events::image(roots, &image.id.to_string(), "save", &image.label());
     }
     Ok(())
+}
+
+/// What the words stand for: one without a tag for all tags of its repository, an id for an image without a name, both
+/// as docker does it.
+fn named(store: &Store, words: &[String]) -> Result<Vec<(Image, Option<Reference>)>> {
+    let mut all = Vec::new();
+    for word in words {
+        let repository = Reference::repository(word).ok().flatten();
+        let tagged = repository.map_or_else(|| Ok(Vec::new()), |repository| store.tagged(&repository))?;
+        if tagged.is_empty() {
+            let image = store.find(word)?;
+            let name = Reference::parse(word).ok().filter(|name| image.names.contains(name));
+            all.push((image, name));
+        }
+        all.extend(tagged.into_iter().map(|(image, name)| (image, Some(name))));
+    }
+    Ok(all)
 }
 
 /// One `copy`: `all` takes every platform of an image that is for several.

@@ -188,7 +188,11 @@ pub fn load(roots: &Roots, input: &Input, progress: &dyn Progress) -> Result<Vec
     let (file, what) = open(input)?;
     let images = archive::load(&store, file, what, &Bars::new(progress))?;
     images.iter().for_each(|image| events::image(roots, &image.id.to_string(), "load", &image.label()));
-    Ok(images.iter().map(Image::label).collect())
+    let names = images.iter().flat_map(|image| match image.names.as_slice() {
+        [] => vec![image.label()],
+        names => names.iter().map(Reference::familiar).collect(),
+    });
+    Ok(names.collect())
 }
 
 /// One `minirun import`.
