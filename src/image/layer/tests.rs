@@ -407,6 +407,32 @@ fn directories_keep_their_times_whatever_is_done_in_them() {
 }
 
 #[test]
+fn a_default_acl_of_the_host_is_not_inherited() {
+    if !root() {
+        return;
+    }
+    let place = Place::new();
+    // as include/uapi/linux/posix_acl_xattr.h has it: user::rwx, user:7:rwx, group::r-x, mask::rwx, other::r-x
+    let entries: [(u16, u16, u32); 5] = [(1, 7, !0), (2, 7, 7), (4, 5, !0), (16, 7, !0), (32, 5, !0)];
+    let entry = |(tag, perm, id): &(u16, u16, u32)| {
+        [&tag.to_le_bytes()[..], &perm.to_le_bytes()[..], &id.to_le_bytes()[..]].concat()
+    };
+    let acl = [2u32.to_le_bytes().to_vec(), entries.iter().flat_map(entry).collect()].concat();
+    crate::sys::at::set_xattr(&fs::File::open(place.layer("")).unwrap(), b"system.posix_acl_default", &acl).unwrap();
+    let tar = || Tar::default().dir("d").file("d/f", "").raw(EntryType::Directory, b"e", b"", |h| h.set_mode(0o700));
+    place.unpack("l", tar(), &[]).unwrap();
+    place.unpack_flat("flat", vec![tar()]).unwrap();
+    for (path, mode) in [("d", 0o755), ("d/f", 0o644), ("e", 0o700)] {
+        for layer in ["l", "flat"] {
+            let file = fs::File::open(place.layer(layer).join(path)).unwrap();
+            let names = crate::sys::at::xattr_names(&file).unwrap();
+            assert!(!names.iter().any(|name| name.starts_with(b"system.")), "{layer}/{path}: {names:?}");
+            assert_eq!(file.metadata().unwrap().mode() & 0o7777, mode, "{layer}/{path}");
+        }
+    }
+}
+
+#[test]
 fn the_last_member_of_a_name_wins() {
     if !root() {
         return;

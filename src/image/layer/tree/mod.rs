@@ -76,6 +76,7 @@ enum Step {
 impl<'a> Tree<'a> {
     pub(super) fn open(root: &HostPath, form: Form<'a>) -> Result<Tree<'a>> {
         let root = at::open_root(root.as_path())?;
+        forget_acls(&root)?;
         let (layers_below, flat) = match form {
             Form::Overlay(below) => (Some(below), None),
             Form::Flat => (None, Some(Flat::default())),
@@ -300,6 +301,17 @@ pub(super) fn open_deep<'n>(start: &OwnedFd, names: impl Iterator<Item = &'n OsS
     }
     let path = if path.is_empty() { b"." } else { &path[..] };
     at::open_dir(dir.as_ref().unwrap_or(start), OsStr::from_bytes(path))
+}
+
+/// A default ACL of the directory above, which a new directory inherits and all that is made in it (acl(5), "Object
+/// creation and default ACLs"), is the host's and not the image's.
+fn forget_acls(root: &OwnedFd) -> SysResult<()> {
+    [&b"system.posix_acl_default"[..], b"system.posix_acl_access"].iter().try_for_each(|name| {
+        match at::remove_xattr(root, name) {
+            Err(e) if e.errno == Errno::EOPNOTSUPP => Ok(()),
+            removed => removed,
+        }
+    })
 }
 
 /// The components of a path, without empty ones and `.`; `..` stays.
