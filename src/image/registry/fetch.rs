@@ -69,6 +69,7 @@ fn whole(remote: &Remote<'_>, blob: &Arriving, stop: &AtomicBool, progress: &dyn
 fn rest(remote: &Remote<'_>, blob: &Arriving, stop: &AtomicBool, progress: &dyn Progress) -> Result<(), Failure> {
     let mut tries = 0;
     while blob.length() < blob.size {
+        unless_stopped(stop)?;
         let before = blob.length();
         let Some(reason) = piece(remote, blob, stop, progress)? else { continue };
         if blob.length() >= before + PROGRESS {
@@ -82,6 +83,11 @@ fn rest(remote: &Remote<'_>, blob: &Arriving, stop: &AtomicBool, progress: &dyn 
     }
     progress.update(blob.digest.short(), blob.size, Some(blob.size));
     Ok(())
+}
+
+/// An error where another blob's trouble, which is the one that is told, has made this one needless.
+fn unless_stopped(stop: &AtomicBool) -> Result<()> {
+    if stop.load(Ordering::Relaxed) { Err(Error::image("stopped")) } else { Ok(()) }
 }
 
 /// One answer: as much as comes. Why it is not all, where it is not.
@@ -114,9 +120,7 @@ fn piece(
     let mut body = response.into_body().into_reader();
     let mut buffer = vec![0; PIECE];
     loop {
-        if stop.load(Ordering::Relaxed) {
-            return Err(Error::image("stopped").into());
-        }
+        unless_stopped(stop)?;
         let n = match body.read(&mut buffer) {
             Ok(0) => break,
             Ok(n) => n as u64,
