@@ -119,10 +119,12 @@ impl Store {
 
     /// The images that have a tag in this repository, by their names there.
     pub fn tagged(&self, repository: &Reference) -> Result<Vec<(Image, Reference)>> {
-        let all = self.list()?.into_iter().flatten();
-        let mut tagged: Vec<(Image, Reference)> =
-            all.flat_map(|image| image.names.clone().into_iter().map(move |name| (image.clone(), name))).collect();
-        tagged.retain(|(_, name)| name.is_beside(repository) && name.tag.is_some());
+        let mut tagged = Vec::new();
+        for (entry, names) in self.index()?.images() {
+            for name in names.iter().filter(|name| name.is_beside(repository) && name.tag.is_some()) {
+                tagged.push((self.image(entry, names.clone())?, name.clone()));
+            }
+        }
         tagged.sort_by(|(_, a), (_, b)| a.cmp(b));
         Ok(tagged)
     }

@@ -14,6 +14,7 @@ use crate::image::ingest::{Expected, Ingest};
 use crate::image::platform::{self, Platform};
 use crate::image::progress::Progress;
 use crate::image::store::{self, Image, MAX_METADATA, Store, digest_of};
+use crate::image::unpack::Failed;
 use crate::image::{Reference, archive};
 use crate::sys::host;
 use oci_spec::image::{ImageIndex, ImageManifest, MediaType};
@@ -120,17 +121,15 @@ fn take(
             Ok(Box::new(blob.reader()))
         });
         unpacks = unpacked.is_err();
-        let Err(e) = unpacked else { continue };
-        if e.kind != Kind::Image {
-            return Err(e.into());
+        let Err(Failed { error, layer }) = unpacked else { continue };
+        let blob = layer.and_then(|layer| find(&image.layers[layer].digest));
+        let Some(blob) = blob.filter(|_| error.kind == Kind::Image) else { return Err(error.into()) };
+        if is_right(blob)? {
+            blob.decide(Fate::Removed); // it is what its digest says, and not what the image says
+            return Err(error.into());
         }
-        // one of those that were begun is wrong, or is what its digest says and not what the image says
-        let begun = std::mem::take(&mut *opened());
-        let Some(wrong) = first_wrong(begun.iter().filter_map(find))? else {
-            begun.iter().filter_map(find).for_each(|blob| blob.decide(Fate::Removed));
-            return Err(e.into());
-        };
-        mend(remote, wrong, progress)?;
+        mend(remote, blob, progress)?;
+        opened().clear();
     }
     let opened = std::mem::take(&mut *opened());
     for blob in blobs.iter().filter(|blob| !opened.contains(&blob.digest)) {
@@ -139,16 +138,6 @@ fn take(
         }
     }
     Ok(())
-}
-
-/// Of these, the first that is not what its digest says.
-fn first_wrong<'b>(blobs: impl Iterator<Item = &'b Arriving>) -> Result<Option<&'b Arriving>> {
-    for blob in blobs {
-        if !is_right(blob)? {
-            return Ok(Some(blob));
-        }
-    }
-    Ok(None)
 }
 
 fn is_right(blob: &Arriving) -> Result<bool> {

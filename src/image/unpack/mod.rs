@@ -10,6 +10,7 @@ use crate::error::{During as _, Error, Result};
 use crate::id::{Digest, HostPath};
 use crate::sys::byte_lock::{ByteLocks, How};
 use crate::sys::{at, fs};
+pub(super) use stack::Failed;
 use stack::Stack;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -26,27 +27,19 @@ impl Store {
     /// The directories of the image's layers, lowest first, in the form that overlayfs reads; unpacks what is
     /// missing. Fewer than the layers where one hides all below it, or is there twice.
     pub fn layer_dirs(&self, image: &Image) -> Result<Vec<HostPath>> {
-        self.layer_dirs_from(image, &|layer| self.blob(layer))
+        self.layer_dirs_from(image, &|layer| self.blob(layer)).map_err(|failed| failed.error)
     }
 
     /// The same from blobs that need not be in the store yet: `open` gives the bytes of a layer that is not unpacked,
     /// and is asked from other threads, for several layers at once. What they turn out to be is compared with its
     /// digests before the directory has its name.
-    pub(super) fn layer_dirs_from(&self, image: &Image, open: Open<'_>) -> Result<Vec<HostPath>> {
+    pub(super) fn layer_dirs_from(&self, image: &Image, open: Open<'_>) -> Result<Vec<HostPath>, Failed> {
         let names = names(image);
         let all = match names.iter().map(|names| self.ready(names)).collect() {
             Some(all) => all, // without a lock or a thread, for nearly every run finds everything there
             None => self.unpack_missing(image, &names, open)?,
         };
-        let mut dirs = on_top_of_each_other(all);
-        // overlayfs does not look whether a layer's root is opaque (fs/overlayfs/super.c, ovl_get_root)
-        for i in (1..dirs.len()).rev() {
-            if layer::is_opaque(&at::open_root(dirs[i].as_path())?)? {
-                dirs.drain(..i);
-                break;
-            }
-        }
-        Ok(dirs)
+        Ok(visible(on_top_of_each_other(all))?)
     }
 
     /// The same with one directory for each layer, also where several are one, or hidden by those above.
@@ -68,7 +61,7 @@ impl Store {
     }
 
     /// The directory of each layer; makes those that are missing.
-    fn unpack_missing(&self, image: &Image, names: &[Names], open: Open<'_>) -> Result<Vec<HostPath>> {
+    fn unpack_missing(&self, image: &Image, names: &[Names], open: Open<'_>) -> Result<Vec<HostPath>, Failed> {
         let locks = self.lock(names)?;
         // what others have unpacked while we waited is here now
         let stack = Stack::new(names.iter().map(|names| self.ready(names)).collect());
@@ -85,7 +78,7 @@ impl Store {
                 None => unpack().during(|| format!("image {}: layer {}", image.label(), layer.digest.short()))?,
             };
             // the name stays where it is right, for others may be mounting by it
-            if !fs::exists(short_link(&dir).as_path()) {
+            if !is_linked(&dir) {
                 link(&dir)?;
             }
             names[number].bytes().iter().try_for_each(|byte| locks.share(*byte))?;
@@ -97,6 +90,9 @@ impl Store {
     fn lock(&self, names: &[Names]) -> Result<ByteLocks> {
         let path = self.layers().child(LOCK);
         loop {
+            // until those that others unpack are there, however long these go on with what is not ours
+            let shared = names.iter().flat_map(Names::bytes).map(|byte| (byte, How::Shared)).collect();
+            drop(ByteLocks::wait(path.as_path(), &shared)?);
             let is_ready: Vec<bool> = names.iter().map(|names| self.ready(names).is_some()).collect();
             let mut bytes = BTreeMap::new();
             for (names, is_ready) in names.iter().zip(&is_ready) {
@@ -122,7 +118,7 @@ impl Store {
 
     /// A layer's directory that has its short name too.
     fn ready(&self, names: &Names) -> Option<HostPath> {
-        self.unpacked(names).filter(|dir| fs::exists(short_link(dir).as_path()))
+        self.unpacked(names).filter(is_linked)
     }
 
     /// The bytes of a layer that is in the store.
@@ -162,10 +158,9 @@ impl Store {
         for dir in names(image).iter().filter_map(|names| self.unpacked(names)) {
             unpacked += 1;
             let is_directory = fs::lstat(dir.as_path()).is_ok_and(|stat| stat.st_mode & libc::S_IFMT == libc::S_IFDIR);
-            let leads = fs::read_link(short_link(&dir).as_path()).ok();
             if !is_directory {
                 wrong.push(format!("{dir} is no directory"));
-            } else if leads.is_some_and(|leads| leads != format!("../{}", name_of(&dir))) {
+            } else if fs::read_link(short_link(&dir).as_path()).is_ok() && !is_linked(&dir) {
                 wrong.push(format!("{} does not lead to {dir}", short_link(&dir)));
             }
         }
@@ -222,6 +217,18 @@ fn on_top_of_each_other(layers: Vec<HostPath>) -> Vec<HostPath> {
     let mut dirs = Vec::new();
     layers.into_iter().for_each(|dir| put_on_top(&mut dirs, dir));
     dirs
+}
+
+/// Those that are not hidden by one above them. overlayfs does not look whether a layer's root is opaque
+/// (fs/overlayfs/super.c, ovl_get_root).
+fn visible(mut dirs: Vec<HostPath>) -> Result<Vec<HostPath>> {
+    for i in (1..dirs.len()).rev() {
+        if layer::is_opaque(&at::open_root(dirs[i].as_path())?)? {
+            dirs.drain(..i);
+            break;
+        }
+    }
+    Ok(dirs)
 }
 
 /// Fills the new directory `dir`, and compares what the blob was with its digests; whether the result depends on the
@@ -291,10 +298,19 @@ fn name_of(dir: &HostPath) -> &str {
 /// A short name for the directory, for many of them must fit into mount(2)'s page.
 fn link(dir: &HostPath) -> Result<()> {
     let link = short_link(dir);
+    // the names are short enough that somebody may make a layer that has another one's
+    if fs::exists(link.as_path()) && !is_linked(dir) {
+        return Err(Error::image(format!("{link} leads to another layer than {dir}"))
+            .hint("one of them was made to look like the other: remove the image that you trust less"));
+    }
     fs::unlink(link.as_path())?;
     let short = at::open_root(link.as_path().parent().unwrap_or(link.as_path()))?;
     at::symlink(format!("../{}", name_of(dir)).as_ref(), &short, name_of(&link).as_ref())?;
     Ok(())
+}
+
+fn is_linked(dir: &HostPath) -> bool {
+    fs::read_link(short_link(dir).as_path()).is_ok_and(|leads| leads == format!("../{}", name_of(dir)))
 }
 
 /// The short path of a directory that [`Store::layer_dirs`] gave: `<root>/layers/l/<12 hex>`, a link to it.
@@ -304,4 +320,63 @@ pub fn short_link(dir: &HostPath) -> HostPath {
     let short = Digest::of(name.as_bytes()).short().to_owned();
     // the root is a HostPath already, so that its child is one
     HostPath::parse(layers).map_or_else(|_| dir.clone(), |layers| layers.child(SHORT).child(&short))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::MetadataExt as _;
+
+    fn names_of(content: &str) -> Names {
+        let hex = Digest::of(content.as_bytes()).hex().to_owned();
+        Names { over: format!("{hex}{OVER}"), alone: hex }
+    }
+
+    /// What `unpack` leaves.
+    fn make(store: &Store, names: &Names) {
+        let dir = store.layers().child(&names.alone);
+        fs::mkdir(dir.as_path(), 0o755).unwrap();
+        link(&dir).unwrap();
+    }
+
+    #[test]
+    fn whoever_waits_for_a_layer_does_not_wait_for_the_others_image() {
+        let place = tempfile::tempdir().unwrap();
+        let store = Store::open(&HostPath::parse(place.path().to_str().unwrap()).unwrap()).unwrap();
+        let (base, top) = (names_of("base"), names_of("top"));
+        let held = store.lock(&[names_of("base"), top]).unwrap();
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| store.lock(&[names_of("base")]).map(drop));
+            // it stands in the list of those who wait for a lock of this file
+            let inode = std::fs::metadata(store.layers().child(LOCK).as_path()).unwrap().ino();
+            let waits = |line: &str| line.contains("-> OFDLCK") && line.contains(&format!(":{inode} "));
+            while !std::fs::read_to_string("/proc/locks").unwrap().lines().any(waits) {
+                std::thread::yield_now();
+            }
+            make(&store, &base);
+            base.bytes().iter().for_each(|byte| held.share(*byte).unwrap());
+            waiting.join().unwrap().unwrap();
+        });
+        drop(held);
+    }
+
+    #[test]
+    fn a_short_name_that_is_anothers_is_refused() {
+        let place = tempfile::tempdir().unwrap();
+        let store = Store::open(&HostPath::parse(place.path().to_str().unwrap()).unwrap()).unwrap();
+        let (mine, other) = (names_of("mine"), names_of("other"));
+        make(&store, &mine);
+        make(&store, &other);
+        let dir = store.layers().child(&mine.alone);
+        assert!(store.ready(&mine).is_some());
+        let short = short_link(&dir);
+        fs::unlink(short.as_path()).unwrap();
+        std::os::unix::fs::symlink(format!("../{}", other.alone), short.as_path()).unwrap();
+        assert!(store.ready(&mine).is_none());
+        assert!(link(&dir).unwrap_err().message.contains("leads to another layer"));
+        // one that leads to nothing is made anew
+        fs::remove_tree(store.layers().child(&other.alone).as_path()).unwrap();
+        link(&dir).unwrap();
+        assert!(store.ready(&mine).is_some());
+    }
 }

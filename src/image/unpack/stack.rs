@@ -7,9 +7,9 @@ use crate::image::layer::Blob;
 use std::io::{self, Read};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-/// Layers unpacked at the same time: more than keep two processors busy, for some may be waiting for those below them,
-/// or for the network.
-const AT_ONCE: usize = 4;
+/// Layers unpacked at the same time: as many as a pull has on their way, so that none waits for one that is not.
+/// Each takes some 2 MiB, or with zstd as much as its window (at most 128 MiB).
+const AT_ONCE: usize = 3;
 
 #[derive(Debug)]
 pub(super) struct Stack {
@@ -24,19 +24,34 @@ struct State {
     /// The layers below are whole, or some thread has them.
     next: usize,
     /// The first trouble, which stops all others.
-    failure: Option<Error>,
-    stopped: bool,
+    failure: Option<Failed>,
+}
+
+/// Why the layers of an image are not unpacked, and which of them is to blame, where one is.
+#[derive(Debug)]
+pub(in crate::image) struct Failed {
+    pub error: Error,
+    pub layer: Option<usize>,
+}
+
+impl From<Error> for Failed {
+    fn from(error: Error) -> Failed {
+        Failed { error, layer: None }
+    }
 }
 
 impl Stack {
     /// With the directories that are there already.
     pub(super) fn new(dirs: Vec<Option<HostPath>>) -> Stack {
-        let state = State { dirs, next: 0, failure: None, stopped: false };
+        let state = State { dirs, next: 0, failure: None };
         Stack { state: Mutex::new(state), changed: Condvar::new() }
     }
 
     /// Has `unpack` make the directories that are missing; it is given the number of the layer.
-    pub(super) fn fill(self, unpack: impl Fn(&Stack, usize) -> Result<HostPath> + Sync) -> Result<Vec<HostPath>> {
+    pub(super) fn fill(
+        self,
+        unpack: impl Fn(&Stack, usize) -> Result<HostPath> + Sync,
+    ) -> Result<Vec<HostPath>, Failed> {
         let work = || {
             while let Some(number) = self.begin() {
                 self.end(number, unpack(&self, number));
@@ -49,7 +64,7 @@ impl Stack {
         });
         let state = self.state.into_inner().unwrap_or_else(PoisonError::into_inner);
         match state.failure {
-            Some(e) => Err(e),
+            Some(failed) => Err(failed),
             None => Ok(state.dirs.into_iter().flatten().collect()),
         }
     }
@@ -58,7 +73,7 @@ impl Stack {
     pub(super) fn below(&self, number: usize) -> Result<Vec<HostPath>> {
         let mut state = self.state();
         loop {
-            if state.stopped {
+            if state.failure.is_some() {
                 return Err(Error::image(STOPPED));
             }
             match state.dirs[..number].iter().cloned().collect() {
@@ -77,15 +92,14 @@ impl Stack {
         let mut state = self.state();
         let number = (state.next..state.dirs.len()).find(|number| state.dirs[*number].is_none());
         state.next = number? + 1;
-        number.filter(|_| !state.stopped)
+        number.filter(|_| state.failure.is_none())
     }
 
     fn end(&self, number: usize, unpacked: Result<HostPath>) {
         let mut state = self.state();
         match unpacked {
             Ok(dir) => state.dirs[number] = Some(dir),
-            Err(e) if !state.stopped => (state.failure, state.stopped) = (Some(e), true),
-            Err(_consequence) => {}
+            Err(error) => drop(state.failure.get_or_insert(Failed { error, layer: Some(number) })),
         }
         self.changed.notify_all();
     }
@@ -105,7 +119,7 @@ struct UnlessStopped<'a> {
 
 impl Read for UnlessStopped<'_> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        if self.stack.state().stopped {
+        if self.stack.state().failure.is_some() {
             return Err(io::Error::other(STOPPED));
         }
         self.blob.read(into)
@@ -157,6 +171,7 @@ mod tests {
                 read.map(|_| dir(number))
             }
         });
-        assert_eq!(failed.unwrap_err().message, "broken");
+        let failed = failed.unwrap_err();
+        assert_eq!((failed.error.message.as_str(), failed.layer), ("broken", Some(0)));
     }
 }

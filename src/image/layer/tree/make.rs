@@ -129,7 +129,14 @@ impl Tree<'_> {
         if below::is_opaque(&self.root)? {
             return Ok(Merged::default());
         }
-        let mut merged = Merged::roots(&layers_below()?)?;
+        let dirs = match self.dirs_below.get() {
+            Some(dirs) => dirs,
+            None => {
+                let dirs = layers_below()?;
+                self.dirs_below.get_or_init(|| dirs)
+            }
+        };
+        let mut merged = Merged::roots(dirs)?;
         let mut dir = None;
         for name in names {
             if merged.is_empty() {

@@ -11,6 +11,7 @@ use super::{Below, Form};
 use crate::error::{Errno, Error, Result, SysError, SysResult};
 use crate::id::HostPath;
 use crate::sys::{at, host};
+use std::cell::OnceCell;
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
 use std::os::fd::OwnedFd;
@@ -58,6 +59,8 @@ pub(super) struct Tree<'a> {
     /// User and group of what this process makes.
     own: (u32, u32),
     layers_below: Option<Below<'a>>,
+    /// What that says, once it was asked.
+    dirs_below: OnceCell<Vec<HostPath>>,
     /// What the layers below have at the cursor, where it was asked for.
     below: Option<Merged>,
     /// Whether the result depends on the layers below.
@@ -85,7 +88,8 @@ impl<'a> Tree<'a> {
         let levels = vec![Level { name: OsString::new(), dir: Some(dir), known: None, key: 0 }];
         let own = (host::uid(), host::gid());
         let whiteouts = Whiteouts::default();
-        Ok(Tree { root, levels, spelled: None, own, layers_below, below: None, looked_below: false, whiteouts, flat })
+        let (spelled, below, dirs_below, looked_below) = (None, None, OnceCell::new(), false);
+        Ok(Tree { root, levels, spelled, own, layers_below, dirs_below, below, looked_below, whiteouts, flat })
     }
 
     /// The descriptor of the cursor's directory.

@@ -9,8 +9,11 @@ use crate::sys::at;
 use nix::sys::stat::SFlag;
 use std::ffi::{OsStr, OsString};
 
-/// Bytes of names that are remembered; an archive may have whiteouts without end.
-const REMEMBERED: usize = 1 << 20;
+/// Bytes that are remembered; an archive may have whiteouts without end.
+const REMEMBERED: usize = 4 << 20;
+/// What a name takes besides its own bytes, and a directory besides its names; no less.
+const NAME: usize = 64;
+const DIRECTORY: usize = 256;
 
 #[derive(Debug, Default)]
 pub(super) struct Whiteouts {
@@ -26,11 +29,11 @@ impl Tree<'_> {
     pub(in super::super) fn hide_name(&mut self, name: &OsStr) -> Result<()> {
         if !self.whiteouts.here {
             let path: Vec<OsString> = self.levels[1..].iter().map(|level| level.name.clone()).collect();
-            self.whiteouts.bytes += path.iter().map(|name| name.len()).sum::<usize>();
+            self.whiteouts.bytes += DIRECTORY + path.iter().map(|name| name.len() + NAME).sum::<usize>();
             self.whiteouts.dirs.push((path, Vec::new()));
             self.whiteouts.here = true;
         }
-        self.whiteouts.bytes += name.len();
+        self.whiteouts.bytes += name.len() + NAME;
         if let Some((_, names)) = self.whiteouts.dirs.last_mut() {
             names.push(name.to_owned());
         }
@@ -59,10 +62,12 @@ impl Tree<'_> {
             let merged = self.merged_at(path.iter().map(OsString::as_os_str))?;
             let stat = at::stat_fd(&dir)?;
             for name in &names {
+                if merged.find(name)?.is_none() {
+                    continue;
+                }
                 match at::stat(&dir, name)? {
                     Some(stat) if below::kind(&stat) == libc::S_IFDIR => self.hide(&at::open_dir(&dir, name)?)?,
                     Some(_) => {}
-                    None if merged.find(name)?.is_none() => {}
                     None => at::mknod(&dir, name, SFlag::S_IFCHR, 0, 0).map_err(attributes::overlay_form)?,
                 }
             }
