@@ -371,7 +371,8 @@ mod tests {
         assert!(store.ready(&mine).is_some());
         let short = short_link(&dir);
         fs::unlink(short.as_path()).unwrap();
-        std::os::unix::fs::symlink(format!("../{}", other.alone), short.as_path()).unwrap();
+        let names = at::open_root(short.as_path().parent().unwrap()).unwrap();
+        at::symlink(format!("../{}", other.alone).as_ref(), &names, name_of(&short).as_ref()).unwrap();
         assert!(store.ready(&mine).is_none());
         assert!(link(&dir).unwrap_err().message.contains("leads to another layer"));
         // one that leads to nothing is made anew
