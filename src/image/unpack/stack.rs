@@ -10,6 +10,8 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 /// Layers unpacked at the same time: as many as a pull has on their way, so that none waits for one that is not.
 /// Each takes some 2 MiB, or with zstd as much as its window (at most 128 MiB).
 const AT_ONCE: usize = 3;
+/// And so many more, while others wait for those below them.
+const WAITING: usize = 3;
 
 #[derive(Debug)]
 pub(super) struct Stack {
@@ -23,6 +25,8 @@ struct State {
     dirs: Vec<Option<HostPath>>,
     /// The layers below are whole, or some thread has them.
     next: usize,
+    /// How many are being unpacked, without those that wait.
+    busy: usize,
     /// The first trouble, which stops all others.
     failure: Option<Failed>,
 }
@@ -43,7 +47,7 @@ impl From<Error> for Failed {
 impl Stack {
     /// With the directories that are there already.
     pub(super) fn new(dirs: Vec<Option<HostPath>>) -> Stack {
-        let state = State { dirs, next: 0, failure: None };
+        let state = State { dirs, next: 0, busy: 0, failure: None };
         Stack { state: Mutex::new(state), changed: Condvar::new() }
     }
 
@@ -59,7 +63,7 @@ impl Stack {
         };
         let missing = self.state().dirs.iter().filter(|dir| dir.is_none()).count();
         std::thread::scope(|scope| {
-            (1..missing.min(AT_ONCE)).for_each(|_| drop(scope.spawn(work)));
+            (1..missing.min(AT_ONCE + WAITING)).for_each(|_| drop(scope.spawn(work)));
             work();
         });
         let state = self.state.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -72,13 +76,21 @@ impl Stack {
     /// Waits for the directories of all layers below this one, lowest first.
     pub(super) fn below(&self, number: usize) -> Result<Vec<HostPath>> {
         let mut state = self.state();
+        let below = |state: &State| match state.failure {
+            Some(_) => Some(Err(Error::image(STOPPED))),
+            None => state.dirs[..number].iter().cloned().collect::<Option<_>>().map(Ok),
+        };
+        if let Some(all) = below(&state) {
+            return all;
+        }
+        // another one may be begun meanwhile
+        state.busy -= 1;
+        self.changed.notify_all();
         loop {
-            if state.failure.is_some() {
-                return Err(Error::image(STOPPED));
-            }
-            match state.dirs[..number].iter().cloned().collect() {
-                Some(all) => return Ok(all),
-                None => state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+            state = self.wait(state);
+            if let Some(all) = below(&state) {
+                state.busy += 1;
+                return all;
             }
         }
     }
@@ -88,20 +100,34 @@ impl Stack {
         UnlessStopped { stack: self, blob }
     }
 
+    /// The next that is missing, once there is room for it; `None` where there is none, or no use any more.
     fn begin(&self) -> Option<usize> {
         let mut state = self.state();
-        let number = (state.next..state.dirs.len()).find(|number| state.dirs[*number].is_none());
-        state.next = number? + 1;
-        number.filter(|_| state.failure.is_none())
+        loop {
+            let number = (state.next..state.dirs.len()).find(|number| state.dirs[*number].is_none())?;
+            if state.failure.is_some() {
+                return None;
+            }
+            if state.busy < AT_ONCE {
+                (state.next, state.busy) = (number + 1, state.busy + 1);
+                return Some(number);
+            }
+            state = self.wait(state);
+        }
     }
 
     fn end(&self, number: usize, unpacked: Result<HostPath>) {
         let mut state = self.state();
+        state.busy -= 1;
         match unpacked {
             Ok(dir) => state.dirs[number] = Some(dir),
             Err(error) => drop(state.failure.get_or_insert(Failed { error, layer: Some(number) })),
         }
         self.changed.notify_all();
+    }
+
+    fn wait<'s>(&'s self, state: MutexGuard<'s, State>) -> MutexGuard<'s, State> {
+        self.changed.wait(state).unwrap_or_else(PoisonError::into_inner)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -157,6 +183,19 @@ mod tests {
             Ok(dir(number))
         });
         assert_eq!(dirs.unwrap().len(), 9);
+    }
+
+    #[test]
+    fn one_that_waits_makes_room_for_another() {
+        let met = Barrier::new(AT_ONCE);
+        let dirs = Stack::new(vec![None; AT_ONCE + 1]).fill(|stack, number| {
+            match number {
+                1 => assert_eq!(stack.below(1).unwrap(), [dir(0)]),
+                _ => drop(met.wait()), // the lowest is not whole before the highest was begun
+            }
+            Ok(dir(number))
+        });
+        assert_eq!(dirs.unwrap().len(), AT_ONCE + 1);
     }
 
     #[test]
