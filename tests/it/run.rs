@@ -149,8 +149,9 @@ fn a_shell_on_a_terminal_has_job_control() {
     terminal.expect("Stopped");
     terminal.write("bg; jobs; kill %1; wait\n");
     terminal.expect("Running");
-    terminal.write("sleep 1000\n");
-    eventually("sleep runs", seconds(20), || !sandbox.in_pids("sleep 1000").is_empty());
+    // another one than the first, which may be dying still
+    terminal.write("sleep 1001\n");
+    eventually("sleep runs", seconds(20), || !sandbox.in_pids("sleep 1001").is_empty());
     terminal.write("\x03"); // ctrl-c ends sleep, and the shell goes on
     terminal.write("echo still $((40 + 2)); exit 3\n");
     terminal.expect("still 42");
