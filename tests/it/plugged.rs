@@ -2,6 +2,7 @@
 
 use crate::detached::{does, inspect, refused, up};
 use crate::support::command::{eventually, seconds};
+use crate::support::reach::{cut_off, reaches};
 use crate::support::requires::requires;
 use crate::support::sandbox::{HOST, Sandbox};
 use serde_json::Value;
@@ -19,10 +20,6 @@ fn address(sandbox: &Sandbox, name: &str, network: &str) -> String {
     inspect(sandbox, name)["NetworkSettings"]["Networks"][network]["IPAddress"].as_str().unwrap().to_owned()
 }
 
-fn reaches(sandbox: &Sandbox, name: &str, address: &str) -> bool {
-    sandbox.minirun(&["exec", name, "ping", "-c", "1", "-W", "1", address]).code() == 0
-}
-
 fn inside(sandbox: &Sandbox, name: &str, command: &[&str]) -> String {
     does(sandbox, &[&["exec", name][..], command].concat()).stdout
 }
@@ -38,7 +35,7 @@ fn a_running_container_comes_into_a_network_and_leaves_it() {
     let before = host();
     let (db, pid) = (address(&sandbox, "db", "back"), inspect(&sandbox, "web")["State"]["Pid"].clone());
     let resolv = inside(&sandbox, "web", &["cat", "/etc/resolv.conf"]);
-    assert!(!reaches(&sandbox, "web", &db));
+    assert!(cut_off(&sandbox, "web", &db));
     does(&sandbox, &["network", "connect", "--alias", "www", "back", "web"]);
     assert!(reaches(&sandbox, "web", &db));
     assert_eq!(networks(&sandbox, "web"), ["back", "bridge"]);
@@ -54,7 +51,7 @@ fn a_running_container_comes_into_a_network_and_leaves_it() {
     assert_eq!(index.trim(), veths[1]["Index"].to_string());
     refused(&sandbox, &["network", "connect", "back", "web"], 1, "is in network back already");
     does(&sandbox, &["network", "disconnect", "back", "web"]);
-    assert!(!reaches(&sandbox, "web", &db));
+    assert!(cut_off(&sandbox, "web", &db));
     assert_eq!(
         (networks(&sandbox, "web"), &inspect(&sandbox, "web")["State"]["Pid"]),
         (vec!["bridge".to_owned()], &pid)

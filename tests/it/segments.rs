@@ -1,6 +1,8 @@
 //! Which subnets lie on which segments: what the second article shows, made by networks and seen by packets.
 
 use crate::detached::{does, inspect, refused, up};
+use crate::support::command::{eventually, seconds};
+use crate::support::reach::{cut_off, ping, reaches, ttl};
 use crate::support::requires::requires;
 use crate::support::sandbox::{HOST, OUTSIDE, Sandbox};
 use crate::support::snapshot::Snapshot;
@@ -13,18 +15,6 @@ fn create(sandbox: &Sandbox, words: &str) {
 fn waits(sandbox: &Sandbox, name: &str, network: &str) {
     let flags = ["--name", name, "--network", network, "--cap-add", "NET_RAW", "--cap-add", "NET_ADMIN"];
     up(sandbox, &flags, &["sleep", "1000"]);
-}
-
-/// What one ping says.
-fn ping(sandbox: &Sandbox, from: &str, to: &str) -> String {
-    let said = sandbox.minirun(&["exec", from, "ping", "-c", "1", "-W", "2", to]);
-    said.stdout + &said.stderr
-}
-
-/// The TTL with which an answer comes; `None` where none does.
-fn ttl(sandbox: &Sandbox, from: &str, to: &str) -> Option<u8> {
-    let said = ping(sandbox, from, to);
-    said.split_once("ttl=").map(|(_, rest)| rest.split(' ').next().unwrap().parse().unwrap())
 }
 
 /// The link address that a container has for a neighbour.
@@ -77,15 +67,15 @@ fn one_subnet_on_one_segment_is_switched() {
         waits(&sandbox, name, ip);
     }
     watch(&sandbox, "bystander");
-    assert_eq!(ttl(&sandbox, "a", "192.168.0.2"), Some(64));
+    assert_eq!(ttl(&sandbox, "a", "192.168.0.2"), 64);
     assert_eq!(neighbour(&sandbox, "a", "192.168.0.2"), mac(&sandbox, "b", "lan"));
     // the question is a broadcast, and all that follows is between the two
     assert_eq!(seen(&sandbox, "bystander"), (1, 0));
-    assert_eq!(ttl(&sandbox, "bystander", "192.168.0.2"), Some(64)); // that it counts
+    assert_eq!(ttl(&sandbox, "bystander", "192.168.0.2"), 64); // that it counts
     assert!(seen(&sandbox, "bystander").1 > 0);
     assert_eq!(kept(&sandbox, "lan"), 6);
     // the host is not in it, and nothing leads out
-    assert!(ping(&sandbox, "a", "192.0.2.1").contains("Network is unreachable"));
+    assert!(ping(&sandbox, "a", "192.0.2.1", seconds(1)).stderr.contains("Network is unreachable"));
     assert!(!sandbox.sh("ip route").stdout.contains("192.168.0"));
 }
 
@@ -98,18 +88,18 @@ fn two_subnets_on_one_segment_hear_each_other_and_have_no_route() {
         waits(&sandbox, name, &format!("lan:ip={ip}"));
     }
     watch(&sandbox, "x");
-    assert_eq!((ttl(&sandbox, "a", "192.168.0.11"), ttl(&sandbox, "y", "192.168.1.20")), (Some(64), Some(64)));
+    assert_eq!((ttl(&sandbox, "a", "192.168.0.11"), ttl(&sandbox, "y", "192.168.1.20")), (64, 64));
     let (before, _) = seen(&sandbox, "x");
-    assert!(ping(&sandbox, "a", "192.168.1.20").contains("Network is unreachable"));
+    assert!(ping(&sandbox, "a", "192.168.1.20", seconds(1)).stderr.contains("Network is unreachable"));
     does(&sandbox, &["exec", "a", "ip", "neigh", "flush", "dev", "eth0"]);
-    assert_eq!(ttl(&sandbox, "a", "192.168.0.11"), Some(64));
+    assert_eq!(ttl(&sandbox, "a", "192.168.0.11"), 64);
     assert!(seen(&sandbox, "x").0 > before, "a question of the other subnet is heard");
     assert_eq!(kept(&sandbox, "lan"), 12);
     // two subnets on a wire are no isolation: a route of one's own is all it takes
     for (name, to) in [("a", "192.168.1.0/24"), ("x", "192.168.0.0/24")] {
         does(&sandbox, &["exec", name, "ip", "route", "add", to, "dev", "eth0"]);
     }
-    assert_eq!(ttl(&sandbox, "a", "192.168.1.20"), Some(64));
+    assert_eq!(ttl(&sandbox, "a", "192.168.1.20"), 64);
     // which the network had not promised
     let said = sandbox.minirun(&["network", "check", "lan"]).expect_code(1).stdout;
     let broken: Vec<&str> = said.lines().filter(|line| line.ends_with("broken")).collect();
@@ -124,7 +114,7 @@ fn routes_of_the_network_make_one_of_two_subnets() {
     create(&sandbox, &format!("{subnets} --no-gateway --route 192.168.0.0/24 --route 192.168.1.0/24 onlink"));
     waits(&sandbox, "a", "onlink:ip=192.168.0.10");
     waits(&sandbox, "x", "onlink:ip=192.168.1.20");
-    assert_eq!(ttl(&sandbox, "a", "192.168.1.20"), Some(64)); // no router
+    assert_eq!(ttl(&sandbox, "a", "192.168.1.20"), 64); // no router
     assert_eq!(neighbour(&sandbox, "a", "192.168.1.20"), mac(&sandbox, "x", "onlink"));
     assert_eq!(kept(&sandbox, "onlink"), 2);
     does(&sandbox, &["rm", "-f", "a", "x"]);
@@ -133,7 +123,7 @@ fn routes_of_the_network_make_one_of_two_subnets() {
     create(&sandbox, &format!("{subnets} stick"));
     waits(&sandbox, "a", "stick:ip=192.168.0.10");
     waits(&sandbox, "x", "stick:ip=192.168.1.20");
-    assert_eq!(ttl(&sandbox, "a", "192.168.1.20"), Some(63));
+    assert_eq!(ttl(&sandbox, "a", "192.168.1.20"), 63);
     assert_eq!(neighbour(&sandbox, "a", "192.168.0.1"), bridge_mac(&sandbox, "stick"));
     assert!(kept(&sandbox, "stick") >= 6);
     let route = inside_route(&sandbox, "x");
@@ -174,14 +164,14 @@ fn one_subnet_on_two_segments_is_bridged_by_proxy_arp() {
     };
     let (b, c) = (ip("b", "right"), ip("c", "left"));
     assert_eq!([ip("a", "left"), b.clone(), c.clone()], ["192.168.0.2", "192.168.0.3", "192.168.0.4"]);
-    assert_eq!(ttl(&sandbox, "a", &b), Some(63));
+    assert_eq!(ttl(&sandbox, "a", &b), 63);
     assert_eq!(neighbour(&sandbox, "a", &b), bridge_mac(&sandbox, "left"));
-    assert_eq!((ttl(&sandbox, "a", &c), neighbour(&sandbox, "a", &c)), (Some(64), mac(&sandbox, "c", "left")));
+    assert_eq!((ttl(&sandbox, "a", &c), neighbour(&sandbox, "a", &c)), (64, mac(&sandbox, "c", "left")));
     // an address of the subnet that nobody has does not leave the host by its default route
     let chain = "add table ip seen; add chain ip seen out { type filter hook postrouting priority 300; }";
     let count = "add rule ip seen out ip daddr 192.168.0.77 oifname out0 counter";
     sandbox.sh(&format!("nft '{chain}; {count}'; ip route add default via {OUTSIDE}")).expect_code(0);
-    assert_eq!(ttl(&sandbox, "a", "192.168.0.77"), None);
+    assert!(cut_off(&sandbox, "a", "192.168.0.77"));
     let counted = || sandbox.sh("nft list table ip seen").stdout;
     assert!(counted().contains("packets 0"), "{}", counted());
     sandbox.sh("busybox ping -c 1 -W 1 192.168.0.77"); // the control: the host's own question does
@@ -192,7 +182,7 @@ fn one_subnet_on_two_segments_is_bridged_by_proxy_arp() {
     let name = does(&sandbox, &["network", "inspect", "-f", "{{.Host.Bridge}}", "left"]).text();
     sandbox.sh(&format!("echo 0 >/proc/sys/net/ipv4/conf/{}/proxy_arp", name.trim())).expect_code(0);
     does(&sandbox, &["exec", "a", "ip", "neigh", "flush", "dev", "eth0"]);
-    assert_eq!(ttl(&sandbox, "a", &b), None);
+    assert!(cut_off(&sandbox, "a", &b));
     assert!(sandbox.minirun(&["network", "check", "left"]).expect_code(1).stdout.contains("broken"));
     does(&sandbox, &["rm", "-f", "a", "b", "c"]);
     assert!(!sandbox.sh("ip route").stdout.contains("192.168.0."), "the routes to each are gone");
@@ -213,12 +203,13 @@ fn isolated_containers_reach_the_outside_and_not_each_other() {
         waits(&sandbox, "b", network);
         let b =
             inspect(&sandbox, "b")["NetworkSettings"]["Networks"][network]["IPAddress"].as_str().unwrap().to_owned();
-        assert_eq!(ttl(&sandbox, "a", &b).is_some(), together, "{network}");
+        let as_promised = || if together { reaches(&sandbox, "a", &b) } else { cut_off(&sandbox, "a", &b) };
+        assert!(as_promised(), "{network}");
         // nor by way of the gateway, with a route of its own
         let gateway = b.replace(".3", ".1");
         sandbox.minirun(&["exec", "a", "ip", "route", "add", &b, "via", &gateway]);
-        assert_eq!(ttl(&sandbox, "a", &b).is_some(), together, "{network}, routed");
-        assert_eq!(ttl(&sandbox, "a", OUTSIDE), Some(63), "{network}");
+        assert!(as_promised(), "{network}, routed");
+        assert_eq!(ttl(&sandbox, "a", OUTSIDE), 63, "{network}");
         sandbox.minirun(&["exec", "a", "ip", "route", "del", &b]);
         assert!(kept(&sandbox, network) >= 4, "{network}");
         does(&sandbox, &["rm", "-f", "a", "b"]);
@@ -228,11 +219,8 @@ fn isolated_containers_reach_the_outside_and_not_each_other() {
     sandbox.sh("echo 0 >/proc/sys/net/bridge/bridge-nf-call-iptables");
     up(&sandbox, &["--name", "web", "--network", "apart", "-p", "8080:80"], &["httpd", "-f", "-p", "80", "-h", "/etc"]);
     waits(&sandbox, "a", "apart");
-    assert!(
-        does(&sandbox, &["exec", "a", "timeout", "5", "wget", "-qO-", &format!("http://{HOST}:8080/passwd")])
-            .stdout
-            .contains("root")
-    );
+    let fetch = ["exec", "a", "timeout", "5", "wget", "-qO-", &format!("http://{HOST}:8080/passwd")];
+    eventually("it answers", seconds(20), || sandbox.minirun(&fetch).stdout.contains("root"));
 }
 
 #[test]
@@ -249,16 +237,16 @@ fn a_second_network_on_a_bridge_is_the_first_ones_neighbour() {
         before.lines().count() == 1 && before.contains("10.80.0.1/24") && before.contains("10.81.0.1/24"),
         "{before}"
     );
-    assert_eq!(ttl(&sandbox, "a", "10.81.0.2"), Some(63)); // by the gateway
+    assert_eq!(ttl(&sandbox, "a", "10.81.0.2"), 63); // by the gateway
     does(&sandbox, &["exec", "a", "ip", "route", "add", "10.81.0.0/24", "dev", "eth0"]);
     does(&sandbox, &["exec", "b", "ip", "route", "add", "10.80.0.0/24", "dev", "eth0"]);
-    assert_eq!(ttl(&sandbox, "a", "10.81.0.2"), Some(64)); // on the wire
+    assert_eq!(ttl(&sandbox, "a", "10.81.0.2"), 64); // on the wire
     refused(&sandbox, &["network", "rm", "first"], 1, "network second is on the bridge of network first");
     does(&sandbox, &["rm", "-f", "b"]);
     does(&sandbox, &["network", "rm", "second"]);
     let left = sandbox.sh("ip -br address show type bridge").stdout;
     assert!(left.contains("10.80.0.1/24") && !left.contains("10.81.0.1"), "{left}");
-    assert_eq!(ttl(&sandbox, "a", "10.80.0.1"), Some(64));
+    assert_eq!(ttl(&sandbox, "a", "10.80.0.1"), 64);
 }
 
 #[test]
@@ -281,8 +269,8 @@ fn a_bridge_of_the_hosts_is_used_and_left_as_it_was() {
         "--ipv6=false --bridge br0 --subnet 192.168.7.0/24 --gateway 192.168.7.1 --ip-range 192.168.7.128/25 lan",
     );
     waits(&sandbox, "a", "lan");
-    assert_eq!(ttl(&sandbox, "a", "192.168.7.1"), Some(64));
-    assert_eq!(sandbox.sh("busybox ping -c 1 -W 2 192.168.7.128").code(), 0);
+    assert_eq!(ttl(&sandbox, "a", "192.168.7.1"), 64);
+    sandbox.sh("busybox ping -c 1 -W 20 192.168.7.128").expect_code(0);
     does(&sandbox, &["rm", "-f", "a"]);
     does(&sandbox, &["network", "rm", "lan"]);
     let after = state(host());
@@ -312,12 +300,13 @@ fn a_container_is_on_a_link_of_the_hosts_by_macvlan() {
     waits(&sandbox, "b", "lan");
     let (a, b) = (range.replace("/26", ""), range.replace("192/26", "193"));
     // the outside sees each under its own addresses, and they each other; not the host itself
-    assert_eq!(ttl(&sandbox, "a", OUTSIDE), Some(64));
+    assert_eq!(ttl(&sandbox, "a", OUTSIDE), 64);
     assert_eq!(
         sandbox.outside(&format!("ip neigh show {a} | grep -c {}", mac(&sandbox, "a", "lan"))).stdout.trim(),
         "1"
     );
-    assert_eq!((ttl(&sandbox, "a", &b), ttl(&sandbox, "a", HOST)), (Some(64), None));
+    assert_eq!(ttl(&sandbox, "a", &b), 64);
+    assert!(cut_off(&sandbox, "a", HOST));
     assert_eq!(kept(&sandbox, "lan"), 2);
     refused(
         &sandbox,
@@ -348,7 +337,7 @@ fn a_container_shares_a_links_address_by_ipvlan() {
     create(&sandbox, &format!("-d ipvlan -o parent=out0 --subnet {net} --gateway {OUTSIDE} --ip-range {range} lan"));
     waits(&sandbox, "a", "lan");
     let a = range.replace("/26", "");
-    assert_eq!(ttl(&sandbox, "a", OUTSIDE), Some(64));
+    assert_eq!(ttl(&sandbox, "a", OUTSIDE), 64);
     let own = sandbox.sh("cat /sys/class/net/out0/address").stdout;
     assert_eq!(sandbox.outside(&format!("ip neigh show {a} | grep -c {}", own.trim())).stdout.trim(), "1");
     does(&sandbox, &["rm", "-f", "a"]);
@@ -357,9 +346,9 @@ fn a_container_shares_a_links_address_by_ipvlan() {
     create(&sandbox, "-d ipvlan -o parent=out0 -o mode=l3 --subnet 10.99.0.0/24 --no-gateway --route 0.0.0.0/0 routed");
     waits(&sandbox, "a", "routed:ip=10.99.0.5");
     sandbox.outside("ip route delete default").expect_code(0);
-    assert_eq!(ttl(&sandbox, "a", OUTSIDE), None);
+    assert!(cut_off(&sandbox, "a", OUTSIDE));
     sandbox.outside(&format!("ip route add 10.99.0.0/24 via {HOST}")).expect_code(0);
-    assert_eq!(ttl(&sandbox, "a", OUTSIDE), Some(64));
+    assert_eq!(ttl(&sandbox, "a", OUTSIDE), 64);
 }
 
 #[test]
@@ -388,19 +377,20 @@ fn vlans_keep_the_containers_of_one_bridge_apart() {
         waits(&sandbox, name, network);
     }
     assert_eq!(sandbox.sh("ip -br link show type bridge").stdout.lines().count(), 1);
-    assert_eq!(ttl(&sandbox, "a", "10.10.0.3"), Some(64));
-    assert_eq!(ttl(&sandbox, "a", "10.20.0.2"), None); // another VLAN is another network
+    assert_eq!(ttl(&sandbox, "a", "10.10.0.3"), 64);
+    assert!(cut_off(&sandbox, "a", "10.20.0.2")); // another VLAN is another network
     // with addresses of one subnet: no wire between them
     for (name, ip) in [("a", "10.77.0.1/24"), ("b", "10.77.0.2/24"), ("x", "10.77.0.3/24")] {
         does(&sandbox, &["exec", name, "ip", "address", "add", ip, "dev", "eth0"]);
     }
-    assert_eq!((ttl(&sandbox, "a", "10.77.0.2"), ttl(&sandbox, "a", "10.77.0.3")), (Some(64), None));
+    assert_eq!(ttl(&sandbox, "a", "10.77.0.2"), 64);
+    assert!(cut_off(&sandbox, "a", "10.77.0.3"));
     for (name, ip) in [("a", "10.77.0.1/24"), ("b", "10.77.0.2/24"), ("x", "10.77.0.3/24")] {
         does(&sandbox, &["exec", name, "ip", "address", "del", ip, "dev", "eth0"]);
     }
     assert!(kept(&sandbox, "ten") >= 6 && kept(&sandbox, "twenty") >= 3);
     // each has its gateway, and reaches the outside
-    assert_eq!((ttl(&sandbox, "a", OUTSIDE), ttl(&sandbox, "x", OUTSIDE)), (Some(63), Some(63)));
+    assert_eq!((ttl(&sandbox, "a", OUTSIDE), ttl(&sandbox, "x", OUTSIDE)), (63, 63));
     // whoever has the trunk is in both, under their tags
     let pid = inspect(&sandbox, "t")["State"]["Pid"].to_string();
     for (vlan, ip) in [("10", "10.10.0.200/24"), ("20", "10.20.0.200/24")] {
@@ -411,7 +401,7 @@ fn vlans_keep_the_containers_of_one_bridge_apart() {
             ))
             .expect_code(0);
     }
-    assert_eq!((ttl(&sandbox, "t", "10.10.0.2"), ttl(&sandbox, "t", "10.20.0.2")), (Some(64), Some(64)));
+    assert_eq!((ttl(&sandbox, "t", "10.10.0.2"), ttl(&sandbox, "t", "10.20.0.2")), (64, 64));
     does(&sandbox, &["rm", "-f", "a", "b", "x", "t"]);
     does(&sandbox, &["network", "rm", "trunk", "twenty", "ten"]);
     let left = sandbox.sh("ip -br link | grep mr").stdout;
@@ -467,12 +457,13 @@ fn what_does_not_go_together_is_refused() {
     create(&sandbox, "--proxy-arp --subnet 10.94.0.0/24 half");
     waits(&sandbox, "a", "part");
     waits(&sandbox, "b", "half");
-    assert_eq!(ttl(&sandbox, "a", "10.94.0.3"), Some(63));
+    assert_eq!(ttl(&sandbox, "a", "10.94.0.3"), 63);
     does(&sandbox, &["rm", "-f", "a"]);
     does(&sandbox, &["network", "rm", "part"]);
     create(&sandbox, "--ipv6=false --subnet 10.96.0.0/24 part");
     waits(&sandbox, "a", "part");
-    assert_eq!((ttl(&sandbox, "a", "10.94.0.3"), ttl(&sandbox, "a", "10.96.0.1")), (None, Some(64)));
+    assert!(cut_off(&sandbox, "a", "10.94.0.3"));
+    assert_eq!(ttl(&sandbox, "a", "10.96.0.1"), 64);
     does(&sandbox, &["rm", "-f", "a", "b"]);
     does(&sandbox, &["network", "prune", "-f"]);
 }

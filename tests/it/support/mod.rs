@@ -5,6 +5,7 @@ pub mod console;
 pub mod dump;
 pub mod hub;
 pub mod layers;
+pub mod reach;
 pub mod registry;
 pub mod requires;
 pub mod rootfs;
