@@ -1,9 +1,12 @@
 //! A person at a terminal: a program on a pty, typed to and read from with a deadline.
 
 use super::command::{eventually, seconds};
-use nix::pty::{OpenptyResult, Winsize, openpty};
-use std::fs::File;
+use nix::fcntl::OFlag;
+use nix::pty::{grantpt, posix_openpt, ptsname_r, unlockpt};
+use std::fs::{File, OpenOptions};
 use std::io::{Read as _, Write as _};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::process::{Child, Command};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -19,12 +22,24 @@ pub struct Terminal {
     seen: usize,
 }
 
-pub const SIZE: Winsize = Winsize { ws_row: 37, ws_col: 101, ws_xpixel: 0, ws_ypixel: 0 };
+/// Both ends of a pty of 37 rows and 101 columns, closed on exec: what openpty() gives is inherited by the programs that
+/// other tests start meanwhile, and the screen would end with those.
+fn pty() -> (File, File) {
+    let master = posix_openpt(OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC).unwrap();
+    grantpt(&master).unwrap();
+    unlockpt(&master).unwrap();
+    let name = ptsname_r(&master).unwrap();
+    let slave = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NOCTTY).open(name).unwrap();
+    let mut stty = Command::new("stty");
+    stty.args(["rows", "37", "cols", "101"]).stdin(slave.try_clone().unwrap());
+    assert!(stty.status().unwrap().success());
+    (File::from(OwnedFd::from(master)), slave)
+}
 
 impl Terminal {
     /// Starts the command as leader of a session that has the pty as its controlling terminal.
     pub fn start(command: &Command) -> Terminal {
-        let OpenptyResult { master, slave } = openpty(&SIZE, None).unwrap();
+        let (master, slave) = pty();
         let mut session = Command::new("setsid");
         session.args(["--ctty", "--wait"]).arg(command.get_program()).args(command.get_args());
         session.envs(command.get_envs().filter_map(|(key, value)| Some((key, value?)))).env("TERM", "dumb");
@@ -32,7 +47,7 @@ impl Terminal {
         let child = session.spawn().unwrap();
         drop(session); // it holds the slave: the screen ends with the last program on it
         let screen = Arc::new(Mutex::new(String::new()));
-        let mut from = File::from(master.try_clone().unwrap());
+        let mut from = master.try_clone().unwrap();
         let to = Arc::clone(&screen);
         let reader = std::thread::spawn(move || {
             let mut bytes = [0; 4096];
@@ -40,7 +55,7 @@ impl Terminal {
                 to.lock().unwrap().push_str(&String::from_utf8_lossy(&bytes[..length]));
             }
         });
-        Terminal { child, master: File::from(master), screen, reader, seen: 0 }
+        Terminal { child, master, screen, reader, seen: 0 }
     }
 
     pub fn write(&mut self, text: &str) {
