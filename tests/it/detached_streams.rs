@@ -268,7 +268,7 @@ fn a_container_ends_with_its_program_whoever_else_writes() {
     // beside the host's processes nobody kills what process 1 leaves behind, but its cgroup's end
     up_alone(&sandbox, &["--name", "web", "--pid", "host"], &["sh", "-c", "yes & exit 5"]);
     assert_eq!(does(&sandbox, &["wait", "web"]).stdout, "5\n");
-    eventually("nothing runs on", seconds(5), || sandbox.in_pids("yes").is_empty());
+    eventually("nothing runs on", seconds(20), || sandbox.in_pids("yes").is_empty());
 }
 
 #[test]

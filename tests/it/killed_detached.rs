@@ -133,7 +133,7 @@ fn monitor_killed(victim: Victim) {
 
 /// The process that `exec` brought into the container ends, and whoever looked after it.
 fn assert_no_other(already: &[String], sandbox: &Sandbox) {
-    eventually("the container is alone again", seconds(5), || without(&processes(sandbox.pid), already).is_empty());
+    eventually("the container is alone again", seconds(20), || without(&processes(sandbox.pid), already).is_empty());
     assert!(without(already, &processes(sandbox.pid)).is_empty(), "the container lives");
 }
 

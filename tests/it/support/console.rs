@@ -128,7 +128,7 @@ impl<'a> Console<'a> {
             self.set.push_str(&format!("export {variable}\n"));
             return None;
         }
-        let end = Instant::now() + seconds(5);
+        let end = Instant::now() + seconds(10);
         let typed = |line: &String| line.starts_with("< ");
         let written: Vec<&str> = step.expected.iter().filter(|line| !typed(line)).map(|line| line.trim_end()).collect();
         loop {

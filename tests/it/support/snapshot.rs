@@ -75,7 +75,7 @@ impl Snapshot {
     /// Panics where anything stays changed but what `documented` says yes to.
     #[track_caller]
     pub fn assert_only(&self, sandbox: &Sandbox, documented: impl Fn(&str) -> bool) {
-        let end = std::time::Instant::now() + seconds(5);
+        let end = std::time::Instant::now() + seconds(20);
         loop {
             let mut changes = self.changes(&Snapshot::of(sandbox));
             changes.retain(|line| !documented(line));
