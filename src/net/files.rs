@@ -167,12 +167,38 @@ pub fn hosts(hosts: &Hosts) -> Result<String> {
     Ok(text)
 }
 
-/// /etc/hosts of a container that has come to have other addresses; what else stands there stays.
-pub fn with_addresses(text: &str, hostname: &str, new: &[IpAddr], old: &[IpAddr]) -> String {
-    let line = |ip: &IpAddr| format!("{ip}\t{hostname}");
-    let gone: Vec<String> = old.iter().map(line).collect();
-    let kept = text.lines().filter(|one| !gone.iter().any(|gone| gone == one)).map(str::to_owned);
-    kept.chain(new.iter().map(line)).map(|line| line + "\n").collect()
+/// What is new of a container that has come into a network or has left one.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Moved {
+    pub new: Vec<IpAddr>,
+    /// Addresses and gateways that it has no more.
+    pub old: Vec<IpAddr>,
+    /// The host, as the container reaches it now.
+    pub gateway: Option<IpAddr>,
+}
+
+/// /etc/hosts of a container that has moved; what else stands there stays.
+pub fn after_move(text: &str, hostname: &str, moved: &Moved) -> String {
+    let own = |ip: &IpAddr| format!("{ip}\t{hostname}");
+    let host = |names: &str| moved.gateway.map(|gateway| format!("{gateway}\t{names}"));
+    let is_hosts = |names: &str| names.split(' ').all(|name| HOST_NAMES.contains(&name));
+    let mut named = false;
+    let mut lines: Vec<String> = Vec::new();
+    for line in text.lines() {
+        let entry = line.split_once('\t').and_then(|(ip, names)| Some((ip.parse::<IpAddr>().ok()?, names)));
+        let gone = entry.filter(|(ip, _)| moved.old.contains(ip));
+        match (entry, gone) {
+            (_, Some((_, names))) if names == hostname => {}
+            (_, Some((_, names))) if is_hosts(names) => lines.extend(host(names)),
+            _ => lines.push(line.to_owned()),
+        }
+        named |= entry.is_some_and(|(_, names)| is_hosts(names));
+    }
+    if !named {
+        lines.extend(host(&HOST_NAMES.join(" ")));
+    }
+    lines.extend(moved.new.iter().map(own));
+    lines.into_iter().map(|line| line + "\n").collect()
 }
 
 /// Whether a container's resolv.conf names its monitor.
@@ -275,5 +301,35 @@ mod tests {
         }
         wanted.gateway = None;
         assert!(hosts(&wanted).unwrap_err().message.contains("host up cannot be the gateway"));
+    }
+
+    #[test]
+    fn who_moves_has_its_own_names_and_the_hosts_at_its_new_addresses() {
+        let ips = |words: &[&str]| -> Vec<IpAddr> { words.iter().map(|word| word.parse().unwrap()).collect() };
+        let moved = |new: &[&str], old: &[&str], gateway: Option<&str>| Moved {
+            new: ips(new),
+            old: ips(old),
+            gateway: gateway.map(|ip| ip.parse().unwrap()),
+        };
+        let names = "host.minirun.internal host.docker.internal";
+        let (first, second) = (format!("10.1.0.1\t{names}\n"), format!("10.2.0.1\t{names}\n"));
+        let (mine, other) = ("10.1.0.2\tweb\n", "10.2.0.2\tweb\n");
+        let base = "127.0.0.1\tlocalhost\n10.1.0.1\tup\n";
+        for (before, change, after) in [
+            // into a second network, out of the first one, out of the last one
+            (format!("{first}{mine}"), moved(&["10.2.0.2"], &[], Some("10.1.0.1")), format!("{first}{mine}{other}")),
+            (format!("{first}{mine}{other}"), moved(&[], &["10.1.0.2", "10.1.0.1"], Some("10.2.0.1")), second + other),
+            (format!("{first}{mine}"), moved(&[], &["10.1.0.2", "10.1.0.1"], None), String::new()),
+            // into the first network that has a gateway
+            (mine.to_owned(), moved(&[], &[], Some("10.1.0.1")), format!("{mine}{first}")),
+            // a name that was given by hand is where it was
+            (
+                "192.0.2.1\thost.docker.internal\n".to_owned(),
+                moved(&["10.1.0.2"], &[], Some("10.1.0.1")),
+                format!("192.0.2.1\thost.docker.internal\n{mine}"),
+            ),
+        ] {
+            assert_eq!(after_move(&format!("{base}{before}"), "web", &change), format!("{base}{after}"), "{before}");
+        }
     }
 }

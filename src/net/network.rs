@@ -2,7 +2,7 @@
 
 use super::names::{Mac, Realm};
 use super::publish::Published;
-use super::shape::Shape;
+use super::shape::{Segment, Shape};
 use crate::error::{Error, Result};
 use crate::id::{ContainerId, IfName, Name};
 use ipnet::IpNet;
@@ -165,6 +165,11 @@ impl Network {
         let lease = self.lease(&loan);
         self.loans.push(loan);
         Ok(lease)
+    }
+
+    /// The link address that a container has for itself; none where all share their parent's.
+    pub fn own_mac(&self, loan: &Loan) -> Option<Mac> {
+        (!matches!(self.shape.segment, Segment::Ipvlan { .. })).then_some(loan.mac)
     }
 
     /// Removes the container's loan.

@@ -5,6 +5,7 @@ use super::network::{attachments, by_name, free_from_the_dead, holder, is_alive,
 use super::{Progress, attach, networks};
 use crate::error::{Error, Kind, Result};
 use crate::id::{ContainerId, HostPath, Name};
+use crate::net::files::Moved;
 use crate::net::lease::{self, Around};
 use crate::net::names::Realm;
 use crate::net::network::{Attachment, Holder, Lease, Loan, Network};
@@ -190,8 +191,9 @@ fn connect_running(
     plan.warnings.iter().for_each(|warning| progress.warn(warning));
     do_in(found, &init, &[plan.prepare, plan.host].concat())?;
     drop(networks);
-    let addresses: Vec<IpAddr> = leases[0].addresses.iter().map(ipnet::IpNet::addr).collect();
-    rewrite_files(roots, found, &addresses, &[], plan::has_names([&wanted.network]))
+    let gateway = first_gateway(before.iter().chain(&leases));
+    let moved = Moved { new: addresses(&leases[0]).collect(), old: Vec::new(), gateway };
+    rewrite_files(roots, found, &moved, plan::has_names([&wanted.network]))
 }
 
 /// Steps of which some are inside. Its pid is another process's when it has ended, so that is looked at last.
@@ -212,12 +214,12 @@ fn disconnect_running(roots: &Roots, found: &Container, name: &Name, progress: &
     refuse_sublink(roots, name)?;
     let networks = Networks::lock(&roots.state)?;
     let had = loans(roots, id);
-    let lost = had.iter().find(|(network, _)| network.name == *name).map(|(_, loan)| loan);
+    let lost = had.iter().find(|(network, _)| network.name == *name);
     let mut left: Vec<(Network, Loan)> = had.iter().filter(|(network, _)| network.name != *name).cloned().collect();
     left.sort_by_key(|(_, loan)| loan.link);
     let leases: Vec<Lease> = left.iter().map(|(network, loan)| network.lease(loan)).collect();
     // what it had published goes on where it still gets out; it stands there before it is gone here
-    let published = lost.map_or(&[][..], |loan| &loan.published);
+    let published = lost.map_or(&[][..], |(_, loan)| &loan.published);
     let (at, moved) = match plan::publishing(&leases) {
         Some(at) => (at, cables::moved(published, &leases[at])),
         None => (0, Vec::new()),
@@ -236,8 +238,19 @@ fn disconnect_running(roots: &Roots, found: &Container, name: &Name, progress: &
     let ports = left.get(at).map_or(&[][..], |(_, loan)| &loan.published);
     let realm = Realm { state: roots.state.clone() };
     do_in(found, &init, &cables::disconnect(&leases, ports, &realm, id, &id.tag(roots.state.as_str()))?)?;
-    let addresses = lost.map_or(&[][..], |loan| &loan.addresses);
-    rewrite_files(roots, found, &[], addresses, false)
+    let lost = lost.map(|(network, loan)| network.lease(loan));
+    let old = lost.iter().flat_map(|lost| addresses(lost).chain(lost.gateways.iter().copied())).collect();
+    rewrite_files(roots, found, &Moved { new: Vec::new(), old, gateway: first_gateway(&leases) }, false)
+}
+
+fn addresses(lease: &Lease) -> impl Iterator<Item = IpAddr> {
+    lease.addresses.iter().map(ipnet::IpNet::addr)
+}
+
+/// The host, as a container with these leases reaches it.
+fn first_gateway<'a>(leases: impl IntoIterator<Item = &'a Lease>) -> Option<IpAddr> {
+    let with = leases.into_iter().filter(|lease| !lease.gateways.is_empty());
+    with.min_by_key(|lease| lease.link)?.gateways.first().copied()
 }
 
 fn driver(roots: &Roots, name: &Name) -> &'static str {
@@ -270,7 +283,7 @@ const LONGEST: i64 = 1 << 20;
 
 /// /etc/hosts knows its new addresses and forgets the old ones; /etc/resolv.conf names the resolver from its first
 /// network with names on. Written in place: the container has these very files mounted.
-fn rewrite_files(roots: &Roots, found: &Container, new: &[IpAddr], old: &[IpAddr], named: bool) -> Result<()> {
+fn rewrite_files(roots: &Roots, found: &Container, moved: &Moved, named: bool) -> Result<()> {
     let life: HostPath = roots.life(&found.id);
     let read = |name: &str| -> Result<Option<String>> {
         let path = life.child(name);
@@ -280,7 +293,7 @@ fn rewrite_files(roots: &Roots, found: &Container, new: &[IpAddr], old: &[IpAddr
         }
     };
     if let (Some(hosts), Some(hostname)) = (read("hosts")?, read("hostname")?) {
-        let text = files::with_addresses(&hosts, hostname.trim(), new, old);
+        let text = files::after_move(&hosts, hostname.trim(), moved);
         fs::write_new(life.child("hosts").as_path(), text.as_bytes(), 0o644)?;
     }
     if let Some(before) = read("resolv.conf")?.filter(|text| named && !files::is_answered(text)) {

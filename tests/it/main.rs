@@ -53,6 +53,7 @@ mod recipes;
 mod registry;
 mod registry_tls;
 mod restarts;
+mod rpm;
 mod run;
 mod segments;
 mod started_again;

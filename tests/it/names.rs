@@ -73,6 +73,15 @@ fn containers_of_a_network_know_each_other_by_name() {
     ] {
         assert_eq!(dig(&sandbox, who, asked), want, "{who}: {asked}");
     }
+    // what is no question is told so (FORMERR), by UDP and by TCP
+    let pid = pid(&sandbox, "web");
+    for (wire, head, length) in [("udp", "", 12), ("tcp", r"\0\x0c", 14)] {
+        let ask = format!(
+            r#"exec 3<>/dev/{wire}/127.0.0.11/53; printf '{head}\x12\x34\x01\0\0\1\0\0\0\0\0\0' >&3; head -c {length} <&3 | od -An -tx1"#
+        );
+        let said = sandbox.sh(&format!("nsenter -t {pid} -n timeout 20 bash -c \"{ask}\"")).text();
+        assert!(said.ends_with("12 34 81 81 00 00 00 00 00 00 00 00"), "{wire}: {said}");
+    }
     let v6 = dig(&sandbox, "web", "db AAAA");
     assert!(v6.starts_with("fd"), "{v6}");
     // the one in both networks has both answers, each as often as it comes

@@ -133,12 +133,18 @@ fn published_ports_go_with_the_way_out() {
     eventually("it answers", seconds(20), answers);
     let published = || sandbox.sh("nft list map inet $(nft list tables | awk '/minirun/ { print $3 }') pub4").stdout;
     assert!(published().contains(&format!("tcp . {port} ")), "{}", published());
+    let second = inspect(&sandbox, "web")["NetworkSettings"]["Networks"]["second"]["Gateway"].clone();
+    let hosts = || inside(&sandbox, "web", &["cat", "/etc/hosts"]);
+    let by_second = format!("\n{}\thost.minirun.internal host.docker.internal\n", second.as_str().unwrap());
+    assert!(!hosts().contains(&by_second) && hosts().contains("host.docker.internal"), "{}", hosts());
     does(&sandbox, &["network", "disconnect", "bridge", "web"]);
     assert!(answers(), "through the network that is left");
+    assert!(hosts().contains(&by_second), "{}", hosts());
     assert!(inside(&sandbox, "web", &["ip", "route"]).contains("default via"));
     let said = sandbox.minirun(&["network", "disconnect", "second", "web"]).expect_code(0);
     assert!(said.stderr.contains("published ports lead nowhere"), "{}", said.stderr);
     assert!(!inside(&sandbox, "web", &["ip", "route"]).contains("default via"));
+    assert!(!hosts().contains("host.docker.internal"), "{}", hosts());
     assert!(!published().contains(&format!("tcp . {port} ")), "{}", published());
     does(&sandbox, &["rm", "-f", "web"]);
 }

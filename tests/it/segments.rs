@@ -340,6 +340,9 @@ fn a_container_shares_a_links_address_by_ipvlan() {
     assert_eq!(ttl(&sandbox, "a", OUTSIDE), 64);
     let own = sandbox.sh("cat /sys/class/net/out0/address").stdout;
     assert_eq!(sandbox.outside(&format!("ip neigh show {a} | grep -c {}", own.trim())).stdout.trim(), "1");
+    assert_eq!(inspect(&sandbox, "a")["NetworkSettings"]["Networks"]["lan"]["MacAddress"], ""); // none of its own
+    let macs = "{{range .Containers}}{{.MacAddress}};{{end}}";
+    assert_eq!(does(&sandbox, &["network", "inspect", "-f", macs, "lan"]).stdout, ";\n");
     does(&sandbox, &["rm", "-f", "a"]);
     does(&sandbox, &["network", "rm", "lan"]);
     // by its own routes: the outside has to know the way

@@ -1,8 +1,8 @@
 //! What is inside a root file system, found out without mounting it and without running anything of it: of images of
 //! any processor, of containers, directories and archives alike.
 //!
-//! * `tree`: the merged root as data, its layers' share in it, and the only way to its files. `os`, `packages`, `elf`,
-//!   `libraries`: what a root says of itself. `difference`: two roots. `unified`: two texts. `scratch`: an archive,
+//! * `tree`: the merged root as data, its layers' share in it, and the only way to its files. `os`, `packages`, `rpm`,
+//!   `elf`, `libraries`: what a root says of itself. `difference`: two roots. `unified`: two texts. `scratch`: an archive,
 //!   unpacked for as long as somebody looks.
 //! * A link is resolved in the data, so none leads out; no device and no FIFO is opened; every read has a bound.
 
@@ -11,6 +11,7 @@ pub mod elf;
 mod libraries;
 mod os;
 mod packages;
+mod rpm;
 mod scratch;
 mod tree;
 mod unified;

@@ -1,6 +1,6 @@
-//! Which packages a root says it has, by the databases of the package managers. What can be had by reading text is read;
-//! rpm's databases are only told by their names.
+//! Which packages a root says it has, by the databases of the package managers.
 
+use super::rpm;
 use super::tree::{Tree, name_of};
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ pub struct Packages {
     /// `dpkg`, `status.d` (distroless images, which have no dpkg), `apk`, `pacman`, `rpm`.
     pub format: &'static str,
     pub path: String,
-    /// Versions by name; `None` where the database is not read.
+    /// Versions by name; `None` where the database cannot be read.
     pub list: Option<BTreeMap<String, String>>,
 }
 
@@ -52,7 +52,10 @@ pub fn packages(tree: &Tree) -> Option<Packages> {
     for dir in ["/var/lib/rpm", "/usr/lib/sysimage/rpm", "/usr/share/rpm"] {
         let path = RPM.iter().map(|name| format!("{dir}/{name}")).find(|path| tree.file(path).is_some());
         if let Some(path) = path {
-            return Some(Packages { format: "rpm", path, list: None });
+            // what stands in a write-ahead log of SQLite is not in the database yet
+            let log = tree.file(&format!("{path}-wal")).is_some_and(|(_, node)| node.size > 0);
+            let database = tree.read(&path, MAX_DATABASE).filter(|_| !log);
+            return Some(Packages { format: "rpm", path, list: database.and_then(|bytes| rpm::list(&bytes)) });
         }
     }
     None

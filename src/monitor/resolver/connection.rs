@@ -193,13 +193,15 @@ impl Connection {
     fn go_on(&mut self, known: &mut Known<'_>) {
         while self.asked.is_none() && self.client.outgoing.is_empty() {
             let Some(message) = self.client.take() else { break };
-            let Some(query) = message::parse(&message) else {
-                self.over = true;
-                return;
-            };
-            match known.zone().look_up(&query) {
-                Verdict::Answer(answer) => self.client.outgoing.extend(framed(&query.reply(&answer, LONGEST))),
-                Verdict::Forward => self.ask(query, message, known.servers()),
+            match message::parse(&message) {
+                None => match message::malformed(&message) {
+                    Some(reply) => self.client.outgoing.extend(framed(&reply)),
+                    None => self.over = true,
+                },
+                Some(query) => match known.zone().look_up(&query) {
+                    Verdict::Answer(answer) => self.client.outgoing.extend(framed(&query.reply(&answer, LONGEST))),
+                    Verdict::Forward => self.ask(query, message, known.servers()),
+                },
             }
             // most of the time it fits at once
             self.over |= self.client.write().is_err();

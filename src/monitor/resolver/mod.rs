@@ -171,7 +171,10 @@ fn datagram(socket: &UdpSocket, known: &mut Known<'_>, asked: &mut Vec<(Asked, S
         Err(e) => return e.kind() != ErrorKind::WouldBlock, // else: somebody whom we answered is gone
     };
     let bytes = &buffer[..length];
-    let Some(query) = message::parse(bytes) else { return true };
+    let Some(query) = message::parse(bytes) else {
+        let _ = message::malformed(bytes).map(|reply| socket.send_to(&reply, from));
+        return true;
+    };
     let answer = match known.zone().look_up(&query) {
         Verdict::Answer(answer) => answer,
         // servers that ask each other in a circle would go on for ever

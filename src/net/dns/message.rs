@@ -68,6 +68,15 @@ pub fn parse(bytes: &[u8]) -> Option<Query> {
     Some(Query { id, flags, name, kind, question: bytes.get(HEADER..end + 4)?.to_vec() })
 }
 
+/// What is said to a message that [`parse`] makes nothing of: its id and FORMERR, without a question (RFC 1035, 4.1.1).
+/// `None` where it has no header, or is an answer itself, or two might tell each other so for ever.
+pub fn malformed(bytes: &[u8]) -> Option<Vec<u8>> {
+    let flags = number(bytes.get(..HEADER)?, 2)?;
+    let said = RESPONSE | RECURSION_AVAILABLE | flags & (OPCODE | RECURSION_DESIRED) | 1;
+    let numbers = [id(bytes)?, said, 0, 0, 0, 0];
+    (flags & RESPONSE == 0).then(|| numbers.into_iter().flat_map(u16::to_be_bytes).collect())
+}
+
 /// The id of any message.
 pub fn id(bytes: &[u8]) -> Option<u16> {
     number(bytes, 0)
@@ -249,6 +258,17 @@ mod tests {
     }
 
     #[test]
+    fn a_malformed_question_is_told_so_and_an_answer_is_not() {
+        let mut bytes = asked("db", A);
+        bytes.truncate(bytes.len() - 1);
+        assert_eq!(parse(&bytes), None);
+        assert_eq!(malformed(&bytes).unwrap(), [0x12, 0x34, 0x81, 0x81, 0, 0, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(malformed(&bytes[..11]), None);
+        bytes[2] |= 0x80;
+        assert_eq!(malformed(&bytes), None);
+    }
+
+    #[test]
     fn an_address_is_read_from_its_name() {
         for (name, want) in [
             ("2.0.18.172.in-addr.arpa", Some("172.18.0.2")),
@@ -265,7 +285,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_bytes_upset_it(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
-            let _ = (id(&bytes), reversed(&String::from_utf8_lossy(&bytes)));
+            let _ = (id(&bytes), malformed(&bytes), reversed(&String::from_utf8_lossy(&bytes)));
             if let Some(query) = parse(&bytes) {
                 prop_assert!(query.reply(&Answer::Addresses(vec!["fd00::1".parse().unwrap()]), DATAGRAM).len() <= DATAGRAM);
                 answers(&bytes, &query);

@@ -42,7 +42,7 @@ fn endpoint(of: &Network, loan: &Loan) -> Value {
         "GlobalIPv6Address": v6.0,
         "GlobalIPv6PrefixLen": v6.1,
         "IPv6Gateway": v6.2,
-        "MacAddress": loan.mac.to_string(),
+        "MacAddress": of.own_mac(loan).map(|mac| mac.to_string()).unwrap_or_default(),
         "Bridge": of.bridge,
     })
 }

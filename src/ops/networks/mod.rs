@@ -6,7 +6,7 @@ pub use create::{CreateRequest, create};
 
 use crate::error::{Error, Kind, Result};
 use crate::id::{Digest, Name};
-use crate::net::network::{Loan, Subnet};
+use crate::net::network::{Loan, Network, Subnet};
 use crate::net::plan::DEFAULT_NETWORK;
 use crate::net::record::{self, Networks};
 use crate::net::remove;
@@ -149,9 +149,11 @@ pub fn inspect(roots: &Roots, word: &str) -> Result<Value> {
         let key = "com.docker.network.bridge.enable_ip_masquerade".to_owned();
         options.insert(key, masquerade.to_string().into());
     }
-    let loans = live.iter().flat_map(|live| &live.loans).filter(|loan| is_alive(roots, &loan.holder));
-    let containers: Map<String, Value> =
-        loans.map(|loan| (loan.holder.container.to_string(), endpoint(roots, loan, subnets))).collect();
+    let loans = live.iter().flat_map(|live| live.loans.iter().map(move |loan| (live, loan)));
+    let containers: Map<String, Value> = loans
+        .filter(|(_, loan)| is_alive(roots, &loan.holder))
+        .map(|(live, loan)| (loan.holder.container.to_string(), endpoint(roots, live, loan)))
+        .collect();
     Ok(json!({
         "Name": row.name,
         "Id": row.id,
@@ -186,17 +188,17 @@ fn ipam(subnet: &Subnet) -> Value {
     config
 }
 
-fn endpoint(roots: &Roots, loan: &Loan, subnets: &[Subnet]) -> Value {
+fn endpoint(roots: &Roots, of: &Network, loan: &Loan) -> Value {
     let with_prefix = |v4: bool| {
         let ip = loan.addresses.iter().find(|ip| ip.is_ipv4() == v4)?;
-        let subnet = subnets.iter().find(|subnet| subnet.net.contains(ip))?;
+        let subnet = of.subnets.iter().find(|subnet| subnet.net.contains(ip))?;
         Some(format!("{ip}/{}", subnet.net.prefix_len()))
     };
     let config = records::load::<Undo>(roots, &loan.holder.container).config;
     json!({
         "Name": config.map(|config| config.name),
         "EndpointID": Digest::of(format!("{} {}", loan.holder.container, loan.mac).as_bytes()).hex(),
-        "MacAddress": loan.mac,
+        "MacAddress": of.own_mac(loan).map(|mac| mac.to_string()).unwrap_or_default(),
         "IPv4Address": with_prefix(true).unwrap_or_default(),
         "IPv6Address": with_prefix(false).unwrap_or_default(),
     })
