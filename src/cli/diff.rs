@@ -3,7 +3,7 @@
 use super::{caller, ui};
 use crate::error::{Error, Kind, Result};
 use crate::ops::files::tree;
-use crate::ops::inside::difference::{self, Change, DiffRequest, Difference, Times};
+use crate::ops::inside::difference::{self, Change, DiffRequest, Difference, PackageChange, Times};
 use crate::state::Roots;
 use serde_json::{Value, json};
 
@@ -71,7 +71,7 @@ fn two(args: &Args, other: &str, roots: &Roots) -> Result<u8> {
     }
     let times = if args.no_times { Times::Ignored } else { Times::Count };
     let found = difference::difference(roots, &DiffRequest { a, b, ignore: args.ignore.clone(), times })?;
-    let differs = !(found.rows.is_empty() && found.packages.is_empty());
+    let differs = !found.rows.is_empty() || found.packages.as_ref().is_some_and(|packages| !packages.is_empty());
     ui::print(&match args.json {
         true => document(&found, &args.container, other)?,
         false => page(&found, args.layers),
@@ -81,7 +81,10 @@ fn two(args: &Args, other: &str, roots: &Roots) -> Result<u8> {
 
 fn page(found: &Difference, by_layer: bool) -> String {
     let mut page = String::new();
-    for package in &found.packages {
+    if found.packages.is_none() && !found.rows.is_empty() {
+        page += "packages are not compared: a database of them cannot be read\n";
+    }
+    for package in found.packages.iter().flatten() {
         page += &match (&package.was, &package.is) {
             (None, Some(is)) => format!("package {} {is} added\n", package.name),
             (Some(was), None) => format!("package {} {was} deleted\n", package.name),
@@ -160,12 +163,13 @@ fn document(found: &Difference, a: &str, b: &str) -> Result<String> {
             "layer": row.layer.map(|at| at + 1),
         })
     });
-    let packages = found.packages.iter().map(|p| json!({ "name": p.name, "was": p.was, "is": p.is }));
+    let change = |p: &PackageChange| json!({ "name": p.name, "was": p.was, "is": p.is });
+    let packages = found.packages.as_ref().map(|changes| changes.iter().map(change).collect::<Value>());
     let layers = found.layers.iter().map(|(id, by)| json!({ "id": id, "created_by": by }));
     let document = json!({
         "a": a,
         "b": b,
-        "packages": packages.collect::<Value>(),
+        "packages": packages,
         "setuid": found.setuid,
         "changes": rows.collect::<Value>(),
         "layers": layers.collect::<Value>(),

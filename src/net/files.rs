@@ -154,17 +154,19 @@ pub fn hosts(hosts: &Hosts) -> Result<String> {
         };
         let _ = writeln!(text, "{ip}\t{name}");
     }
-    if let Some(gateway) = hosts.gateway {
-        let named = |name: &&str| !hosts.extra.iter().any(|extra| extra.name == *name);
-        let names: Vec<&str> = HOST_NAMES.into_iter().filter(named).collect();
-        if !names.is_empty() {
-            let _ = writeln!(text, "{gateway}\t{}", names.join(" "));
-        }
+    if let Some(line) = of_host(hosts.gateway, |name| hosts.extra.iter().any(|extra| extra.name == name)) {
+        text += &(line + "\n");
     }
     for ip in &hosts.own {
         let _ = writeln!(text, "{ip}\t{}", hosts.names.join(" "));
     }
     Ok(text)
+}
+
+/// The line of the host's names; of those that are given to nobody else.
+fn of_host(gateway: Option<IpAddr>, is_given: impl Fn(&str) -> bool) -> Option<String> {
+    let names: Vec<&str> = HOST_NAMES.into_iter().filter(|name| !is_given(name)).collect();
+    gateway.filter(|_| !names.is_empty()).map(|gateway| format!("{gateway}\t{}", names.join(" ")))
 }
 
 /// What is new of a container that has come into a network or has left one.
@@ -180,23 +182,12 @@ pub struct Moved {
 /// /etc/hosts of a container that has moved; what else stands there stays.
 pub fn after_move(text: &str, hostname: &str, moved: &Moved) -> String {
     let own = |ip: &IpAddr| format!("{ip}\t{hostname}");
-    let host = |names: &str| moved.gateway.map(|gateway| format!("{gateway}\t{names}"));
-    let is_hosts = |names: &str| names.split(' ').all(|name| HOST_NAMES.contains(&name));
-    let mut named = false;
-    let mut lines: Vec<String> = Vec::new();
-    for line in text.lines() {
-        let entry = line.split_once('\t').and_then(|(ip, names)| Some((ip.parse::<IpAddr>().ok()?, names)));
-        let gone = entry.filter(|(ip, _)| moved.old.contains(ip));
-        match (entry, gone) {
-            (_, Some((_, names))) if names == hostname => {}
-            (_, Some((_, names))) if is_hosts(names) => lines.extend(host(names)),
-            _ => lines.push(line.to_owned()),
-        }
-        named |= entry.is_some_and(|(_, names)| is_hosts(names));
-    }
-    if !named {
-        lines.extend(host(&HOST_NAMES.join(" ")));
-    }
+    let is_ours = |names: &str| names == hostname || names.split(' ').all(|name| HOST_NAMES.contains(&name));
+    let is_old = |ip: &str| ip.parse().is_ok_and(|ip| moved.old.contains(&ip));
+    let goes = |line: &str| line.split_once('\t').is_some_and(|(ip, names)| is_old(ip) && is_ours(names));
+    let mut lines: Vec<String> = text.lines().filter(|line| !goes(line)).map(str::to_owned).collect();
+    let given = |name: &str| lines.iter().any(|line| line.split_whitespace().skip(1).any(|word| word == name));
+    lines.extend(of_host(moved.gateway, given));
     lines.extend(moved.new.iter().map(own));
     lines.into_iter().map(|line| line + "\n").collect()
 }
@@ -318,7 +309,11 @@ mod tests {
         for (before, change, after) in [
             // into a second network, out of the first one, out of the last one
             (format!("{first}{mine}"), moved(&["10.2.0.2"], &[], Some("10.1.0.1")), format!("{first}{mine}{other}")),
-            (format!("{first}{mine}{other}"), moved(&[], &["10.1.0.2", "10.1.0.1"], Some("10.2.0.1")), second + other),
+            (
+                format!("{first}{mine}{other}"),
+                moved(&[], &["10.1.0.2", "10.1.0.1"], Some("10.2.0.1")),
+                other.to_owned() + &second,
+            ),
             (format!("{first}{mine}"), moved(&[], &["10.1.0.2", "10.1.0.1"], None), String::new()),
             // into the first network that has a gateway
             (mine.to_owned(), moved(&[], &[], Some("10.1.0.1")), format!("{mine}{first}")),
@@ -326,7 +321,7 @@ mod tests {
             (
                 "192.0.2.1\thost.docker.internal\n".to_owned(),
                 moved(&["10.1.0.2"], &[], Some("10.1.0.1")),
-                format!("192.0.2.1\thost.docker.internal\n{mine}"),
+                format!("192.0.2.1\thost.docker.internal\n10.1.0.1\thost.minirun.internal\n{mine}"),
             ),
         ] {
             assert_eq!(after_move(&format!("{base}{before}"), "web", &change), format!("{base}{after}"), "{before}");

@@ -259,7 +259,12 @@ fn publish(ports: Vec<Published>, realm: &Realm, container: &ContainerId) -> Vec
 
 /// The lease through which ports are published: the first whose network leads out.
 pub fn publishing(leases: &[Lease]) -> Option<usize> {
-    leases.iter().position(|lease| lease.shape.is_routed() && !lease.gateways.is_empty())
+    leases.iter().position(leads_out)
+}
+
+/// Whether its network leads out by the host, which its gateway is then.
+pub fn leads_out(lease: &Lease) -> bool {
+    lease.shape.is_routed() && !lease.gateways.is_empty()
 }
 
 /// Where each published port leads. Pure, so that the loan's record and the steps say the same.

@@ -249,8 +249,8 @@ fn addresses(lease: &Lease) -> impl Iterator<Item = IpAddr> {
 
 /// The host, as a container with these leases reaches it.
 fn first_gateway<'a>(leases: impl IntoIterator<Item = &'a Lease>) -> Option<IpAddr> {
-    let with = leases.into_iter().filter(|lease| !lease.gateways.is_empty());
-    with.min_by_key(|lease| lease.link)?.gateways.first().copied()
+    let leads_out = leases.into_iter().filter(|lease| plan::leads_out(lease));
+    leads_out.min_by_key(|lease| lease.link)?.gateways.first().copied()
 }
 
 fn driver(roots: &Roots, name: &Name) -> &'static str {

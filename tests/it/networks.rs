@@ -149,7 +149,7 @@ fn an_internal_network_and_one_without_a_gateway_lead_nowhere() {
     };
     for url in ["http://10.76.0.1:8080", "http://[fd76::1]:8080"] {
         eventually("it answers the host", seconds(20), || fetch(url));
-        assert!(!fetches("inner", url, Duration::from_secs(2)), "{url}");
+        assert!(!fetches("inner", url, Duration::from_secs(3)), "{url}");
     }
     let of = inspect(&sandbox, "plain")["NetworkSettings"]["Networks"]["plain"].clone();
     let gateway = |key: &str| of[key].as_str().unwrap().to_owned();

@@ -299,6 +299,8 @@ fn a_container_is_on_a_link_of_the_hosts_by_macvlan() {
     waits(&sandbox, "a", "lan");
     waits(&sandbox, "b", "lan");
     let (a, b) = (range.replace("/26", ""), range.replace("192/26", "193"));
+    // its gateway is not the host, and has none of its names
+    assert!(!does(&sandbox, &["exec", "a", "cat", "/etc/hosts"]).stdout.contains("host.docker.internal"));
     // the outside sees each under its own addresses, and they each other; not the host itself
     assert_eq!(ttl(&sandbox, "a", OUTSIDE), 64);
     assert_eq!(

@@ -14,8 +14,10 @@ pub struct Packages {
     pub list: Option<BTreeMap<String, String>>,
 }
 
-/// The database of a whole distribution is 10 MB long.
+/// dpkg's database of a whole distribution is 10 MB long.
 const MAX_DATABASE: u64 = 128 << 20;
+/// rpm's is 20 to 100 MB long, and more where it was never rebuilt.
+const MAX_RPM: u64 = 512 << 20;
 /// One package of status.d, with its description.
 const MAX_PACKAGE: u64 = 1 << 20;
 
@@ -52,9 +54,10 @@ pub fn packages(tree: &Tree) -> Option<Packages> {
     for dir in ["/var/lib/rpm", "/usr/lib/sysimage/rpm", "/usr/share/rpm"] {
         let path = RPM.iter().map(|name| format!("{dir}/{name}")).find(|path| tree.file(path).is_some());
         if let Some(path) = path {
+            let size = |path: &str| tree.file(path).map_or(0, |(_, node)| node.size);
             // what stands in a write-ahead log of SQLite is not in the database yet
-            let log = tree.file(&format!("{path}-wal")).is_some_and(|(_, node)| node.size > 0);
-            let database = tree.read(&path, MAX_DATABASE).filter(|_| !log);
+            let is_whole = size(&path) <= MAX_RPM && size(&format!("{path}-wal")) == 0;
+            let database = is_whole.then(|| tree.read(&path, MAX_RPM)).flatten();
             return Some(Packages { format: "rpm", path, list: database.and_then(|bytes| rpm::list(&bytes)) });
         }
     }

@@ -7,18 +7,27 @@ use std::collections::BTreeMap;
 /// Versions by name. A name that is there several times, as keys and kernels are, stands with its version from the
 /// second time on. `None` where the bytes are none of these forms, or break off.
 pub(super) fn list(database: &[u8]) -> Option<BTreeMap<String, String>> {
-    let headers = match database {
-        [b'S', b'Q', b'L', ..] => sqlite::blobs(database, "Packages")?,
-        [b'R', b'p', b'm', b'P', ..] => ndb::blobs(database)?,
-        _ => berkeley::blobs(database)?,
+    let mut all = Vec::new();
+    let each = &mut |header: &[u8]| {
+        all.push(release(header)?);
+        Some(())
     };
+    match database {
+        [b'S', b'Q', b'L', ..] => sqlite::blobs(database, "Packages", each)?,
+        [b'R', b'p', b'm', b'P', ..] => ndb::blobs(database, each)?,
+        _ => berkeley::blobs(database, each)?,
+    }
+    all.sort(); // the forms have them in different orders
     let mut list = BTreeMap::new();
-    for (name, version) in headers.iter().map(|header| release(header)).collect::<Option<Vec<_>>>()? {
+    for (name, version) in all {
         let name = if list.contains_key(&name) { format!("{name}-{version}") } else { name };
         list.insert(name, version);
     }
     Some(list)
 }
+
+/// What is called with each header. `None` ends it.
+type Each<'a> = &'a mut dyn FnMut(&[u8]) -> Option<()>;
 
 /// Name and `[EPOCH:]VERSION-RELEASE` of a header: two lengths, an index of (tag, type, offset, count), and data.
 fn release(header: &[u8]) -> Option<(String, String)> {
@@ -71,10 +80,14 @@ impl<'a> Pages<'a> {
 
 /// Tables of SQLite (sqlite.org/fileformat2.html).
 mod sqlite {
-    use super::{Pages, be32};
+    use super::{Each, Pages, be32};
 
     /// More levels no table has that can be stored.
     const DEEPEST: usize = 20;
+    /// What stands in these tables has 5.
+    const COLUMNS: usize = 16;
+    /// Nor is any row of them shorter, in bytes.
+    const SHORTEST: usize = 16;
     const LEAF: u8 = 0x0d;
     const INTERIOR: u8 = 0x05;
 
@@ -82,31 +95,31 @@ mod sqlite {
         pages: Pages<'a>,
         /// Bytes of a page that are in use.
         usable: usize,
-        rows: Vec<Vec<u8>>,
+        /// As long as the file itself no rows are together: cells of a page may all be the same.
+        left: usize,
     }
 
-    /// The last column of each row of a table, as it is.
-    pub(super) fn blobs(bytes: &[u8], table: &str) -> Option<Vec<Vec<u8>>> {
-        let number = |root: &[u8]| root.iter().fold(0, |number, byte| number << 8 | usize::from(*byte));
-        let schema = rows(bytes, 1)?;
-        let root = schema.iter().find_map(|row| match columns(row)?.as_slice() {
-            [b"table", name, _, root, _] if *name == table.as_bytes() => Some(number(root.get(..8.min(root.len()))?)),
-            _ => None,
+    /// The last column of each row of a table.
+    pub(super) fn blobs(bytes: &[u8], table: &str, each: Each<'_>) -> Option<()> {
+        let number = |bytes: &[u8]| bytes.iter().fold(0, |number, byte| number << 8 | usize::from(*byte));
+        let mut root = None;
+        rows(bytes, 1, &mut |row| {
+            if let [b"table", name, _, page, _] = columns(row)?.as_slice() {
+                root = Some(number(page)).filter(|_| *name == table.as_bytes()).or(root);
+            }
+            Some(())
         })?;
-        let last = |row: &Vec<u8>| columns(row)?.last().map(|column| column.to_vec());
-        rows(bytes, root)?.iter().map(last).collect()
+        rows(bytes, root?, &mut |row| each(columns(row)?.last()?))
     }
 
-    fn rows(bytes: &[u8], root: usize) -> Option<Vec<Vec<u8>>> {
+    fn rows(bytes: &[u8], root: usize, each: Each<'_>) -> Option<()> {
         let size = match u16::from_be_bytes(bytes.get(16..18)?.try_into().ok()?) {
             1 => 1 << 16,
             size => usize::from(size),
         };
         let pages = Pages::new(bytes, size)?;
         let usable = size.checked_sub(usize::from(*bytes.get(20)?)).filter(|usable| *usable >= 480)?;
-        let mut file = File { pages, usable, rows: Vec::new() };
-        file.tree(root, DEEPEST)?;
-        Some(file.rows)
+        File { pages, usable, left: bytes.len() }.tree(root, DEEPEST, each)
     }
 
     impl<'a> File<'a> {
@@ -115,7 +128,7 @@ mod sqlite {
             self.pages.page(number.checked_sub(1)?)
         }
 
-        fn tree(&mut self, number: usize, depth: usize) -> Option<()> {
+        fn tree(&mut self, number: usize, depth: usize, each: Each<'_>) -> Option<()> {
             let page = self.page(number)?;
             let head = page.get(if number == 1 { 100 } else { 0 }..)?;
             let (kind, cells) = (*head.first()?, usize::from(u16::from_be_bytes(head.get(3..5)?.try_into().ok()?)));
@@ -123,17 +136,21 @@ mod sqlite {
             for pointer in pointers.chunks_exact(2) {
                 let cell = page.get(usize::from(u16::from_be_bytes([pointer[0], pointer[1]]))..)?;
                 match kind {
-                    LEAF => self.row(cell)?,
-                    INTERIOR => self.tree(be32(cell, 0)?.try_into().ok()?, depth.checked_sub(1)?)?,
+                    LEAF => each(&self.row(cell)?)?,
+                    INTERIOR => self.tree(be32(cell, 0)?.try_into().ok()?, depth.checked_sub(1)?, each)?,
                     _ => return None,
                 }
             }
-            if kind == INTERIOR { self.tree(be32(head, 8)?.try_into().ok()?, depth.checked_sub(1)?) } else { Some(()) }
+            match kind {
+                INTERIOR => self.tree(be32(head, 8)?.try_into().ok()?, depth.checked_sub(1)?, each),
+                _ => Some(()),
+            }
         }
 
         /// What does not fit its page goes on in others.
-        fn row(&mut self, mut cell: &[u8]) -> Option<()> {
+        fn row(&mut self, mut cell: &[u8]) -> Option<Vec<u8>> {
             let (length, _id) = (usize::try_from(varint(&mut cell)?).ok()?, varint(&mut cell)?);
+            self.left = self.left.checked_sub(length.max(SHORTEST))?;
             let (most, least) = (self.usable - 35, (self.usable - 12) * 32 / 255 - 23);
             let here = match length {
                 _ if length <= most => length,
@@ -144,10 +161,9 @@ mod sqlite {
             while row.len() < length {
                 let page = self.page(next.try_into().ok()?)?.get(..self.usable)?;
                 next = be32(page, 0)?;
-                row.extend(&page[4..page.len().min(4 + length - row.len())]);
+                row.extend(page[4..].iter().take(length - row.len()));
             }
-            self.rows.push(row);
-            Some(())
+            Some(row)
         }
     }
 
@@ -156,7 +172,7 @@ mod sqlite {
         let header = usize::try_from(varint(&mut rest)?).ok()?;
         let mut types = row.get(row.len() - rest.len()..header)?;
         let (mut data, mut columns) = (row.get(header..)?, Vec::new());
-        while !types.is_empty() {
+        while !types.is_empty() && columns.len() < COLUMNS {
             let length = match varint(&mut types)? {
                 0 | 8 | 9 => 0, // nothing, and the numbers 0 and 1
                 number @ 1..=4 => number,
@@ -191,32 +207,33 @@ mod sqlite {
 
 /// rpm's own (lib/backend/ndb/rpmpkg.c): slots that say where a package is.
 mod ndb {
-    use super::le32;
+    use super::{Each, le32};
 
     const PAGE: usize = 4096;
     const HEADER: usize = 32;
     const SLOT: usize = 16;
     const BLOCK: usize = 16;
 
-    pub(super) fn blobs(bytes: &[u8]) -> Option<Vec<Vec<u8>>> {
+    pub(super) fn blobs(bytes: &[u8], each: Each<'_>) -> Option<()> {
         let pages = usize::try_from(le32(bytes, 12)?).ok()?;
-        let (mut left, mut blobs) = (bytes.len(), Vec::new());
+        let mut left = bytes.len();
         for slot in bytes.get(HEADER..pages.checked_mul(PAGE)?)?.chunks_exact(SLOT) {
-            let at = usize::try_from(le32(slot, 8)?).ok()?.checked_mul(BLOCK)?;
-            if slot.starts_with(b"Slot") && at != 0 {
+            // its package, the block where that is, or 0 where the slot is free, and how many blocks
+            let at = usize::try_from(le32(slot.strip_prefix(b"Slot")?, 4)?).ok()?.checked_mul(BLOCK)?;
+            if at != 0 {
                 let blob = bytes.get(at..)?.strip_prefix(b"BlbS")?;
                 let length = usize::try_from(le32(blob, 8)?).ok()?;
                 left = left.checked_sub(length)?; // none is there twice
-                blobs.push(blob.get(12..)?.get(..length)?.to_vec());
+                each(blob.get(12..)?.get(..length)?)?;
             }
         }
-        Some(blobs)
+        Some(())
     }
 }
 
 /// A hash of Berkeley DB (db 5.3, dbinc/db_page.h): values on the pages of the hash, or each on pages of its own.
 mod berkeley {
-    use super::{Pages, four};
+    use super::{Each, Pages, four};
 
     const MAGIC: u32 = 0x0006_1561;
     const HEADER: usize = 26;
@@ -234,31 +251,32 @@ mod berkeley {
         big: bool,
     }
 
-    pub(super) fn blobs(bytes: &[u8]) -> Option<Vec<Vec<u8>>> {
+    pub(super) fn blobs(bytes: &[u8], each: Each<'_>) -> Option<()> {
         let big = match four(bytes, 12)? {
             magic if magic == MAGIC.to_le_bytes() => false,
             magic if magic == MAGIC.to_be_bytes() => true,
             _ => return None,
         };
-        let mut file = File { pages: Pages::new(bytes, 512)?, big };
-        let size = file.number(bytes, 20)?;
-        file.pages = Pages::new(bytes, size)?;
-        let mut blobs = Vec::new();
+        let size = four(bytes, 20).map(if big { u32::from_be_bytes } else { u32::from_le_bytes })?;
+        let size = usize::try_from(size).ok()?;
+        let mut file = File { pages: Pages::new(bytes, size)?, big };
+        bytes.get(file.number(bytes, 32)?.checked_mul(size)?..)?.get(..size)?; // the last page
         for page in bytes.chunks_exact(size).filter(|page| HASH.contains(&page[25])) {
             let entries = file.short(page, 20)?;
             let starts = (0..entries).map(|entry| file.short(page, HEADER + 2 * entry)).collect::<Option<Vec<_>>>()?;
-            // a key and its value, the last ones first on the page
+            // a key and its value, each before the one that was there already
+            starts.is_sorted_by(|a, b| a >= b).then_some(())?;
             for pair in starts.chunks_exact(2) {
                 let value = page.get(pair[1]..pair[0])?;
                 match *value.first()? {
-                    HERE if value.len() > 1 + COUNTER => blobs.push(value[1..].to_vec()),
+                    HERE if value.len() > 1 + COUNTER => each(&value[1..])?,
                     HERE => {}
-                    ELSEWHERE => blobs.push(file.chain(file.number(value, 4)?, file.number(value, 8)?)?),
+                    ELSEWHERE => each(&file.chain(file.number(value, 4)?, file.number(value, 8)?)?)?,
                     _ => return None,
                 }
             }
         }
-        Some(blobs)
+        Some(())
     }
 
     impl File<'_> {
@@ -306,7 +324,7 @@ mod tests {
 
     fn ndb(headers: &[Vec<u8>]) -> Vec<u8> {
         let mut file = [&b"RpmP"[..], &[0; 8], &1_u32.to_le_bytes(), &[0; 16]].concat();
-        file.resize(4096, 0);
+        file.extend([&b"Slot"[..], &[0; 12]].concat().repeat((4096 - 32) / 16));
         for (at, header) in headers.iter().enumerate() {
             let slot = [at as u32 + 1, (file.len() / 16) as u32, 1].map(u32::to_le_bytes).concat();
             file[32 + 16 * at..][..16].copy_from_slice(&[&b"Slot"[..], &slot].concat());
@@ -316,9 +334,12 @@ mod tests {
         file
     }
 
+    fn varint(number: usize) -> [u8; 2] {
+        [(number >> 7) as u8 | 0x80, (number & 0x7f) as u8]
+    }
+
     /// The schema on page 1, an interior page, and each header on a leaf of its own, with what does not fit after it.
     fn sqlite(headers: &[Vec<u8>]) -> Vec<u8> {
-        let varint = |number: usize| [(number >> 7) as u8 | 0x80, (number & 0x7f) as u8];
         let schema = [&[6, 23, 29, 29, 1, 17][..], b"tablePackagesPackages\x02CT"].concat();
         let mut file = [&b"SQLite format 3\0\x02\0"[..], &[0; 82], &[0x0d, 0, 0, 0, 1, 0, 0, 0, 1, 0x90]].concat();
         file.resize(400, 0);
@@ -366,8 +387,18 @@ mod tests {
         file
     }
 
+    /// One page of a hash, with one value that is said to be on another page.
+    fn berkeley() -> Vec<u8> {
+        let mut file = vec![0; 4 * PAGE];
+        file[12..16].copy_from_slice(&[0x61, 0x15, 6, 0]);
+        file[20..24].copy_from_slice(&(PAGE as u32).to_le_bytes());
+        file[PAGE + 20..PAGE + 34].copy_from_slice(&[2, 0, 0, 0, 0, 13, 250, 1, 200, 1, 0, 0, 0, 0]);
+        file[PAGE + 456..PAGE + 468].copy_from_slice(&[3, 0, 0, 0, 2, 0, 0, 0, 200, 1, 0, 0]);
+        file
+    }
+
     fn installed() -> Vec<Vec<u8>> {
-        let long = "9".repeat(2000);
+        let long = "1".repeat(2000);
         vec![
             header("bash", "5.2", None),
             header("key", &long, None),
@@ -396,17 +427,28 @@ mod tests {
             }
             assert_eq!(list(&file), None);
         }
+        // and the cells of a page that are all the same one
+        let (mut file, header) = (sqlite(&installed()), header("bash", "5.2", None));
+        let leaf = &mut file[2 * PAGE..3 * PAGE];
+        leaf.fill(0);
+        (leaf[0], leaf[4]) = (0x0d, 100);
+        (0..100).for_each(|at| leaf[8 + 2 * at] = 1);
+        let row = [&[4, 0][..], &varint(12 + 2 * header.len()), &header].concat();
+        let cell = [&varint(row.len())[..], &[1], &row].concat();
+        leaf[256..256 + cell.len()].copy_from_slice(&cell);
+        assert_eq!(list(&file), None);
+        let mut file = berkeley();
+        file[PAGE + 20] = 100;
+        (0..50).for_each(|at| file[PAGE + 26 + 4 * at..][..4].copy_from_slice(&[244, 1, 44, 1]));
+        file[PAGE + 300] = 1;
+        file[PAGE + 301..][..header.len()].copy_from_slice(&header);
+        assert_eq!(list(&file), None);
     }
 
     proptest! {
         #[test]
         fn no_bytes_upset_it(of in 0..3_usize, harm in proptest::collection::vec((any::<u16>(), any::<u8>()), 0..8), cut: u16) {
-            let mut berkeley = vec![0; 4 * PAGE];
-            berkeley[12..16].copy_from_slice(&[0x61, 0x15, 6, 0]);
-            berkeley[20..24].copy_from_slice(&(PAGE as u32).to_le_bytes());
-            berkeley[PAGE + 20..PAGE + 34].copy_from_slice(&[2, 0, 0, 0, 0, 13, 250, 1, 200, 1, 0, 0, 0, 0]);
-            berkeley[PAGE + 456..PAGE + 468].copy_from_slice(&[3, 0, 0, 0, 2, 0, 0, 0, 200, 1, 0, 0]);
-            let mut file = [ndb(&installed()), sqlite(&installed()), berkeley][of].clone();
+            let mut file = [ndb(&installed()), sqlite(&installed()), berkeley()][of].clone();
             for (at, byte) in harm {
                 let at = usize::from(at) % file.len();
                 file[at] = byte;

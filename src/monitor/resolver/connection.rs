@@ -191,7 +191,7 @@ impl Connection {
 
     /// Answers what came, one after the other; what is left of the connection is over when its client has ended.
     fn go_on(&mut self, known: &mut Known<'_>) {
-        while self.asked.is_none() && self.client.outgoing.is_empty() {
+        while !self.over && self.asked.is_none() && self.client.outgoing.is_empty() {
             let Some(message) = self.client.take() else { break };
             match message::parse(&message) {
                 None => match message::malformed(&message) {

@@ -172,7 +172,9 @@ fn datagram(socket: &UdpSocket, known: &mut Known<'_>, asked: &mut Vec<(Asked, S
     };
     let bytes = &buffer[..length];
     let Some(query) = message::parse(bytes) else {
-        let _ = message::malformed(bytes).map(|reply| socket.send_to(&reply, from));
+        if let Some(reply) = message::malformed(bytes) {
+            let _ = socket.send_to(&reply, from);
+        }
         return true;
     };
     let answer = match known.zone().look_up(&query) {

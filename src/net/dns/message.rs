@@ -69,7 +69,7 @@ pub fn parse(bytes: &[u8]) -> Option<Query> {
 }
 
 /// What is said to a message that [`parse`] makes nothing of: its id and FORMERR, without a question (RFC 1035, 4.1.1).
-/// `None` where it has no header, or is an answer itself, or two might tell each other so for ever.
+/// `None` where it has no header, or is an answer itself: two resolvers would tell each other so for ever.
 pub fn malformed(bytes: &[u8]) -> Option<Vec<u8>> {
     let flags = number(bytes.get(..HEADER)?, 2)?;
     let said = RESPONSE | RECURSION_AVAILABLE | flags & (OPCODE | RECURSION_DESIRED) | 1;

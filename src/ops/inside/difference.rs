@@ -28,7 +28,8 @@ pub enum Times {
 #[derive(Debug)]
 pub struct Difference {
     pub rows: Vec<Change>,
-    pub packages: Vec<PackageChange>,
+    /// `None` where a database of them cannot be read.
+    pub packages: Option<Vec<PackageChange>>,
     /// Files that give who executes them another one's rights, and did not do so before.
     pub setuid: Vec<String>,
     /// What the layers of the second are called and were made by, the lowest first.
@@ -96,9 +97,9 @@ fn is_ignored(patterns: &[String], key: &[u8]) -> bool {
     })
 }
 
-fn package_changes(a: &Tree, b: &Tree) -> Vec<PackageChange> {
-    let list = |tree: &Tree| packages(tree).and_then(|found| found.list).unwrap_or_default();
-    let (was, is) = (list(a), list(b));
+fn package_changes(a: &Tree, b: &Tree) -> Option<Vec<PackageChange>> {
+    let list = |tree: &Tree| packages(tree).map_or_else(|| Some(BTreeMap::new()), |found| found.list);
+    let (was, is) = (list(a)?, list(b)?);
     let mut all: BTreeMap<&String, (Option<&String>, Option<&String>)> = BTreeMap::new();
     was.iter().for_each(|(name, version)| all.entry(name).or_default().0 = Some(version));
     is.iter().for_each(|(name, version)| all.entry(name).or_default().1 = Some(version));
@@ -108,7 +109,7 @@ fn package_changes(a: &Tree, b: &Tree) -> Vec<PackageChange> {
         was: was.cloned(),
         is: is.cloned(),
     };
-    changed.map(change).collect()
+    Some(changed.map(change).collect())
 }
 
 /// Texts up to here are compared line by line.

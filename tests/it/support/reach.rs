@@ -1,5 +1,5 @@
 //! Whether a container's packets come through. An answer may take as long as a busy machine needs for it; that there
-//! is none is known after a second, an age between namespaces of one host, and not waited for longer in a slow guest.
+//! is none is known after two seconds, an age between namespaces of one host, and not waited for longer in a slow guest.
 
 use super::command::{Output, seconds};
 use super::sandbox::Sandbox;
@@ -17,10 +17,13 @@ pub fn reaches(sandbox: &Sandbox, from: &str, to: &str) -> bool {
     ping(sandbox, from, to, seconds(20)).code() == 0
 }
 
-/// Whether a packet to the address is not answered.
+/// Whether a packet to the address is not answered, or does not even get away.
 #[track_caller]
 pub fn cut_off(sandbox: &Sandbox, from: &str, to: &str) -> bool {
-    ping(sandbox, from, to, Duration::from_secs(1)).code() != 0
+    let said = ping(sandbox, from, to, Duration::from_secs(2));
+    let lost = said.stdout.contains("100% packet loss") || said.stderr.contains("unreachable");
+    assert!(said.code() == 0 || said.code() == 1 && lost, "{said}");
+    said.code() == 1
 }
 
 /// The TTL with which the answer to one packet comes.
