@@ -85,14 +85,13 @@ fn who_follows_its_log_or_waits_for_it_does_so_to_the_end() {
     up_alone(&sandbox, &["--name", "web"], &["sh", "-c", OBEDIENT]);
     eventually_logs(&sandbox, "web", "ready");
     for command in [&["logs", "-f", "web"][..], &["wait", "web"]] {
-        let monitor = inspect(&sandbox, "web")["Host"]["MonitorPid"].clone();
         let running = sandbox.start(command);
         let is_ready = || match command[0] {
             "wait" => sandbox.in_network("ss -xH state established | grep -q /attach").code() == 0,
             _ => sandbox.sh("readlink /proc/*/fd/*").stdout.contains("inotify"),
         };
         eventually("the command waits", seconds(20), is_ready);
-        sandbox.sh(&format!("kill -9 {monitor}")).expect_code(0);
+        kill_monitor(&sandbox, "web");
         eventually("the command finds another monitor", seconds(20), || monitors(&sandbox) == 1);
         does(&sandbox, &["kill", "-s", "TERM", "web"]);
         assert!(running.output().text().ends_with(if command[0] == "wait" { "9" } else { "ready\ntold" }));

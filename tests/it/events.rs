@@ -1,6 +1,7 @@
 //! `events`: what has happened is told, in order and by who did it; what happens is told as it happens; and nothing ever
 //! fails for it.
 
+use crate::adopted::kill_monitor;
 use crate::detached::{does, inspect, refused, up_alone};
 use crate::support::command::{eventually, seconds};
 use crate::support::requires::requires;
@@ -179,8 +180,7 @@ fn an_end_that_no_monitor_saw_is_told_by_who_finds_it() {
 
     // a monitor that takes another one's place tells the end, and not the start again
     up_alone(&sandbox, &["--name", "web"], &["sleep", "1000"]);
-    let monitor = inspect(&sandbox, "web")["Host"]["MonitorPid"].to_string();
-    sandbox.sh(&format!("kill -9 {monitor}; while kill -0 {monitor} 2>/dev/null; do sleep 0.01; done")).expect_code(0);
+    kill_monitor(&sandbox, "web");
     does(&sandbox, &["stop", "-t", "0", "web"]);
     let web = told(&sandbox, &["container=web", "event=start", "event=die", "event=stop"]);
     assert_eq!(web, ["container start web", "container die web exit=137", "container stop web"]);

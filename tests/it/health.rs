@@ -1,5 +1,6 @@
 //! Health checks: what they say of a container, and that they are as confined and as short-lived as they must be.
 
+use crate::adopted::kill_monitor;
 use crate::detached::{does, inspect, refused, row, up_alone};
 use crate::support::command::{eventually, seconds};
 use crate::support::requires::requires;
@@ -82,7 +83,7 @@ fn another_monitor_goes_on_checking() {
     let sandbox = Sandbox::with_images(&["busybox"]);
     checked(&sandbox, &["--health-retries", "1"], "test -e /well");
     eventually_is(&sandbox, "unhealthy");
-    sandbox.sh(&format!("kill -9 {}", inspect(&sandbox, "web")["Host"]["MonitorPid"])).expect_code(0);
+    kill_monitor(&sandbox, "web");
     does(&sandbox, &["exec", "web", "touch", "/well"]);
     eventually_is(&sandbox, "healthy");
 }

@@ -1,5 +1,6 @@
 //! Containers that are started again by themselves: by which ends, how often, and until when.
 
+use crate::adopted::kill_monitor;
 use crate::detached::{does, inspect, refused, row, up_alone};
 use crate::support::command::{eventually, seconds};
 use crate::support::requires::requires;
@@ -80,7 +81,7 @@ fn killed_from_outside_it_comes_back_and_killed_by_us_it_does_not() {
     sandbox.sh(&format!("kill -9 {}", state(&sandbox)["Pid"])).expect_code(0);
     up(2);
     // with its monitor, too, once there is another one
-    sandbox.sh(&format!("kill -9 {}", inspect(&sandbox, "web")["Host"]["MonitorPid"])).expect_code(0);
+    kill_monitor(&sandbox, "web");
     does(&sandbox, &["ps"]);
     sandbox.sh(&format!("kill -9 {}", state(&sandbox)["Pid"])).expect_code(0);
     up(3);
