@@ -160,7 +160,11 @@ fn leave_a_dead_one(sandbox: &Sandbox) {
     sandbox.minirun(&[&flags, &SERVER[..]].concat()).expect_code(0);
     eventually("it answers", seconds(20), || sandbox.in_network(&fetch("http://127.0.0.1:8080")).code() == 0);
     let init = sandbox.minirun(&["inspect", "--format", "{{.State.Pid}}", "dead"]).text();
-    let kill = format!("kill -9 $(awk '/^PPid/ {{ print $2 }}' /proc/{init}/status) {init}");
+    // gone before anybody looks: who met one of them alive would give it another monitor
+    let kill = format!(
+        "monitor=$(awk '/^PPid/ {{ print $2 }}' /proc/{init}/status); kill -9 $monitor {init}
+        while kill -0 $monitor 2>/dev/null || kill -0 {init} 2>/dev/null; do sleep 0.01; done"
+    );
     sandbox.sh(&kill).expect_code(0);
     eventually("it is dead", seconds(20), || sandbox.minirun(&["ps", "-a"]).text().contains("Dead"));
 }
