@@ -1,14 +1,14 @@
 //! Containers whose monitor was killed: they go on, and the next command gives them another one.
 
-use crate::detached::{OBEDIENT, does, eventually_logs, inspect, row, up, up_alone};
+use crate::detached::{OBEDIENT, does, eventually_logs, inspect, monitor, pid, row, up, up_alone};
 use crate::support::command::{eventually, seconds};
 use crate::support::requires::requires;
 use crate::support::sandbox::Sandbox;
 use crate::support::snapshot::Snapshot;
 
 /// Kills the monitor of a container, and gives its pid.
-pub fn kill_monitor(sandbox: &Sandbox, name: &str) -> String {
-    let monitor = inspect(sandbox, name)["Host"]["MonitorPid"].to_string();
+pub fn kill_monitor(sandbox: &Sandbox, name: &str) -> u64 {
+    let monitor = monitor(sandbox, name);
     sandbox.sh(&format!("kill -9 {monitor}; while kill -0 {monitor} 2>/dev/null; do sleep 0.01; done")).expect_code(0);
     monitor
 }
@@ -18,9 +18,8 @@ fn monitors(sandbox: &Sandbox) -> usize {
 }
 
 /// Whether exactly one other monitor looks after it.
-fn assert_adopted(sandbox: &Sandbox, name: &str, killed: &str) {
-    let now = inspect(sandbox, name)["Host"]["MonitorPid"].to_string();
-    assert_ne!(now, killed);
+fn assert_adopted(sandbox: &Sandbox, name: &str, killed: u64) {
+    assert_ne!(monitor(sandbox, name), killed);
     assert_eq!(monitors(sandbox), 1);
 }
 
@@ -30,7 +29,7 @@ fn every_command_finds_it_a_monitor_and_it_goes_on() {
     let sandbox = Sandbox::with_images(&["busybox"]);
     let script = "i=0; while :; do i=$((i + 1)); echo $i; sleep 0.02; done";
     up_alone(&sandbox, &["--name", "web"], &["sh", "-c", script]);
-    let pid = inspect(&sandbox, "web")["State"]["Pid"].clone();
+    let before = pid(&sandbox, "web");
     for command in [
         &["ps"][..],
         &["exec", "web", "true"],
@@ -42,13 +41,13 @@ fn every_command_finds_it_a_monitor_and_it_goes_on() {
     ] {
         let killed = kill_monitor(&sandbox, "web");
         does(&sandbox, command);
-        assert_adopted(&sandbox, "web", &killed);
+        assert_adopted(&sandbox, "web", killed);
         let said = does(&sandbox, &["logs", "--tail", "1", "web"]).stdout;
         eventually("its words go on into the log", seconds(20), || {
             does(&sandbox, &["logs", "--tail", "1", "web"]).stdout != said
         });
     }
-    assert_eq!(inspect(&sandbox, "web")["State"]["Pid"], pid);
+    assert_eq!(pid(&sandbox, "web"), before);
     let log = does(&sandbox, &["logs", "web"]).stdout;
     let numbers: Vec<u32> = log.lines().map(|line| line.parse().unwrap()).collect();
     assert!(numbers.is_sorted_by(|a, b| a < b), "nothing comes twice: {numbers:?}");
@@ -147,5 +146,5 @@ fn many_commands_at_once_give_it_one_monitor() {
     let killed = kill_monitor(&sandbox, "web");
     let args: Vec<_> = (0..6).map(|_| sandbox.start(&["exec", "web", "true"])).collect();
     args.into_iter().for_each(|running| drop(running.output().expect_code(0)));
-    assert_adopted(&sandbox, "web", &killed);
+    assert_adopted(&sandbox, "web", killed);
 }

@@ -1,7 +1,7 @@
 //! The checks of the first article, those that the other tests of networks do not make: container networking is only
 //! namespaces, veth, a bridge, routing and NAT.
 
-use crate::detached::{does, inspect, up};
+use crate::detached::{does, inspect, pid, up};
 use crate::support::command::{eventually, seconds};
 use crate::support::reach::{cut_off, reaches};
 use crate::support::requires::requires;
@@ -14,10 +14,6 @@ fn create(sandbox: &Sandbox, words: &str) {
 
 fn serves(sandbox: &Sandbox, name: &str, flags: &[&str]) {
     up(sandbox, &[&["--name", name][..], flags].concat(), &["httpd", "-f", "-p", "80", "-h", "/etc"]);
-}
-
-fn pid(sandbox: &Sandbox, name: &str) -> String {
-    inspect(sandbox, name)["State"]["Pid"].to_string()
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Standing in front of a container: attached when it starts or later, left by keys, come back to.
 
-use crate::detached::{OBEDIENT, does, eventually_logs, inspect, refused, row, up_alone};
+use crate::detached::{OBEDIENT, does, eventually_logs, inspect, pid, refused, row, up_alone};
 use crate::support::command::{Running, eventually, output, seconds};
 use crate::support::requires::requires;
 use crate::support::sandbox::{Sandbox, minirun_binary};
@@ -146,7 +146,7 @@ fn what_is_paused_stands_still() {
         assert_eq!(inspect(&sandbox, "web")["State"]["Status"], "paused");
     };
     paused();
-    let pid = inspect(&sandbox, "web")["State"]["Pid"].to_string();
+    let pid = pid(&sandbox, "web").to_string();
     let number = || sandbox.sh(&format!("cat /proc/{pid}/root/dev/shm/count")).stdout;
     let stands = number();
     assert_eq!(number(), stands);

@@ -1,7 +1,7 @@
 //! Living with others: what somebody flushes, deletes or drops is made good by `network reload`, and by the next
 //! container, while those that run go on.
 
-use crate::detached::{does, inspect, refused, up};
+use crate::detached::{does, inspect, pid, refused, up};
 use crate::support::command::{Running, eventually, seconds};
 use crate::support::reach::{cut_off, reaches};
 use crate::support::requires::requires;
@@ -91,10 +91,6 @@ fn shared(sandbox: &Sandbox) -> String {
     sandbox.in_network(&script).text()
 }
 
-fn pid(sandbox: &Sandbox) -> i64 {
-    inspect(sandbox, "web")["State"]["Pid"].as_i64().unwrap()
-}
-
 #[test]
 fn flushed_rules_are_made_again() {
     requires![root, tool("nft"), tool("curl")];
@@ -118,7 +114,7 @@ fn flushed_rules_are_made_again() {
 fn a_deleted_bridge_is_made_again_under_its_containers() {
     requires![root, tool("nft"), tool("curl")];
     let sandbox = host_with_web();
-    let (pid_before, before) = (pid(&sandbox), shared(&sandbox));
+    let (pid_before, before) = (pid(&sandbox, "web"), shared(&sandbox));
     let delete = "ip link delete $(ip -br link show type bridge | cut -d' ' -f1)";
     // by `network reload`, and by the next container of the network
     let again = ["run", "--rm", "--network", "net", "busybox", "true"];
@@ -129,7 +125,7 @@ fn a_deleted_bridge_is_made_again_under_its_containers() {
         answers_everywhere(&sandbox);
         assert_eq!(reload(&sandbox), "", "after {repair:?}");
     }
-    assert_eq!(pid(&sandbox), pid_before);
+    assert_eq!(pid(&sandbox, "web"), pid_before);
     assert_eq!(shared(&sandbox), before);
 }
 

@@ -1,6 +1,6 @@
 //! `debug`: a shell beside a container that has none, which leaves nothing behind.
 
-use crate::detached::{does, inspect, refused, row, up_alone};
+use crate::detached::{does, monitor, pid, refused, row, up_alone};
 use crate::support::command::{eventually, seconds};
 use crate::support::requires::requires;
 use crate::support::sandbox::{Sandbox, minirun_binary};
@@ -53,10 +53,10 @@ fn it_sees_what_the_container_sees_and_has_files_of_its_own() {
     requires![root];
     let sandbox = with_bare();
     bare_up(&sandbox, "web", &["--hostname", "bare-host", "--ipc", "shareable", "--tmpfs", "/scratch"]);
-    let pid = inspect(&sandbox, "web")["State"]["Pid"].to_string();
+    let before = pid(&sandbox, "web");
     for (kind, shared) in [("pid", true), ("net", true), ("ipc", true), ("uts", true), ("user", true), ("mnt", false)] {
         let own = debug(&sandbox, &[], "web", &format!("readlink /proc/self/ns/{kind}"));
-        let theirs = sandbox.sh(&format!("readlink /proc/{pid}/ns/{kind}")).stdout;
+        let theirs = sandbox.sh(&format!("readlink /proc/{before}/ns/{kind}")).stdout;
         assert_eq!(own == theirs, shared, "{kind}");
     }
     assert!(debug(&sandbox, &[], "web", "ps").contains("1 root     /sleep 1000"));
@@ -76,7 +76,7 @@ fn it_sees_what_the_container_sees_and_has_files_of_its_own() {
     does(&sandbox, &["pause", "web"]);
     assert!(debug(&sandbox, &[], "web", "ps").contains("/sleep 1000"));
     does(&sandbox, &["unpause", "web"]);
-    assert_eq!(inspect(&sandbox, "web")["State"]["Pid"].to_string(), pid);
+    assert_eq!(pid(&sandbox, "web"), before);
 }
 
 #[test]
@@ -203,16 +203,14 @@ fn however_it_ends_nothing_is_left_and_the_container_goes_on() {
     // its monitor is killed: what is left goes with the next repair
     let running = ready();
     let label = does(&sandbox, &["ps", "-q", "--filter", "label=minirun.debug=web"]).text();
-    let monitor = inspect(&sandbox, &label)["Host"]["MonitorPid"].to_string();
-    sandbox.sh(&format!("kill -9 {monitor}")).expect_code(0);
+    sandbox.sh(&format!("kill -9 {}", monitor(&sandbox, &label))).expect_code(0);
     running.output().expect_code(125);
     assert!(does(&sandbox, &["repair"]).stdout.contains(&label));
     same_again(&sandbox, &before, "kill -9 of its monitor, and repair");
     // or with the next command that meets it
     let running = ready();
     let label = does(&sandbox, &["ps", "-q", "--filter", "label=minirun.debug=web"]).text();
-    let monitor = inspect(&sandbox, &label)["Host"]["MonitorPid"].to_string();
-    sandbox.sh(&format!("kill -9 {monitor}")).expect_code(0);
+    sandbox.sh(&format!("kill -9 {}", monitor(&sandbox, &label))).expect_code(0);
     running.output().expect_code(125);
     let _either_way = sandbox.minirun(&["logs", &label]);
     same_again(&sandbox, &before, "kill -9 of its monitor, and a command");

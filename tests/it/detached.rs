@@ -31,6 +31,24 @@ pub fn inspect(sandbox: &Sandbox, name: &str) -> Value {
     all[0].clone()
 }
 
+/// The pid of its program on the host. Of one that does not run inspect says 0, which must never come into a `kill`:
+/// that is a whole process group.
+#[track_caller]
+pub fn pid(sandbox: &Sandbox, name: &str) -> u64 {
+    running_pid(&inspect(sandbox, name)["State"]["Pid"])
+}
+
+/// The pid of its monitor on the host.
+#[track_caller]
+pub fn monitor(sandbox: &Sandbox, name: &str) -> u64 {
+    running_pid(&inspect(sandbox, name)["Host"]["MonitorPid"])
+}
+
+#[track_caller]
+fn running_pid(pid: &Value) -> u64 {
+    pid.as_u64().filter(|pid| *pid > 1).unwrap_or_else(|| panic!("{pid} is nobody's pid: it does not run"))
+}
+
 /// Does it, which must succeed.
 #[track_caller]
 pub fn does(sandbox: &Sandbox, args: &[&str]) -> Output {
@@ -198,7 +216,7 @@ fn whoever_waits_hears_how_it_ended() {
     let sandbox = Sandbox::with_images(&["busybox"]);
     up_alone(&sandbox, &["--rm", "--name", "brief"], &["sh", "-c", OBEDIENT]);
     eventually_logs(&sandbox, "brief", "ready");
-    let monitor = inspect(&sandbox, "brief")["Host"]["MonitorPid"].to_string();
+    let monitor = monitor(&sandbox, "brief");
     let hold = |signal: &str| drop(sandbox.sh(&format!("kill -{signal} {monitor}")).expect_code(0));
     hold("STOP");
     does(&sandbox, &["kill", "-s", "TERM", "brief"]);
@@ -276,12 +294,12 @@ fn the_monitor_is_small_and_holds_no_stream_of_its_command() {
     run.stdout(std::fs::File::create(&out).unwrap()).stderr(std::fs::File::create(&err).unwrap());
     assert!(run.status().unwrap().success());
     let held = [&out, &err].map(|path| std::fs::metadata(path).unwrap().ino());
-    let monitor = inspect(&sandbox, "web")["Host"]["MonitorPid"].to_string();
+    let monitor = monitor(&sandbox, "web");
     let open = sandbox.sh(&format!("stat -L -c %i /proc/{monitor}/fd/*; stat -L -c %i /proc/{monitor}/cwd")).text();
     assert!(!open.lines().any(|inode| held.iter().any(|held| held.to_string() == inode)), "{open}");
     assert_eq!(link(&sandbox, &format!("/proc/{monitor}/cwd")), "/");
     let session = sandbox.sh(&format!("cut -d' ' -f6 /proc/{monitor}/stat")).text();
-    assert_eq!(session, monitor);
+    assert_eq!(session, monitor.to_string());
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Records that are broken or lie: every container is still listed, what is ours goes, and no innocent process is hit.
 
-use crate::detached::{does, inspect, refused, row, up, up_alone};
+use crate::detached::{does, inspect, monitor, refused, row, up, up_alone};
 use crate::support::command::{eventually, seconds};
 use crate::support::requires::requires;
 use crate::support::sandbox::Sandbox;
@@ -160,7 +160,7 @@ fn a_monitor_that_is_held_is_named_where_its_container_cannot_be_removed() {
     requires![root];
     let sandbox = Sandbox::with_images(&["busybox"]);
     let id = up_alone(&sandbox, &["--name", "web"], &["sleep", "1000"]);
-    let monitor = inspect(&sandbox, "web")["Host"]["MonitorPid"].to_string();
+    let monitor = monitor(&sandbox, "web");
     std::fs::remove_file(record(&sandbox, &id, "life.json")).unwrap();
     sandbox.sh(&format!("kill -STOP {monitor}")).expect_code(0);
     refused(&sandbox, &["rm", "-f", "web"], 1, "minirun-monitor");

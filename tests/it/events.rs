@@ -2,7 +2,7 @@
 //! fails for it.
 
 use crate::adopted::kill_monitor;
-use crate::detached::{does, inspect, refused, up_alone};
+use crate::detached::{does, monitor, pid, refused, up_alone};
 use crate::support::command::{eventually, seconds};
 use crate::support::requires::requires;
 use crate::support::sandbox::Sandbox;
@@ -161,8 +161,7 @@ fn an_end_that_no_monitor_saw_is_told_by_who_finds_it() {
     requires![root];
     let sandbox = Sandbox::with_images(&["busybox"]);
     let killed_with_monitor = |name: &str| {
-        let all = inspect(&sandbox, name);
-        let (monitor, pid) = (&all["Host"]["MonitorPid"], &all["State"]["Pid"]);
+        let (monitor, pid) = (monitor(&sandbox, name), pid(&sandbox, name));
         let gone = format!("while kill -0 {monitor} 2>/dev/null || kill -0 {pid} 2>/dev/null; do sleep 0.01; done");
         sandbox.sh(&format!("kill -9 {monitor} {pid}; {gone}")).expect_code(0);
     };

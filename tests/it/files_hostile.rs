@@ -1,7 +1,7 @@
 //! Containers that lie in wait for `cp`: links out of their root, FIFOs, devices, loops, and a directory that becomes a
 //! link while it is copied (CVE-2018-15664). Nothing of the host is read or written.
 
-use crate::detached::{does, eventually_logs, inspect, refused, up_alone};
+use crate::detached::{does, eventually_logs, pid, refused, up_alone};
 use crate::support::requires::requires;
 use crate::support::sandbox::{Sandbox, minirun_binary};
 
@@ -34,7 +34,7 @@ fn links_lead_nowhere_but_into_the_container() {
     );
     up_alone(&sandbox, &["--name", "web"], &["sh", "-c", &traps]);
     eventually_logs(&sandbox, "web", "ready");
-    let pid = inspect(&sandbox, "web")["State"]["Pid"].to_string();
+    let pid = pid(&sandbox, "web").to_string();
     let control = sandbox.sh(&format!("cat /proc/{pid}/root/t/abs/secret"));
     assert_eq!(control.text(), SECRET, "the trap is one: by its path it leads to the host");
     let home = sandbox.path("home").to_str().unwrap().to_owned();
@@ -95,7 +95,7 @@ fn a_directory_that_becomes_a_link_is_not_followed_out() {
     let treasure = treasure(&sandbox);
     swapping(&sandbox, &treasure);
     let binary = minirun_binary().display().to_string();
-    let pid = inspect(&sandbox, "web")["State"]["Pid"].to_string();
+    let pid = pid(&sandbox, "web").to_string();
     // by its path it is followed, sooner or later: the race is one
     let control = format!(
         "for i in $(seq 200000); do l=; read -r l </proc/{pid}/root/d/s/secret || :; case $l in *host*) exit 0; esac; done 2>/dev/null; exit 1"

@@ -1,6 +1,6 @@
 //! `network graph`: what it draws is what other tools see, in each of its forms, and drawing changes nothing.
 
-use crate::detached::{does, inspect, refused, up};
+use crate::detached::{does, pid, refused, up};
 use crate::support::command::output;
 use crate::support::requires::requires;
 use crate::support::sandbox::{HOST, OUTSIDE, Sandbox};
@@ -40,7 +40,7 @@ fn named<'a>(all: &'a Value, name: &str) -> &'a Value {
 }
 
 /// What `ip` says of the links of a namespace.
-fn links(sandbox: &Sandbox, pid: Option<&Value>) -> Value {
+fn links(sandbox: &Sandbox, pid: Option<u64>) -> Value {
     let enter = pid.map(|pid| format!("nsenter -t {pid} -n ")).unwrap_or_default();
     serde_json::from_str(&sandbox.sh(&format!("{enter}ip -j -d link")).text()).unwrap()
 }
@@ -60,8 +60,8 @@ fn a_graph_has_the_links_and_numbers_that_ip_shows() {
     }
     let mut cables = 0;
     for one in list(&graph["Containers"]) {
-        let pid = inspect(&sandbox, one["Name"].as_str().unwrap())["State"]["Pid"].clone();
-        let inside = links(&sandbox, Some(&pid));
+        let pid = pid(&sandbox, one["Name"].as_str().unwrap());
+        let inside = links(&sandbox, Some(pid));
         for cable in list(&one["Cables"]) {
             let outer = link(&cable["Host"]["Name"]);
             let inner = list(&inside).iter().find(|link| link["ifname"] == cable["Inside"]["Name"]).unwrap();

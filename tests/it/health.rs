@@ -1,7 +1,7 @@
 //! Health checks: what they say of a container, and that they are as confined and as short-lived as they must be.
 
 use crate::adopted::kill_monitor;
-use crate::detached::{does, inspect, refused, row, up_alone};
+use crate::detached::{does, inspect, monitor, refused, row, up_alone};
 use crate::support::command::{eventually, seconds};
 use crate::support::requires::requires;
 use crate::support::sandbox::Sandbox;
@@ -138,7 +138,7 @@ fn each_that_asks_hears_of_a_check_that_began_after_it_had_asked() {
     let first = sandbox.start(&["healthcheck", "run", "web"]);
     let made = || does(&sandbox, &["exec", "web", "sh", "-c", "wc -l </made || true"]).text();
     eventually("the first is being made", seconds(20), || made() == "1");
-    let monitor = inspect(&sandbox, "web")["Host"]["MonitorPid"].to_string();
+    let monitor = monitor(&sandbox, "web");
     let commands = || sandbox.sh(&format!("ls -l /proc/{monitor}/fd | grep -c socket:")).text().parse::<u32>().unwrap();
     let before = commands();
     let second = sandbox.start(&["healthcheck", "run", "web"]);

@@ -1,13 +1,13 @@
 //! Containers that share namespaces of another one.
 
-use crate::detached::{does, inspect, refused, up, up_alone};
+use crate::detached::{does, inspect, pid, refused, up, up_alone};
 use crate::support::command::{eventually, seconds};
 use crate::support::requires::requires;
 use crate::support::sandbox::Sandbox;
 
 /// The namespaces of a container's first process, as the host has them.
 fn namespace(sandbox: &Sandbox, name: &str, kind: &str) -> String {
-    let pid = inspect(sandbox, name)["State"]["Pid"].to_string();
+    let pid = pid(sandbox, name).to_string();
     sandbox.sh(&format!("readlink /proc/{pid}/ns/{kind}")).text()
 }
 

@@ -1,7 +1,7 @@
 //! Names: whom a container knows, whom its monitor asks for the others, and that nobody waits for a slow one.
 
 use crate::adopted::kill_monitor;
-use crate::detached::{does, inspect, up};
+use crate::detached::{does, inspect, pid, up};
 use crate::support::command::{eventually, seconds};
 use crate::support::requires::requires;
 use crate::support::sandbox::Sandbox;
@@ -9,10 +9,6 @@ use crate::support::sandbox::Sandbox;
 /// A container that waits, in these networks.
 fn waits(sandbox: &Sandbox, name: &str, flags: &[&str]) {
     up(sandbox, &[&["--name", name][..], flags].concat(), &["sleep", "1000"]);
-}
-
-fn pid(sandbox: &Sandbox, name: &str) -> String {
-    inspect(sandbox, name)["State"]["Pid"].to_string()
 }
 
 /// What dig says in a container's network: short, at once.

@@ -1,6 +1,6 @@
 //! Networks that a container comes into and leaves, while it runs and while it does not.
 
-use crate::detached::{does, inspect, refused, up};
+use crate::detached::{does, inspect, monitor, pid, refused, up};
 use crate::support::command::{eventually, seconds};
 use crate::support::reach::{cut_off, reaches};
 use crate::support::requires::requires;
@@ -33,7 +33,7 @@ fn a_running_container_comes_into_a_network_and_leaves_it() {
     waits(&sandbox, "web", &[]);
     let host = || sandbox.sh("ip -br link | awk '{print $1}'; nft list ruleset; ip route").stdout;
     let before = host();
-    let (db, pid) = (address(&sandbox, "db", "back"), inspect(&sandbox, "web")["State"]["Pid"].clone());
+    let (db, web) = (address(&sandbox, "db", "back"), pid(&sandbox, "web"));
     let resolv = inside(&sandbox, "web", &["cat", "/etc/resolv.conf"]);
     assert!(cut_off(&sandbox, "web", &db));
     does(&sandbox, &["network", "connect", "--alias", "www", "back", "web"]);
@@ -52,10 +52,7 @@ fn a_running_container_comes_into_a_network_and_leaves_it() {
     refused(&sandbox, &["network", "connect", "back", "web"], 1, "is in network back already");
     does(&sandbox, &["network", "disconnect", "back", "web"]);
     assert!(cut_off(&sandbox, "web", &db));
-    assert_eq!(
-        (networks(&sandbox, "web"), &inspect(&sandbox, "web")["State"]["Pid"]),
-        (vec!["bridge".to_owned()], &pid)
-    );
+    assert_eq!((networks(&sandbox, "web"), pid(&sandbox, "web")), (vec!["bridge".to_owned()], web));
     refused(&sandbox, &["network", "disconnect", "back", "web"], 1, "is not in network back");
     does(&sandbox, &["network", "disconnect", "-f", "back", "web"]);
     assert_eq!(host(), before);
@@ -104,7 +101,7 @@ fn a_link_that_came_later_goes_with_the_container_even_where_its_namespace_stays
     does(&sandbox, &["network", "create", "net"]);
     waits(&sandbox, "web", &[]);
     does(&sandbox, &["network", "connect", "net", "web"]);
-    let pid = inspect(&sandbox, "web")["State"]["Pid"].to_string();
+    let pid = pid(&sandbox, "web").to_string();
     sandbox
         .sh(&format!("mkdir -p /run/netns; touch /run/netns/kept; mount --bind /proc/{pid}/ns/net /run/netns/kept"))
         .expect_code(0);
@@ -210,7 +207,7 @@ fn a_connect_that_fails_or_is_killed_is_brought_to_its_end() {
     waits(&sandbox, "web", &[]);
     let links = || inside(&sandbox, "web", &["ls", "/sys/class/net"]).split_whitespace().count();
     // its monitor does not answer: nothing is done
-    let monitor = inspect(&sandbox, "web")["Host"]["MonitorPid"].to_string();
+    let monitor = monitor(&sandbox, "web");
     sandbox.sh(&format!("kill -STOP {monitor}")).expect_code(0);
     let said = sandbox.minirun(&["network", "connect", "net", "web"]);
     sandbox.sh(&format!("kill -CONT {monitor}")).expect_code(0);

@@ -1,7 +1,7 @@
 //! Containers that are started again by themselves: by which ends, how often, and until when.
 
 use crate::adopted::kill_monitor;
-use crate::detached::{does, inspect, refused, row, up_alone};
+use crate::detached::{does, inspect, monitor, pid, refused, row, up_alone};
 use crate::support::command::{eventually, seconds};
 use crate::support::requires::requires;
 use crate::support::sandbox::Sandbox;
@@ -78,12 +78,12 @@ fn killed_from_outside_it_comes_back_and_killed_by_us_it_does_not() {
     let id = restarting(&sandbox, "always", "exec sleep 1000");
     let up = |times| eventually("it runs", seconds(20), || is(&sandbox, "Up") && runs(&sandbox, &id) == times);
     up(1);
-    sandbox.sh(&format!("kill -9 {}", state(&sandbox)["Pid"])).expect_code(0);
+    sandbox.sh(&format!("kill -9 {}", pid(&sandbox, "web"))).expect_code(0);
     up(2);
     // with its monitor, too, once there is another one
     kill_monitor(&sandbox, "web");
     does(&sandbox, &["ps"]);
-    sandbox.sh(&format!("kill -9 {}", state(&sandbox)["Pid"])).expect_code(0);
+    sandbox.sh(&format!("kill -9 {}", pid(&sandbox, "web"))).expect_code(0);
     up(3);
     does(&sandbox, &["kill", "web"]);
     eventually("it has ended", seconds(20), || is(&sandbox, "Exited (137)"));
@@ -145,12 +145,12 @@ fn what_cannot_be_started_again_says_why_and_is_left_alone() {
     let sandbox = Sandbox::with_images(&["busybox"]);
     let flags = ["run", "-d", "--name", "web", "--restart", "always", "-p", "8099:80", "busybox"];
     does(&sandbox, &[&flags[..], &["sh", "-c", "[ -e /once ] && exec sleep 1000; touch /once; exit 3"]].concat());
-    eventually("it is up again", seconds(20), || is(&sandbox, "Up"));
+    eventually("it is up again", seconds(20), || !sandbox.in_pids("sleep 1000").is_empty());
     let file =
         sandbox.path("root/containers").join(inspect(&sandbox, "web")["Id"].as_str().unwrap()).join("ended.json");
     // its image goes meanwhile: a start cannot even be planned
     std::fs::rename(sandbox.path("root/images/index.json"), sandbox.path("gone")).unwrap();
-    sandbox.sh(&format!("kill -9 {}", state(&sandbox)["Pid"])).expect_code(0);
+    sandbox.sh(&format!("kill -9 {}", pid(&sandbox, "web"))).expect_code(0);
     let again_by = || -> Value {
         let text = std::fs::read_to_string(&file).unwrap_or_default();
         serde_json::from_str::<Value>(&text).map_or(Value::Bool(true), |ended| ended["again_by"].clone())
@@ -184,7 +184,7 @@ fn a_monitor_that_does_not_answer_holds_nobody_up_for_ever() {
     requires![root];
     let sandbox = Sandbox::with_images(&["busybox"]);
     restarting(&sandbox, "always", "exec sleep 1000");
-    let monitor = inspect(&sandbox, "web")["Host"]["MonitorPid"].to_string();
+    let monitor = monitor(&sandbox, "web");
     sandbox.sh(&format!("kill -STOP {monitor}")).expect_code(0);
     refused(&sandbox, &["stop", "web"], 1, "does not answer");
     does(&sandbox, &["rm", "-f", "web"]);

@@ -1,6 +1,6 @@
 //! Which subnets lie on which segments: what the second article shows, made by networks and seen by packets.
 
-use crate::detached::{does, inspect, refused, up};
+use crate::detached::{does, inspect, pid, refused, up};
 use crate::support::command::{eventually, seconds};
 use crate::support::reach::{cut_off, ping, reaches, ttl};
 use crate::support::requires::requires;
@@ -33,7 +33,7 @@ fn bridge_mac(sandbox: &Sandbox, network: &str) -> String {
 
 /// Counts the frames of two kinds that come to a container from now on.
 fn watch(sandbox: &Sandbox, name: &str) {
-    let pid = inspect(sandbox, name)["State"]["Pid"].to_string();
+    let pid = pid(sandbox, name).to_string();
     let chain = "add chain netdev seen in { type filter hook ingress device eth0 priority 0; }";
     sandbox
         .sh(&format!(
@@ -45,7 +45,7 @@ fn watch(sandbox: &Sandbox, name: &str) {
 
 /// ARP and ICMP, as counted.
 fn seen(sandbox: &Sandbox, name: &str) -> (u32, u32) {
-    let pid = inspect(sandbox, name)["State"]["Pid"].to_string();
+    let pid = pid(sandbox, name).to_string();
     let list = sandbox.sh(&format!("nsenter -t {pid} -n nft list table netdev seen")).stdout;
     let mut counts = list.split("packets ").skip(1).map(|rest| rest.split(' ').next().unwrap().parse().unwrap());
     (counts.next().unwrap(), counts.next().unwrap())
@@ -397,7 +397,7 @@ fn vlans_keep_the_containers_of_one_bridge_apart() {
     // each has its gateway, and reaches the outside
     assert_eq!((ttl(&sandbox, "a", OUTSIDE), ttl(&sandbox, "x", OUTSIDE)), (63, 63));
     // whoever has the trunk is in both, under their tags
-    let pid = inspect(&sandbox, "t")["State"]["Pid"].to_string();
+    let pid = pid(&sandbox, "t").to_string();
     for (vlan, ip) in [("10", "10.10.0.200/24"), ("20", "10.20.0.200/24")] {
         sandbox
             .sh(&format!(

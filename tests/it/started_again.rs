@@ -1,6 +1,6 @@
 //! Containers that are created, started, stopped and started again.
 
-use crate::detached::{OBEDIENT, does, eventually_logs, inspect, refused, row, up_alone};
+use crate::detached::{OBEDIENT, does, eventually_logs, inspect, monitor, pid, refused, row, up_alone};
 use crate::support::command::{Running, eventually, seconds};
 use crate::support::requires::requires;
 use crate::support::sandbox::Sandbox;
@@ -19,13 +19,13 @@ fn created_started_stopped_and_started_again() {
     assert_eq!(sandbox.minirun(&["wait", "web"]).text(), "0");
     does(&sandbox, &["start", "web"]);
     eventually_logs(&sandbox, "web", "ready");
-    let pid = inspect(&sandbox, "web")["State"]["Pid"].clone();
+    let first = pid(&sandbox, "web");
     does(&sandbox, &["start", "web"]); // it is
-    assert_eq!(inspect(&sandbox, "web")["State"]["Pid"], pid);
+    assert_eq!(pid(&sandbox, "web"), first);
     does(&sandbox, &["stop", "web"]);
     does(&sandbox, &["start", "web"]);
     eventually_logs(&sandbox, "web", "ready\ntold\nkept\nready\n"); // its log goes on, its file is there
-    assert_ne!(inspect(&sandbox, "web")["State"]["Pid"], pid);
+    assert_ne!(pid(&sandbox, "web"), first);
 
     refused(&sandbox, &["rm", "web"], 1, "minirun rm -f web");
     assert!(row(&sandbox, "web").unwrap().contains("Up"));
@@ -127,7 +127,7 @@ fn a_container_whose_program_has_ended_is_not_taken_for_one_that_runs() {
     // its end lasts as long as its monitor is held
     let ending = || {
         up_alone(&sandbox, &["--name", "web"], &["sleep", "1000"]);
-        let monitor = inspect(&sandbox, "web")["Host"]["MonitorPid"].to_string();
+        let monitor = monitor(&sandbox, "web");
         sandbox.sh(&format!("kill -STOP {monitor}")).expect_code(0);
         does(&sandbox, &["kill", "web"]);
         eventually("it has ended", seconds(20), || !row(&sandbox, "web").unwrap().contains("Up"));

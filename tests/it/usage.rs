@@ -1,6 +1,6 @@
 //! What containers use and what runs in them, and other limits for those that run.
 
-use crate::detached::{OBEDIENT, does, eventually_logs, inspect, refused, row, up, up_alone};
+use crate::detached::{OBEDIENT, does, eventually_logs, inspect, pid, refused, row, up, up_alone};
 use crate::support::command::{eventually, seconds};
 use crate::support::requires::requires;
 use crate::support::sandbox::Sandbox;
@@ -44,14 +44,14 @@ fn limits_change_under_a_running_container() {
 fn another_policy_holds_for_the_next_end() {
     requires![root];
     let sandbox = Sandbox::with_images(&["busybox"]);
-    let kill = || sandbox.sh(&format!("kill -9 {}", inspect(&sandbox, "web")["State"]["Pid"])).expect_code(0);
+    let kill = || sandbox.sh(&format!("kill -9 {}", pid(&sandbox, "web"))).expect_code(0);
     up_alone(&sandbox, &["--name", "web"], &["sleep", "1000"]);
     does(&sandbox, &["update", "--restart", "always", "web"]);
-    let pid = inspect(&sandbox, "web")["State"]["Pid"].clone();
+    let first = pid(&sandbox, "web");
     kill();
     eventually("it is back", seconds(20), || {
         let state = inspect(&sandbox, "web")["State"].clone();
-        state["Running"] == true && state["Pid"] != pid
+        state["Running"] == true && state["Pid"] != first
     });
     does(&sandbox, &["update", "--restart", "no", "web"]);
     kill();
@@ -96,7 +96,7 @@ fn top_shows_the_processes() {
     let header: Vec<&str> = said.lines().next().unwrap().split_whitespace().collect();
     assert_eq!(header, ["UID", "PID", "PPID", "C", "STIME", "TTY", "TIME", "CMD"]);
     let line = said.lines().find(|line| line.ends_with("sleep 999")).unwrap();
-    let pid = inspect(&sandbox, "web")["State"]["Pid"].to_string();
+    let pid = pid(&sandbox, "web").to_string();
     let cells: Vec<&str> = line.split_whitespace().collect();
     assert_eq!((cells[0], cells[2]), ("1234", pid.as_str()), "{said}");
     let said = does(&sandbox, &["top", "web", "-eo", "pid,comm"]).stdout;

@@ -1,7 +1,7 @@
 //! `--userns auto`: root inside is nobody outside, and what it makes is on disk as if it had been root.
 
 use crate::adopted::kill_monitor;
-use crate::detached::{does, inspect, refused, row, up, up_alone};
+use crate::detached::{does, inspect, pid, refused, row, up, up_alone};
 use crate::support::command::{eventually, seconds};
 use crate::support::requires::requires;
 use crate::support::sandbox::Sandbox;
@@ -16,7 +16,7 @@ fn says(sandbox: &Sandbox, flags: &[&str], script: &str) -> String {
 }
 
 fn first_id(sandbox: &Sandbox, name: &str) -> u32 {
-    let pid = inspect(sandbox, name)["State"]["Pid"].as_u64().unwrap();
+    let pid = pid(sandbox, name);
     let map = sandbox.sh(&format!("cat /proc/{pid}/uid_map")).text();
     let words: Vec<&str> = map.split_whitespace().collect();
     assert_eq!((words[0], words[2]), ("0", "65536"), "{map}");
@@ -34,7 +34,7 @@ fn root_inside_is_nobody_outside() {
     let (web, db) = (first_id(&sandbox, "web"), first_id(&sandbox, "db"));
     assert!(web >= 524_288 && db >= 524_288 && web != db, "{web} {db}");
     assert_eq!(inspect(&sandbox, "web")["HostConfig"]["UsernsMode"], "auto");
-    let pid = inspect(&sandbox, "web")["State"]["Pid"].as_u64().unwrap();
+    let pid = pid(&sandbox, "web");
     let owner = sandbox.sh(&format!("stat -c %u:%g /proc/{pid}; grep -E 'Uid|CapEff' /proc/{pid}/status")).text();
     assert!(owner.starts_with(&format!("{web}:{web}\n")), "{owner}");
     // all namespaces are those of a user namespace that is not the host's
@@ -97,10 +97,10 @@ fn whoever_looks_after_it_and_into_it_does_so_as_ever() {
     let check = ["--health-cmd", "test $(id -u) = 0", "--health-interval", "100ms"];
     up_alone(&sandbox, &[&["--name", "web"], &OWN[..], &check].concat(), &["sh", "-c", "echo up; sleep 1000"]);
     eventually("it is healthy", seconds(20), || row(&sandbox, "web").is_some_and(|row| row.contains("(healthy)")));
-    let pid = inspect(&sandbox, "web")["State"]["Pid"].clone();
+    let before = pid(&sandbox, "web");
     kill_monitor(&sandbox, "web");
     assert!(row(&sandbox, "web").unwrap().contains("Up"));
-    assert_eq!(inspect(&sandbox, "web")["State"]["Pid"], pid);
+    assert_eq!(pid(&sandbox, "web"), before);
     assert_eq!(does(&sandbox, &["logs", "web"]).stdout, "up\n");
     let looked =
         does(&sandbox, &["debug", "web", "sh", "-c", "id -u; cat /proc/1/root/etc/hostname; pidof sleep"]).stdout;

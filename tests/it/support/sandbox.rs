@@ -5,6 +5,7 @@
 use super::command::{Output, Running, eventually, output, seconds};
 use super::source::repository;
 use std::io::Read as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -59,13 +60,15 @@ impl Sandbox {
         self.home.path().join(name)
     }
 
-    /// A program inside the sandbox: its cgroups first, since they have other paths inside.
+    /// A program inside the sandbox: its cgroups first, since they have other paths inside. It leads a process group:
+    /// a signal to its whole group, which no pid namespace keeps in, reaches nothing of the test run.
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new("bash");
         let enter = r#"while [ "$1" != -- ]; do echo 0 >"$1"; shift; done; shift; exec "$@""#;
         command.args(["-c", enter, "enter"]).args(&self.leaves).arg("--");
         command.args(["nsenter", "--all", "--target"]).arg(self.pid.to_string()).arg("--").arg(program);
         command.env("MINIRUN_ROOT", self.path("root")).env("MINIRUN_STATE", self.path("state")).stdin(Stdio::null());
+        command.process_group(0);
         command
     }
 
@@ -210,6 +213,7 @@ mod tests {
         assert!(groups.lines().all(|group| matches!(group, "/" | "/init.scope")), "{groups}");
         sandbox.sh("exit 7").expect_code(7);
         sandbox.sh("kill -9 $$").expect_code(137);
+        sandbox.sh("kill -9 0").expect_code(137);
     }
 
     #[test]
