@@ -263,8 +263,14 @@ pub fn publishing(leases: &[Lease]) -> Option<usize> {
 }
 
 /// Whether its network leads out by the host, which its gateway is then.
-pub fn leads_out(lease: &Lease) -> bool {
+fn leads_out(lease: &Lease) -> bool {
     lease.shape.is_routed() && !lease.gateways.is_empty()
+}
+
+/// The host, as a container with these leases reaches it: what docker calls `host-gateway`.
+pub fn host_gateway<'a>(leases: impl IntoIterator<Item = &'a Lease>) -> Option<IpAddr> {
+    let way_out = leases.into_iter().filter(|lease| leads_out(lease)).min_by_key(|lease| lease.link);
+    way_out?.gateways.first().copied()
 }
 
 /// Where each published port leads. Pure, so that the loan's record and the steps say the same.

@@ -304,7 +304,7 @@ pub(super) fn files(
     let hosts = Hosts {
         own: lent.leases.iter().flat_map(|lease| &lease.addresses).map(ipnet::IpNet::addr).collect(),
         names: vec![hostname.to_owned()],
-        gateway: plan::publishing(&lent.leases).and_then(|at| lent.leases[at].gateways.first().copied()),
+        gateway: plan::host_gateway(&lent.leases),
         extra: words.add_host.iter().map(|word| AddHost::parse(word)).collect::<Result<_>>()?,
     };
     Ok(vec![

@@ -191,7 +191,7 @@ fn connect_running(
     plan.warnings.iter().for_each(|warning| progress.warn(warning));
     do_in(found, &init, &[plan.prepare, plan.host].concat())?;
     drop(networks);
-    let gateway = first_gateway(before.iter().chain(&leases));
+    let gateway = plan::host_gateway(before.iter().chain(&leases));
     let moved = Moved { new: addresses(&leases[0]).collect(), old: Vec::new(), gateway };
     rewrite_files(roots, found, &moved, plan::has_names([&wanted.network]))
 }
@@ -234,23 +234,18 @@ fn disconnect_running(roots: &Roots, found: &Container, name: &Name, progress: &
         networks.save(&network)?;
         left[at].1.published = moved;
     }
+    // whoever dies from here on still has it asked for in its record, and can disconnect it again
+    let lost = lost.map(|(network, loan)| network.lease(loan));
+    let old = lost.iter().flat_map(|lost| addresses(lost).chain(lost.gateways.iter().copied())).collect();
+    rewrite_files(roots, found, &Moved { new: Vec::new(), old, gateway: plan::host_gateway(&leases) }, false)?;
     remove::give_back(&networks, id, Some(name), &mut Vec::new())?;
     let ports = left.get(at).map_or(&[][..], |(_, loan)| &loan.published);
     let realm = Realm { state: roots.state.clone() };
-    do_in(found, &init, &cables::disconnect(&leases, ports, &realm, id, &id.tag(roots.state.as_str()))?)?;
-    let lost = lost.map(|(network, loan)| network.lease(loan));
-    let old = lost.iter().flat_map(|lost| addresses(lost).chain(lost.gateways.iter().copied())).collect();
-    rewrite_files(roots, found, &Moved { new: Vec::new(), old, gateway: first_gateway(&leases) }, false)
+    do_in(found, &init, &cables::disconnect(&leases, ports, &realm, id, &id.tag(roots.state.as_str()))?)
 }
 
 fn addresses(lease: &Lease) -> impl Iterator<Item = IpAddr> {
     lease.addresses.iter().map(ipnet::IpNet::addr)
-}
-
-/// The host, as a container with these leases reaches it.
-fn first_gateway<'a>(leases: impl IntoIterator<Item = &'a Lease>) -> Option<IpAddr> {
-    let leads_out = leases.into_iter().filter(|lease| plan::leads_out(lease));
-    leads_out.min_by_key(|lease| lease.link)?.gateways.first().copied()
 }
 
 fn driver(roots: &Roots, name: &Name) -> &'static str {

@@ -213,29 +213,30 @@ fn a_connect_that_fails_or_is_killed_is_brought_to_its_end() {
     sandbox.sh(&format!("kill -CONT {monitor}")).expect_code(0);
     assert!(said.code() == 1 && said.stderr.contains("does not answer"), "{}", said.stderr);
     assert_eq!((links(), networks(&sandbox, "web")), (2, vec!["bridge".to_owned()]));
-    // killed at every rename, which is where a record is written
+    // killed at every rename, which is where a record is written, and before it goes into the container's network
     let binary = crate::support::sandbox::minirun_binary().display().to_string();
-    for (verb, before) in [("connect", "bridge"), ("disconnect", "net")] {
-        for at in 1..8 {
-            let kill = format!(
-                "strace -qq -f -o /dev/null -e inject=renameat,renameat2,rename:signal=KILL:when={at} \
-                {binary} network {verb} net web"
-            );
-            let ended = sandbox.sh(&kill);
-            // the same again, or the other way, whatever stands
-            sandbox.minirun(&["network", "disconnect", "-f", "net", "web"]).expect_code(0);
-            assert_eq!(
-                (links(), networks(&sandbox, "web")),
-                (2, vec!["bridge".to_owned()]),
-                "{verb} at {at}, {before}"
-            );
+    for verb in ["connect", "disconnect"] {
+        if verb == "disconnect" {
             does(&sandbox, &["network", "connect", "net", "web"]);
-            assert_eq!(links(), 3, "{verb} at {at}");
-            if verb == "connect" {
-                does(&sandbox, &["network", "disconnect", "net", "web"]);
-            }
-            if ended.code() == 0 {
-                break;
+        }
+        for call in ["renameat,renameat2,rename", "setns"] {
+            for at in 1..8 {
+                let kill = format!("strace -qq -f -o /dev/null -e inject={call}:signal=KILL:when={at}");
+                let ended = sandbox.sh(&format!("{kill} {binary} network {verb} net web"));
+                // the same again, or the other way, whatever stands
+                sandbox.minirun(&["network", "disconnect", "-f", "net", "web"]).expect_code(0);
+                let where_at = format!("{verb}, killed at {call} {at}");
+                assert_eq!((links(), networks(&sandbox, "web")), (2, vec!["bridge".to_owned()]), "{where_at}");
+                let hosts = inside(&sandbox, "web", &["cat", "/etc/hosts"]);
+                assert!(!hosts.contains("10.73.0."), "{where_at}: {hosts}");
+                does(&sandbox, &["network", "connect", "net", "web"]);
+                assert_eq!(links(), 3, "{where_at}");
+                if verb == "connect" {
+                    does(&sandbox, &["network", "disconnect", "net", "web"]);
+                }
+                if ended.code() == 0 {
+                    break;
+                }
             }
         }
     }
