@@ -13,8 +13,8 @@ use std::collections::BTreeSet;
 
 /// Manifests and configurations: docker's and containerd's own limit.
 pub(super) const MAX_METADATA: u64 = 4 << 20;
-/// overlayfs takes 500 lower layers (fs/overlayfs/params.h, OVL_MAX_STACK).
-const MAX_LAYERS: usize = 500;
+/// overlayfs takes 500 lower layers (fs/overlayfs/params.h, OVL_MAX_STACK), and one is the skeleton.
+const MAX_LAYERS: usize = 499;
 
 /// One store, at one state root.
 #[derive(Debug, Clone)]

@@ -1,9 +1,9 @@
 //! Does the mounts. The root is held by a descriptor; every target is resolved inside it, attached by descriptor.
 
-use super::lend;
 use super::options::Attribute;
-use super::step::{Bind, DeviceKind, EMPTY_OPTIONS, Step, lowerdir, overlay_escape};
-use crate::error::{Errno, Error, Result, SysError, SysResult};
+use super::step::{Bind, DeviceKind, EMPTY_OPTIONS, Step};
+use super::{lend, overlay};
+use crate::error::{Errno, Error, Result, SysResult};
 use crate::id::{ContainerPath, HostPath};
 use crate::sys::fs::{self, Root};
 use crate::sys::mount::{self, Parameter};
@@ -37,7 +37,7 @@ pub fn apply(step: &Step, slots: &mut Slots, init: Option<Pid>) -> Result<()> {
             mount::propagate(Path::new("/"), to.bits() | libc::MS_REC)?;
         }
         Step::Overlay { lower, upper, work, target, volatile } => {
-            *root = Some(attach_root(&overlay(lower, Some((upper, work)), *volatile)?, target)?);
+            *root = Some(attach_root(&overlay::overlay(lower, Some((upper, work)), *volatile)?, target)?);
         }
         Step::BindRoot { source, target } => {
             *root = Some(attach_root(&mount::open_tree(source.as_path(), true)?, target)?);
@@ -46,7 +46,7 @@ pub fn apply(step: &Step, slots: &mut Slots, init: Option<Pid>) -> Result<()> {
         Step::MakeDirectory { path } => drop(held(root)?.mkdir_all(relative(path), DIRECTORY_MODE)?),
         Step::MakeFile { path } => drop(held(root)?.touch(relative(path), DIRECTORY_MODE, FILE_MODE)?),
         Step::Mount { fstype, source, target, attributes, data } => {
-            attach(&new(fstype, &parameters(source, data), attributes)?, held(root)?, target)?;
+            attach(&new(fstype, parameters(source, data), attributes)?, held(root)?, target)?;
         }
         Step::Bind(one) => attach(&bound(one, None)?, held(root)?, &one.target)?,
         Step::BindOfOther { owner, source, target } => {
@@ -77,50 +77,22 @@ fn next(lent: &mut VecDeque<OwnedFd>) -> Result<OwnedFd> {
 }
 
 /// A new file system, attached nowhere.
-pub(super) fn new(fstype: &str, parameters: &[Parameter<'_>], attributes: &[Attribute]) -> Result<OwnedFd> {
-    let mut parameters = parameters.to_vec();
-    if attributes.contains(&Attribute::Ro) {
-        // as mount(8) and runc: the file system itself, too, and not only this mount of it
-        parameters.push(Parameter::Flag("ro"));
+fn new(fstype: &str, parameters: Vec<Parameter<'_>>, attributes: &[Attribute]) -> Result<OwnedFd> {
+    let (parameters, bits) = (of_its_own(parameters, attributes), Attribute::bits(attributes));
+    match fstype {
+        "overlay" => overlay::made(&parameters, bits, None),
+        _ => Ok(mount::detached(fstype, &parameters, bits)?),
     }
-    let made = mount::detached(fstype, &parameters, Attribute::bits(attributes));
-    made.map_err(|e| explained(e, &parameters))
+}
+
+/// As mount(8) and runc: what is read-only is the file system itself, too, and not only this mount of it.
+pub(super) fn of_its_own<'a>(mut parameters: Vec<Parameter<'a>>, attributes: &[Attribute]) -> Vec<Parameter<'a>> {
+    parameters.extend(attributes.contains(&Attribute::Ro).then_some(Parameter::Flag("ro")));
+    parameters
 }
 
 const DIRECTORY_MODE: u32 = 0o755;
 const FILE_MODE: u32 = 0o644;
-
-/// Layers (lowest first) as one tree, attached nowhere. Without `changes` it is read-only, and then needs two layers.
-pub fn overlay(lower: &[HostPath], changes: Option<(&HostPath, &HostPath)>, volatile: bool) -> Result<OwnedFd> {
-    let joined = lowerdir(lower);
-    let (upper, work);
-    let mut parameters = vec![Parameter::Text("source", "overlay")];
-    if joined.len() <= STRING_MAX {
-        parameters.push(Parameter::Text("lowerdir", &joined));
-    } else {
-        parameters.extend(lower.iter().rev().map(|dir| Parameter::Text("lowerdir+", dir.as_str())));
-    }
-    if let Some((upperdir, workdir)) = changes {
-        (upper, work) = (overlay_escape(upperdir.as_str()), overlay_escape(workdir.as_str()));
-        parameters.extend([Parameter::Text("upperdir", &upper), Parameter::Text("workdir", &work)]);
-    }
-    if volatile {
-        parameters.push(Parameter::Flag("volatile"));
-    }
-    mount::detached("overlay", &parameters, 0).map_err(|e| explained(e, &parameters))
-}
-
-/// Layers that were given one by one, which an older kernel does not know.
-fn explained(e: SysError, parameters: &[Parameter<'_>]) -> Error {
-    let layers = parameters.iter().filter(|one| matches!(one, Parameter::Text("lowerdir+", _))).count();
-    match e.errno == Errno::EINVAL && layers > 0 {
-        true => Error::from(e).hint(format!("an image of {layers} layers needs Linux 6.5 or newer")),
-        false => e.into(),
-    }
-}
-
-/// fsconfig(2) takes strings of at most 256 bytes with their end; `lowerdir+` (Linux 6.5) takes layers one by one.
-pub(super) const STRING_MAX: usize = 255;
 
 fn held(root: &Option<Root>) -> Result<&Root> {
     root.as_ref().ok_or_else(|| Error::internal("a mount step runs before the root is made"))
@@ -148,8 +120,8 @@ pub(super) fn parameters<'a>(source: &'a str, data: &'a [String]) -> Vec<Paramet
     for word in data {
         match word.split_once('=') {
             // an escaped path cannot be cut out of the string it stands in
-            Some(("lowerdir", value)) if value.len() > STRING_MAX && !value.contains('\\') => {
-                all.extend(value.split(':').map(|dir| Parameter::Text("lowerdir+", dir)));
+            Some(("lowerdir", value)) if !value.contains('\\') => {
+                all.extend(overlay::layers(value, value.split(':')));
             }
             Some((key, value)) => all.push(Parameter::Text(key, value)),
             None => all.push(Parameter::Flag(word)),

@@ -1,8 +1,9 @@
 //! Mounts that are made for an init in a user namespace of its own: opened by who may, and shown in that one's ids.
 //! On disk everything belongs to whom it belonged, so that no layer and no volume is copied or changed owner for it.
 
-use super::apply::{STRING_MAX, bound, new, parameters};
+use super::apply::{bound, of_its_own, parameters};
 use super::options::Attribute;
+use super::overlay;
 use super::step::Step;
 use crate::error::{Errno, Error, Result};
 use crate::id::HostPath;
@@ -25,7 +26,7 @@ pub(super) fn made(step: &Step, owner: Option<u32>, init: Option<Pid>) -> Result
         Step::Overlay { lower, upper, work, target: _, volatile } => {
             let volatile = volatile.then_some(Parameter::Flag("volatile"));
             let more = [Parameter::Text("source", "overlay")].into_iter().chain(volatile).collect();
-            overlay(lower, Some((upper, work)), more, &[], owner, &ids)
+            stacked(lower, Some((upper, work)), more, &[], owner, &ids)
         }
         Step::BindRoot { source, .. } => {
             let tree = mount::open_tree(source.as_path(), true)?;
@@ -38,7 +39,7 @@ pub(super) fn made(step: &Step, owner: Option<u32>, init: Option<Pid>) -> Result
             let lower = lower.iter().flat_map(|word| layers(&word["lowerdir=".len()..])).rev();
             let lower = lower.map(|dir| HostPath::parse(&dir)).collect::<Result<Vec<_>>>()?;
             let data: Vec<String> = data.into_iter().cloned().collect();
-            overlay(&lower, None, parameters(source, &data), attributes, owner, &ids)
+            stacked(&lower, None, parameters(source, &data), attributes, owner, &ids)
         }
         _ => Err(Error::internal("a step whose mount cannot be lent")),
     }
@@ -53,7 +54,7 @@ pub(super) fn given(file: &HostPath, owner: u32) -> Result<OwnedFd> {
 
 /// Layers (lowest first) as one tree. An overlay is made of mounts with a name: before Linux 6.15 it takes none that is
 /// attached nowhere (fs/namespace.c, clone_private_mount).
-fn overlay(
+fn stacked(
     lower: &[HostPath],
     changes: Option<(&HostPath, &HostPath)>,
     more: Vec<Parameter<'_>>,
@@ -72,10 +73,7 @@ fn overlay(
         lower.iter().zip(&names).try_for_each(|(dir, short)| name(dir, short))?;
         let highest_first: Vec<&str> = names.iter().rev().map(String::as_str).collect();
         let joined = highest_first.join(":");
-        match joined.len() <= STRING_MAX {
-            true => all.push(Parameter::Text("lowerdir", &joined)),
-            false => all.extend(highest_first.into_iter().map(|dir| Parameter::Text("lowerdir+", dir))),
-        }
+        all.extend(overlay::layers(&joined, highest_first.iter().copied()));
         let changed = match changes {
             Some((upper, work)) => {
                 let ((dir, upper), (_, work)) = (parent(upper)?, parent(work)?);
@@ -88,7 +86,8 @@ fn overlay(
             all.extend([Parameter::Text("upperdir", upper), Parameter::Text("workdir", work)]);
         }
         // it writes as who has made it, and in these ids that must be somebody
-        let made = as_file_owner(owner, owner, || new("overlay", &all, attributes))?;
+        let (all, bits) = (of_its_own(all, attributes), Attribute::bits(attributes));
+        let made = as_file_owner(owner, owner, || overlay::made(&all, bits, Some(place)))?;
         made.map_err(|e| match e.is_errno(Errno::EINVAL) && e.hint.is_none() {
             true => e.hint("an overlay in other ids needs Linux 5.19 or newer"),
             false => e,

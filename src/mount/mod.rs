@@ -4,6 +4,7 @@
 pub mod apply;
 mod lend;
 pub mod options;
+pub mod overlay;
 pub mod plan;
 pub mod probe;
 pub mod step;

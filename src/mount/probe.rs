@@ -1,7 +1,7 @@
 //! The planner's eyes for paths: what stands at mount targets inside an image, and at bind sources on the host.
 //! Reads only; leaves nothing, for several layers are looked at through an overlay that is attached nowhere.
 
-use super::apply::overlay;
+use super::overlay::overlay;
 use super::plan::{Facts, Kind};
 use crate::error::{Errno, Error, Result};
 use crate::id::HostPath;

@@ -41,7 +41,7 @@ pub fn open_tree_at(dir: Option<&impl AsFd>, path: &Path, recursive: bool) -> Sy
 }
 
 /// The same for a path in another mount namespace, links followed inside that one's root: open_tree(2) copies only
-/// mounts of the namespace in which it is called. Back here, the root is what it was, and the working directory is the root.
+/// mounts of the namespace in which it is called. Back here, the root and the working directory are what they were.
 pub fn open_tree_elsewhere(namespace: &impl AsFd, path: &Path, recursive: bool) -> SysResult<OwnedFd> {
     elsewhere(|| {
         process::setns(namespace, libc::CLONE_NEWNS)?;
@@ -52,7 +52,7 @@ pub fn open_tree_elsewhere(namespace: &impl AsFd, path: &Path, recursive: bool) 
 
 /// Does something in a new mount namespace, a copy of this one that neither hears of others' mounts nor tells of its own,
 /// with an empty file system as the working directory: there mounts may be attached, and have short names. Both are gone
-/// afterwards; the root and the working directory are as after [`open_tree_elsewhere`].
+/// afterwards; the root and the working directory are what they were.
 pub fn in_a_copy<T, E: From<SysError>>(deed: impl FnOnce(&Root) -> Result<T, E>) -> Result<T, E> {
     elsewhere(|| {
         process::unshare(libc::CLONE_NEWNS)?;
@@ -67,10 +67,12 @@ pub fn in_a_copy<T, E: From<SysError>>(deed: impl FnOnce(&Root) -> Result<T, E>)
 /// Comes back from another mount namespace, whatever came of the deed there.
 fn elsewhere<T, E: From<SysError>>(deed: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
     let (here, root) = (fs::open_read(Path::new("/proc/self/ns/mnt"))?, Root::open(Path::new("/"))?);
+    let working = Root::open(Path::new(".")).or_else(|_| root.try_clone())?; // one that was removed is none any more
     let done = deed();
     process::setns(&here, libc::CLONE_NEWNS)?;
     named(nix::unistd::fchdir(&root), || "fchdir(\"/\")".into())?;
     named(nix::unistd::chroot("."), || "chroot(\".\")".into())?;
+    named(nix::unistd::fchdir(&working), || "fchdir(\".\")".into())?;
     done
 }
 
@@ -129,6 +131,18 @@ pub fn detached(fstype: &str, parameters: &[Parameter<'_>], attributes: u64) -> 
     // SAFETY: no pointers.
     let mount = unsafe { libc::syscall(libc::SYS_fsmount, raw, libc::FSMOUNT_CLOEXEC, attributes) };
     named_raw(mount, || format!("fsmount({fstype:?})")).map(owned)
+}
+
+/// Makes a mount by mount(2) and gives it attached nowhere: in a directory of its own in `place`, the working directory
+/// of [`in_a_copy`]. `options` are at most 4095 bytes, `flags` are MS_*.
+pub fn detached_by_name(place: &Root, fstype: &str, options: &str, flags: u64) -> SysResult<OwnedFd> {
+    let at = Path::new("made");
+    place.mkdir_all(at, 0o700)?;
+    let flags = nix::mount::MsFlags::from_bits_truncate(flags);
+    named(nix::mount::mount(Some(fstype), at, Some(fstype), flags, Some(options)), || {
+        format!("mount({fstype:?}, {options:?})")
+    })?;
+    open_tree(at, false)
 }
 
 fn configure(context: &OwnedFd, command: libc::c_uint, key: &str, value: Option<&str>) -> SysResult<()> {

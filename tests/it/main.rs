@@ -41,6 +41,7 @@ mod killed_images;
 mod layering;
 mod limits;
 mod logins;
+mod many_layers;
 mod mounted_images;
 mod names;
 mod network;

@@ -12,7 +12,7 @@ use crate::error::{Errno, Error, Result};
 use crate::id::{HostPath, clean};
 use crate::image::files::Ids;
 use crate::image::{Image, Store, short_link};
-use crate::mount::{apply, probe};
+use crate::mount::{apply, overlay, probe};
 use crate::spec::request::{RunRequest, Source};
 use crate::state::{Config, Roots, Status, container};
 use crate::sys::fs::{self, Root};
@@ -107,7 +107,7 @@ impl Held<'_> {
                     fs::mkdir(upper.as_path(), mode)?;
                     fs::chmod(upper.as_path(), mode)?;
                 }
-                Ok(Root::from_fd(apply::overlay(&layers, Some((&upper, &work)), false)?))
+                Ok(Root::from_fd(overlay::overlay(&layers, Some((&upper, &work)), false)?))
             }
         }
     }
