@@ -448,8 +448,10 @@ fn busybox_has_a_link_for_each_of_its_applets() {
 fn unpack_one(layout: &Path, name: &str, wanted: &Path, dir: &Path) -> PathBuf {
     let path = dir.join(wanted.file_name().unwrap());
     let files = files(layout, name);
-    std::fs::write(&path, &files.iter().find(|(path, _)| path == wanted).unwrap().1).unwrap();
-    std::fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
+    // what this process itself writes may be open in a child of another thread, and is no program until that has ended
+    let bytes = dir.join("bytes");
+    std::fs::write(&bytes, &files.iter().find(|(path, _)| path == wanted).unwrap().1).unwrap();
+    assert!(Command::new("install").args(["-m", "755"]).args([&bytes, &path]).status().unwrap().success());
     path
 }
 

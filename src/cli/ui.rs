@@ -135,8 +135,11 @@ pub fn question(question: &str) -> Result<String> {
 
 /// The same unseen.
 pub fn secret(question: &str) -> Result<String> {
-    stderr(question);
-    let line = ops::without_echo(next_line)??;
+    // asked when nothing is shown any more: an answer may be typed at once
+    let line = ops::without_echo(|| {
+        stderr(question);
+        next_line()
+    })??;
     stderr("\n"); // the one that was typed is not seen either
     Ok(line)
 }

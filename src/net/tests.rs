@@ -112,7 +112,7 @@ fn serve(at: At<'_>, port: u16) {
 /// Connects from there; what the server saw as the client's address.
 fn call(from: At<'_>, to: &str) -> std::io::Result<IpAddr> {
     let to: SocketAddr = to.parse().unwrap();
-    let mut stream = from.run(|| TcpStream::connect_timeout(&to, Duration::from_millis(1500)))?;
+    let mut stream = from.run(|| TcpStream::connect_timeout(&to, Duration::from_millis(4000)))?;
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;
     let mut text = String::new();
     stream.read_to_string(&mut text)?;
@@ -302,9 +302,7 @@ fn published_port(bridge_nf: &str, forward: &str) {
     assert_eq!(call(At::Space(&sibling.space), &web.at(81)).unwrap(), sibling.lease[0].addresses[0].addr(), "{case}");
     assert_eq!(call(At::Space(&web.space), &format!("{OUTSIDE}:9000")).unwrap(), ip(HOST), "{case}");
     // IPv6 loopback is refused at once instead of hanging
-    let begin = Instant::now();
-    assert!(call(At::Host, "[::1]:8080").is_err());
-    assert!(begin.elapsed() < Duration::from_secs(1));
+    assert_eq!(call(At::Host, "[::1]:8080").unwrap_err().kind(), std::io::ErrorKind::ConnectionRefused);
 
     if forward == "accept" {
         unpublished_is_unreachable(&host, &neighbour, &web, &case);

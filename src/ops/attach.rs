@@ -97,7 +97,7 @@ fn gone() -> Error {
 }
 
 /// How long a monitor that has closed its socket may take to end, where that is what it does.
-const CLOSING: Duration = Duration::from_secs(1);
+const CLOSING: Duration = Duration::from_secs(5);
 
 fn let_go() -> Error {
     Error::host("nobody took the program's output for too long; it goes on without this command")

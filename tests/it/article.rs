@@ -124,7 +124,7 @@ fn a_neighbour_that_speaks_to_loopback_reaches_nothing() {
         ))
         .expect_code(0);
     let call = |port: u16| {
-        sandbox.outside(&format!("timeout 3 busybox wget -q -O - http://127.0.0.1:{port}/passwd")).code() == 0
+        sandbox.outside(&format!("timeout 6 busybox wget -q -O - http://127.0.0.1:{port}/passwd")).code() == 0
     };
     let natted = || {
         sandbox.sh(&format!("conntrack -L -s {OUTSIDE} 2>/dev/null | grep -c 'dst=127.0.0.1'")).stdout.trim().to_owned()

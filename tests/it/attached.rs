@@ -81,6 +81,12 @@ fn who_attaches_hears_from_then_on_and_passes_signals_on() {
     let passes = sandbox.start(&["attach", "web"]);
     let attached = || sandbox.sh("ss -Hx state connected").stdout.matches("/attach ").count();
     eventually("both stand in front of it", seconds(20), || attached() == 2);
+    let waits = |of: &Running| {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", sandbox.inner_pid(of))).unwrap();
+        let blocked = status.lines().find_map(|line| line.strip_prefix("SigBlk:\t")).unwrap();
+        u64::from_str_radix(blocked, 16).unwrap() & 1 << 14 != 0
+    };
+    eventually("one waits for SIGTERM", seconds(20), || waits(&passes));
     let signal = |of: &Running| {
         let pid = sandbox.inner_pid(of).to_string();
         assert!(std::process::Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
@@ -121,8 +127,8 @@ fn what_is_written_and_read_is_the_same_to_the_last_byte() {
     let through = |command: &str, mebibytes: u32| {
         let minirun = minirun_binary();
         let script = format!(
-            "set -o pipefail; head -c {mebibytes}M /dev/urandom | tee >(sha256sum >sent) | {} {command} cat | sha256sum; \
-             wait; cat sent",
+            "set -o pipefail; rm -f sent; head -c {mebibytes}M /dev/urandom | tee >(sha256sum >sent) | {} {command} cat | \
+             sha256sum; until [ -s sent ]; do sleep 0.01; done; cat sent",
             minirun.display()
         );
         let said = output(sandbox.command("bash").args(["-c", &format!("cd \"$MINIRUN_STATE\"/..; {script}")])).text();

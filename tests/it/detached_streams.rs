@@ -13,7 +13,7 @@ use std::process::{Command, Stdio};
 fn the_log_keeps_both_streams_apart_and_in_order() {
     requires![root];
     let sandbox = Sandbox::with_images(&["busybox"]);
-    let script = "for i in 1 2 3; do echo out $i; sleep 0.05; echo err $i >&2; sleep 0.05; done; printf last";
+    let script = "for i in 1 2 3; do echo out $i; sleep 0.5; echo err $i >&2; sleep 0.5; done; printf last";
     up_alone(&sandbox, &["--name", "web"], &["sh", "-c", script]);
     does(&sandbox, &["wait", "web"]);
     let said = does(&sandbox, &["logs", "web"]);
@@ -45,6 +45,8 @@ fn every_user_can_open_its_streams_by_name() {
     for user in ["0", "1234:567"] {
         up_alone(&sandbox, &["--name", "web", "-u", user], &["sh", "-c", &format!("{script}; sleep 1000")]);
         eventually_logs(&sandbox, "web", "fd");
+        let err = || does(&sandbox, &["logs", "web"]).stderr.contains("err");
+        eventually("the other stream is in the log, too", seconds(20), err);
         let said = does(&sandbox, &["logs", "web"]);
         assert_eq!((said.stdout.as_str(), said.stderr.as_str()), ("out\nfd\n", "err\n"), "{user}");
         let said = does(&sandbox, &["exec", "-u", user, "web", "sh", "-c", script]);
@@ -137,8 +139,8 @@ fn a_reader_that_is_stuck_holds_no_container_up() {
         }
         let is_done = || sandbox.minirun(&["exec", "web", "test", "-e", "/done"]).code() == 0;
         eventually(&format!("in front of {stuck} it goes on"), seconds(20), is_done);
-        let log = does(&sandbox, &["logs", "web"]).stdout;
-        assert_eq!(log.lines().count(), 2000, "{stuck}");
+        let lines = || does(&sandbox, &["logs", "web"]).stdout.lines().count();
+        eventually(&format!("all is in the log in front of {stuck}"), seconds(20), || lines() == 2000);
         does(&sandbox, &["rm", "-f", "web"]);
         let _gone_already = run.kill();
         run.wait().unwrap();

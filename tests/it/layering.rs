@@ -40,6 +40,7 @@ const FLOOR: &[&str] = &["error", "id", "shell"];
 const DEEDS: &[&str] = &[
     "mount::apply",
     "mount::lend",
+    "mount::overlay",
     "mount::probe",
     "cgroup::apply",
     "cgroup::probe",

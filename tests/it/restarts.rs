@@ -62,8 +62,7 @@ fn a_policy_says_after_which_end() {
         ("no", "exit 1", 1),
     ] {
         let id = restarting(&sandbox, policy, then);
-        eventually("it has ended", seconds(20), || is(&sandbox, "Exited"));
-        assert_eq!(runs(&sandbox, &id), times, "{policy} {then}");
+        eventually("it has ended", seconds(20), || runs(&sandbox, &id) == times && is(&sandbox, "Exited"));
         assert_eq!(inspect(&sandbox, "web")["RestartCount"], times - 1);
         does(&sandbox, &["rm", "web"]);
     }
@@ -76,7 +75,7 @@ fn killed_from_outside_it_comes_back_and_killed_by_us_it_does_not() {
     requires![root];
     let sandbox = Sandbox::with_images(&["busybox"]);
     let id = restarting(&sandbox, "always", "exec sleep 1000");
-    let up = |times| eventually("it runs", seconds(20), || is(&sandbox, "Up") && runs(&sandbox, &id) == times);
+    let up = |times| eventually("it runs", seconds(20), || runs(&sandbox, &id) == times && is(&sandbox, "Up"));
     up(1);
     sandbox.sh(&format!("kill -9 {}", pid(&sandbox, "web"))).expect_code(0);
     up(2);
@@ -101,8 +100,12 @@ fn waits_in_vain(sandbox: &Sandbox) -> String {
     let file = sandbox.path("root/containers").join(&id).join("ended.json");
     let ended = || serde_json::from_str(&std::fs::read_to_string(&file).unwrap_or_default()).unwrap_or(Value::Null);
     let long = |ended: &Value| ended["restarts"]["delay"].as_u64().unwrap_or(0) >= 1600;
-    eventually("it waits for a while", seconds(60), || long(&ended()) && is(sandbox, "Restarting"));
-    sandbox.sh(&format!("kill -9 {}", ended()["again_by"]["pid"])).expect_code(0);
+    let mut waiting = Value::Null;
+    eventually("it waits for a while", seconds(60), || {
+        waiting = ended();
+        long(&waiting) && is(sandbox, "Restarting")
+    });
+    sandbox.sh(&format!("kill -9 {}", waiting["again_by"]["pid"])).expect_code(0);
     eventually("nobody waits any more", seconds(20), || is(sandbox, "Exited (3)"));
     id
 }
@@ -145,7 +148,7 @@ fn what_cannot_be_started_again_says_why_and_is_left_alone() {
     let sandbox = Sandbox::with_images(&["busybox"]);
     let flags = ["run", "-d", "--name", "web", "--restart", "always", "-p", "8099:80", "busybox"];
     does(&sandbox, &[&flags[..], &["sh", "-c", "[ -e /once ] && exec sleep 1000; touch /once; exit 3"]].concat());
-    eventually("it is up again", seconds(20), || !sandbox.in_pids("sleep 1000").is_empty());
+    eventually("it is up again", seconds(20), || !sandbox.in_pids("sleep 1000").is_empty() && is(&sandbox, "Up"));
     let file =
         sandbox.path("root/containers").join(inspect(&sandbox, "web")["Id"].as_str().unwrap()).join("ended.json");
     // its image goes meanwhile: a start cannot even be planned
@@ -199,7 +202,7 @@ fn killed_for_its_memory_it_comes_back() {
     let eats = "[ $(wc -l </runs) -gt 1 ] && exec sleep 1000; a=x; while :; do a=$a$a; done";
     let flags = ["--name", "web", "--restart", "on-failure", "-m", "32m"];
     let id = up_alone(&sandbox, &flags, &["sh", "-c", &format!("{COUNTED}{eats}")]);
-    eventually("it is back", seconds(60), || is(&sandbox, "Up") && runs(&sandbox, &id) == 2);
+    eventually("it is back", seconds(60), || runs(&sandbox, &id) == 2 && is(&sandbox, "Up"));
 }
 
 #[test]

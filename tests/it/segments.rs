@@ -70,7 +70,8 @@ fn one_subnet_on_one_segment_is_switched() {
     assert_eq!(ttl(&sandbox, "a", "192.168.0.2"), 64);
     assert_eq!(neighbour(&sandbox, "a", "192.168.0.2"), mac(&sandbox, "b", "lan"));
     // the question is a broadcast, and all that follows is between the two
-    assert_eq!(seen(&sandbox, "bystander"), (1, 0));
+    let (questions, echoes) = seen(&sandbox, "bystander");
+    assert!(questions >= 1 && echoes == 0, "{questions} {echoes}"); // a slow answer is asked for again
     assert_eq!(ttl(&sandbox, "bystander", "192.168.0.2"), 64); // that it counts
     assert!(seen(&sandbox, "bystander").1 > 0);
     assert_eq!(kept(&sandbox, "lan"), 6);
@@ -230,9 +231,10 @@ fn a_second_network_on_a_bridge_is_the_first_ones_neighbour() {
     create(&sandbox, "--ipv6=false --subnet 10.80.0.0/24 first");
     create(&sandbox, "--ipv6=false --bridge first --subnet 10.81.0.0/24 second");
     waits(&sandbox, "b", "second"); // the bridge comes with whoever is first
-    let before = sandbox.sh("ip -br address show type bridge").stdout;
+    let bridges = || sandbox.sh("ip -br address show type bridge | awk '{ $2 = \"\"; print }'").stdout;
+    let before = bridges();
     waits(&sandbox, "a", "first");
-    assert_eq!(sandbox.sh("ip -br address show type bridge").stdout, before);
+    assert_eq!(bridges(), before);
     assert!(
         before.lines().count() == 1 && before.contains("10.80.0.1/24") && before.contains("10.81.0.1/24"),
         "{before}"

@@ -105,6 +105,7 @@ fn ctrl_c_is_the_programs_and_not_the_commands() {
     screen.types("m run --rm -it --network none busybox sh; echo ended $?");
     screen.ends_with("/ #");
     screen.types("sleep 1000");
+    eventually("it sleeps", seconds(20), || !sandbox.in_pids("sleep 1000").is_empty());
     screen.key("C-c");
     screen.ends_with("/ #");
     screen.types("echo code $?");

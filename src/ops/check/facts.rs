@@ -77,8 +77,6 @@ pub(super) enum Module {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Overlay {
     Fine,
-    /// On another overlay.
-    Copies,
     Not,
 }
 
@@ -186,8 +184,7 @@ fn user_namespaces() -> Option<u64> {
 
 fn overlay_on(filesystem: &str) -> Overlay {
     match filesystem {
-        "overlay" => Overlay::Copies,
-        "nfs" | "smb" | "cifs" | "fuse" | "vfat" | "9p" | "ecryptfs" => Overlay::Not,
+        "overlay" | "nfs" | "smb" | "cifs" | "fuse" | "vfat" | "9p" | "ecryptfs" => Overlay::Not,
         _ => Overlay::Fine,
     }
 }

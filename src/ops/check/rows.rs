@@ -218,11 +218,6 @@ fn overlay(facts: &HostFacts) -> Row {
             format!("{} lies on {on}, which cannot hold an overlay's changes", facts.store),
             "put the store on ext4, xfs or btrfs: --root DIR, or MINIRUN_ROOT",
         ),
-        (_, Overlay::Copies) => degraded(
-            "overlay",
-            format!("{} lies on {on}: each container gets a copy of its image", facts.store),
-            "put the store on ext4, xfs or btrfs: --root DIR, or MINIRUN_ROOT",
-        ),
         (Module::Loadable, Overlay::Fine) => {
             ok("overlay", format!("on {on}; the kernel loads it with the first mount"))
         }
@@ -388,7 +383,6 @@ mod tests {
             (HostFacts { security: Security::AppArmor { profile: false }, ..good() }, "security module", degraded),
             (HostFacts { overlay: Module::None, ..good() }, "overlay", missing),
             (HostFacts { overlay_here: Overlay::Not, ..good() }, "overlay", degraded),
-            (HostFacts { overlay_here: Overlay::Copies, ..good() }, "overlay", degraded),
             (HostFacts { space: space(100 << 20, 1 << 20), ..good() }, "space", degraded),
             (HostFacts { space: space(1 << 20, 1 << 20), ..good() }, "space", missing),
             (HostFacts { space: space(9 << 30, 5), ..good() }, "space", degraded),

@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 /// How long a program of a test may take on an idle machine, in seconds: a bound against hanging, not a measurement.
 pub const PATIENCE: u64 = 60;
 
-/// Seconds as the machine at hand needs them: a guest without hardware help is up to 25 times slower, and its runner
-/// says so in MINIRUN_SLOWNESS.
+/// Seconds as the machine at hand needs them: one that runs other tests at the same time is a few times slower than an
+/// idle one; a guest without hardware help is up to 25 times slower, and its runner says so in MINIRUN_SLOWNESS.
 pub fn seconds(seconds: u64) -> Duration {
-    let slowness = std::env::var("MINIRUN_SLOWNESS").map_or(1, |text| text.parse().unwrap());
+    let slowness = std::env::var("MINIRUN_SLOWNESS").map_or(3, |text| text.parse().unwrap());
     Duration::from_secs(seconds * slowness)
 }
 

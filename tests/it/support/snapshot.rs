@@ -1,7 +1,7 @@
 //! "Nothing left", judged by other tools than minirun: everything that a command could leave on a host, as sorted lines,
 //! compared whole. A sandbox is a host of its own, so nothing else changes it; only numbers that count time are left out.
 
-use super::command::{eventually, seconds};
+use super::command::seconds;
 use super::sandbox::Sandbox;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -34,7 +34,7 @@ const CARRIER: &[&str] = &["NO-CARRIER", "LOWER_UP", "linkdown"];
 impl Snapshot {
     /// What is there when every monitor has a container or has ended: it answers its command a little before that.
     pub fn of(sandbox: &Sandbox) -> Snapshot {
-        eventually("every monitor has a container", seconds(20), || !has_idle_monitor(sandbox.pid));
+        settle(sandbox.pid);
         let mut sections = BTreeMap::new();
         let script: Vec<String> = NETWORK.iter().map(|(_, command)| format!("{command}; echo; echo =====")).collect();
         let sysctls = "grep -rs . /proc/sys/net | grep -v nf_conntrack_count; true";
@@ -133,11 +133,31 @@ fn without_events(mut tree: Vec<String>) -> Vec<String> {
 }
 
 /// Whether there is a monitor without a child.
-fn has_idle_monitor(pid: u32) -> bool {
+/// Waits until no monitor is without a container; panics with what it waits for where one does not end.
+fn settle(pid: u32) {
+    let end = std::time::Instant::now() + seconds(20);
+    loop {
+        let idle = idle_monitors(pid);
+        if idle.is_empty() {
+            return;
+        }
+        let look = |pid: &String| format!("{pid}: {}", ["syscall", "stack"].map(|file| said(pid, file)).join("\n"));
+        let late = std::time::Instant::now() > end;
+        assert!(!late, "a monitor without a container does not end: {}", idle.iter().map(look).collect::<String>());
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+}
+
+fn said(pid: &str, file: &str) -> String {
+    fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_else(|e| e.to_string())
+}
+
+fn idle_monitors(pid: u32) -> Vec<String> {
     let monitors = processes(pid).into_iter().filter(|line| line.contains(" minirun-monitor "));
-    let pids = monitors.filter_map(|line| line.split(' ').next().map(str::to_owned)).collect::<Vec<_>>();
+    let mut pids = monitors.filter_map(|line| line.split(' ').next().map(str::to_owned)).collect::<Vec<_>>();
     let children = |pid: &String| fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
-    pids.iter().any(|pid| children(pid).is_ok_and(|children| children.trim().is_empty()))
+    pids.retain(|pid| children(pid).is_ok_and(|children| children.trim().is_empty()));
+    pids
 }
 
 /// Every process that lives in the sandbox's pid or network namespace, or descends from one that does.
