@@ -21,7 +21,7 @@ fn tree(dir: &Path) -> Vec<String> {
 
 fn install(sandbox: &Sandbox, words: &[&str]) -> Command {
     let mut command = sandbox.command(repository().join("hack/install"));
-    command.args(words).env("MINIRUN_BIN", minirun_binary());
+    command.args(words).env("MINIRUN_BIN", minirun_binary()).env("MINIRUN_ETC", sandbox.path("etc"));
     command
 }
 
@@ -100,6 +100,25 @@ fn after_installation_use_reset_and_removal_the_host_is_as_it_was() {
     assert_eq!(tree(&dir), [""; 0]);
     assert!(!sandbox.path("root").exists() && !sandbox.path("state").exists());
     before.assert_same(&sandbox);
+}
+
+#[test]
+fn the_network_managers_that_run_are_told_to_leave_our_links_alone() {
+    requires![root];
+    let sandbox = Sandbox::new();
+    let prefix = sandbox.path("prefix");
+    let at = prefix.to_str().unwrap();
+    let etc = sandbox.path("etc");
+    let read = |name: &str| std::fs::read_to_string(etc.join(name)).unwrap_or_default();
+    let (manager, networkd) = ("NetworkManager/conf.d/minirun.conf", "systemd/network/10-minirun.network");
+    output(&mut install(&sandbox, &[at])).expect_code(0);
+    assert_eq!((read(manager), read(networkd)), (String::new(), String::new())); // none runs
+    sandbox.sh("mkdir -p /run/NetworkManager /run/systemd/netif").expect_code(0);
+    output(&mut install(&sandbox, &[at])).expect_code(0);
+    assert_eq!(read(manager), "[keyfile]\nunmanaged-devices+=interface-name:mr-*;interface-name:mrv*\n");
+    assert_eq!(read(networkd), "[Match]\nName=mr-* mrv*\n\n[Link]\nUnmanaged=yes\n");
+    output(&mut install(&sandbox, &["--uninstall", at])).expect_code(0);
+    assert!(!etc.exists() && !prefix.exists());
 }
 
 #[test]
