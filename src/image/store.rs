@@ -117,6 +117,16 @@ impl Store {
         self.image(entry, names)
     }
 
+    /// The image of a manifest that a container was made from: it is here as long as the container, and in the index or
+    /// not any more.
+    pub fn of_container(&self, manifest: &Digest) -> Result<Image> {
+        self.find(manifest.as_str()).or_else(|error| {
+            let kept = self.read_blob(manifest);
+            let kept = kept.and_then(|bytes| parse_image(Vec::new(), &bytes, |digest| self.read_blob(digest)));
+            kept.map_err(|_| error)
+        })
+    }
+
     /// The images that have a tag in this repository, by their names there.
     pub fn tagged(&self, repository: &Reference) -> Result<Vec<(Image, Reference)>> {
         let mut tagged = Vec::new();
@@ -140,9 +150,15 @@ impl Store {
     }
 
     /// Takes away a name, and with the last name the image with all that no other image uses. By id or digest all
-    /// names go. `in_use` are manifests of images that containers were made from: those keep everything but names.
-    pub fn remove(&self, text: &str, in_use: &BTreeSet<Digest>) -> Result<Removed> {
-        let removed = match self.forget(text, in_use) {
+    /// names go. `in_use` are manifests of images that containers were made from: those keep everything but names. Whether
+    /// a manifest may lose its last name `let_go` decides.
+    pub fn remove(
+        &self,
+        text: &str,
+        in_use: &BTreeSet<Digest>,
+        let_go: impl Fn(&Digest) -> Result<()>,
+    ) -> Result<Removed> {
+        let removed = match self.forget(text, &let_go) {
             // a full disk has no room for a shorter index either: then what only this image needs goes first
             Err(e) if e.is_errno(Errno::ENOSPC) || e.is_errno(Errno::EDQUOT) => {
                 let (entry, names) =
@@ -150,7 +166,7 @@ impl Store {
                 let is_last =
                     names.len() < 2 || !names.iter().any(|name| Reference::parse(text).is_ok_and(|t| t == *name));
                 self.make_room(&entry.digest, in_use, is_last)?;
-                self.forget(text, in_use)?
+                self.forget(text, &let_go)?
             }
             forgotten => forgotten?,
         };
@@ -158,18 +174,15 @@ impl Store {
         Ok(removed)
     }
 
-    fn forget(&self, text: &str, in_use: &BTreeSet<Digest>) -> Result<Removed> {
+    fn forget(&self, text: &str, let_go: impl Fn(&Digest) -> Result<()>) -> Result<Removed> {
         let mut removed = Removed::default();
         self.change_index(|index| {
             let (entry, names) = self.find_entry(index, text)?;
             let (manifest, named) = (entry.digest.clone(), Reference::parse(text).ok().filter(|n| names.contains(n)));
             let gone: Vec<Reference> = named.map_or_else(|| names.clone(), |name| vec![name]);
             let last = gone.len() == names.len();
-            if last && in_use.contains(&manifest) {
-                return Err(Error::user(format!("image {text} is used by a container"))
-                    .hint("remove the containers made from it first (minirun ps -a)"));
-            }
             if last {
+                let_go(&manifest)?;
                 removed.deleted.push(self.image(entry, Vec::new()).map_or_else(|_| manifest.clone(), |image| image.id));
                 index.remove(&manifest);
             }

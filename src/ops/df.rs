@@ -1,6 +1,7 @@
 //! `system df`: what everything takes on disk.
 
 use super::container;
+use super::image;
 use super::list::containers::{self, ContainerRow, Wanted};
 use super::list::images::{self, ImageRow};
 use crate::error::Result;
@@ -32,7 +33,7 @@ pub fn df(roots: &Roots) -> Result<Vec<Taken>> {
         size: all.iter().map(|(_, size)| size).sum(),
         reclaimable: all.iter().filter(|(active, _)| !active).map(|(_, size)| size).sum(),
     };
-    let used = super::used_images(roots)?;
+    let used = image::users::known(roots)?.kept;
     let images = distinct(images::all(roots)?);
     let on_disk = Store::look(&roots.root).usage(&used)?;
     let part =

@@ -46,17 +46,16 @@ use crate::cgroup;
 use crate::engine;
 use crate::error::{Error, Kind, Result};
 use crate::facts;
-use crate::id::{Digest, HostPath};
+use crate::id::HostPath;
 use crate::monitor::protocol::{Attach, Order, Task};
 use crate::monitor::spawn::{self, Handed, Monitor};
 use crate::plan::step::Step;
 use crate::security;
 use crate::spec::SeccompChoice;
 use crate::spec::request::RunRequest;
+use crate::state::Roots;
 use crate::state::roots::{DEFAULT_CONFIG, DEFAULT_ROOT, DEFAULT_STATE};
-use crate::state::{Config, Roots};
 use crate::sys::{event, fs, host, tty};
-use std::collections::BTreeSet;
 
 /// Where everything is, by flag or environment, else the system's.
 pub fn roots(
@@ -121,12 +120,6 @@ fn now() -> String {
 fn seconds_since(moment: &str) -> u64 {
     let then: Option<jiff::Timestamp> = moment.parse().ok();
     then.map_or(0, |then| jiff::Timestamp::now().duration_since(then).as_secs()).max(0).unsigned_abs()
-}
-
-/// Every image that a container keeps.
-fn used_images(roots: &Roots) -> Result<BTreeSet<Digest>> {
-    let used = |config: Option<&Config>| config.into_iter().flat_map(Config::used_images).cloned().collect::<Vec<_>>();
-    Ok(container::all(roots)?.iter().flat_map(|one| used(one.config.as_ref())).collect())
 }
 
 /// What only root may do yet; the error says what exactly could not be done.

@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::id::ContainerId;
 use crate::image::Store;
 use crate::spec::request::RunRequest;
-use crate::state::{Roots, Status};
+use crate::state::Roots;
 use std::collections::BTreeMap;
 
 /// What was removed, and how many bytes that gave back.
@@ -55,10 +55,8 @@ pub fn containers(roots: &Roots, filters: &[String]) -> Result<Pruned<ContainerI
     let wanted = Wanted::parse(filters)?;
     let mut pruned = Pruned { removed: Vec::new(), reclaimed: 0 };
     for one in container::all(roots)? {
-        let ended =
-            matches!(one.status, Status::Created | Status::Exited(_) | Status::Dead) && !one.has_lost_its_restart();
         let made = one.config.as_ref().map(|config| config.created.as_str());
-        if !ended || !wanted.passes(made, labels(&one).as_ref()) {
+        if !one.has_ended() || !wanted.passes(made, labels(&one).as_ref()) {
             continue;
         }
         let size = size_of(roots, &one.id);
@@ -84,7 +82,7 @@ pub fn asks_for_age(filters: &[String]) -> Result<bool> {
 /// Removes the images that pass, without a name that no container was made from, or with `all` those with one, too.
 pub fn images(roots: &Roots, all: bool, filters: &[String]) -> Result<Pruned<Removed>> {
     let wanted = Wanted::parse(filters)?;
-    let used = super::used_images(roots)?;
+    let used = image::users::all(roots)?.kept;
     let mut pruned = Pruned { removed: Vec::new(), reclaimed: 0 };
     let store = Store::look(&roots.root);
     let before = store.usage(&used)?.bytes();

@@ -104,6 +104,11 @@ impl<U> Container<U> {
         self.life.is_none() && self.ended.as_ref().is_some_and(|ended| ended.again_by.is_some())
     }
 
+    /// It does not run, and is not about to.
+    pub fn has_ended(&self) -> bool {
+        matches!(self.status, Status::Created | Status::Exited(_) | Status::Dead) && !self.has_lost_its_restart()
+    }
+
     /// It was to be started again in this boot, and who waited for that was killed.
     pub fn has_lost_its_restart(&self) -> bool {
         let Some(by) = self.ended.as_ref().and_then(|ended| ended.again_by.as_ref()) else { return false };

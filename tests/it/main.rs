@@ -30,6 +30,7 @@ mod golden;
 mod graph;
 mod health;
 mod hub;
+mod images_in_use;
 mod inspected;
 mod installed;
 mod joined;

@@ -203,11 +203,19 @@ fn a_docker_archive_comes_in_with_its_tags() {
     assert_eq!(images[0].layers[0], images[0].layers[2]);
     assert_eq!(images[0].layers[1].media_type, "application/vnd.oci.image.layer.v1.tar+gzip");
     // one name goes, the image stays; with the last name it goes too
-    place.store.remove("alpine:3", &BTreeSet::new()).unwrap();
+    place.store.remove("alpine:3", &BTreeSet::new(), |_| Ok(())).unwrap();
     let image = place.store.find("team/x:y").unwrap();
     let in_use = BTreeSet::from([image.manifest.clone()]);
-    assert!(place.store.remove("team/x:y", &in_use).unwrap_err().message.contains("used by a container"));
-    place.store.remove(image.id.short(), &BTreeSet::new()).unwrap();
+    let refused = place.store.remove("team/x:y", &in_use, |manifest| Err(Error::user(manifest.as_str())));
+    assert_eq!(refused.unwrap_err().message, image.manifest.as_str());
+    // what a container needs stays without a name, too
+    place.store.layer_dirs(&image).unwrap();
+    place.store.remove(image.id.short(), &in_use, |_| Ok(())).unwrap();
+    assert!(place.store.list().unwrap().is_empty());
+    place.store.sweep(&in_use).unwrap();
+    assert!(place.store.expected_dirs(&image).1);
+    assert_eq!(place.store.of_container(&image.manifest).unwrap().layers, image.layers);
+    place.store.sweep(&BTreeSet::new()).unwrap();
     place.check_empty("removed");
 }
 

@@ -124,7 +124,7 @@ impl Held<'_> {
     fn layers(&self) -> Result<Option<(Image, Vec<HostPath>)>> {
         let Some(id) = &self.config.image_id else { return Ok(None) };
         let store = Store::open(&self.roots.root)?;
-        let image = store.find(id.as_str()).map_err(|e| {
+        let image = store.of_container(id).map_err(|e| {
             let error = e.during(format!("the image {} of container {}", self.config.image, self.config.name));
             error.hint(format!("minirun pull {}", self.config.image))
         })?;

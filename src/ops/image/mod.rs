@@ -3,6 +3,7 @@
 pub mod archives;
 pub mod kernel;
 pub mod told;
+pub(super) mod users;
 
 use super::container::Force;
 use super::{Progress, registry};
@@ -14,7 +15,7 @@ use crate::spec::request::{Pull, RunRequest, Source};
 use crate::state::{Roots, events};
 use crate::sys::fs::{self, Root};
 use oci_spec::image::ImageConfiguration;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::fd::AsFd as _;
 use std::sync::{Mutex, PoisonError};
@@ -39,7 +40,7 @@ pub(super) fn find(roots: &Roots, request: &RunRequest, progress: &dyn Progress)
         Source::Image(name) => name,
     };
     let store = Store::open(&roots.root)?;
-    let image = match (request.pull, store.find(name)) {
+    let image = match (request.pull, here(&store, name)) {
         (Pull::Always, here) => {
             let pulled = registry::pull_one(roots, name, request.platform.as_deref(), progress);
             match here {
@@ -79,7 +80,7 @@ pub(super) fn look(roots: &Roots, request: &RunRequest) -> Result<Found> {
         Source::Image(name) => name,
     };
     let store = Store::look(&roots.root);
-    match store.find(name) {
+    match here(&store, name) {
         Ok(image) => {
             let (dirs, unpacked) = store.expected_dirs(&image);
             let layers: Vec<HostPath> = [store.skeleton()].into_iter().chain(dirs.iter().map(short_link)).collect();
@@ -95,6 +96,11 @@ pub(super) fn look(roots: &Roots, request: &RunRequest) -> Result<Found> {
         )),
         Err(error) => Err(error.hint(format!("minirun pull {name}"))),
     }
+}
+
+/// The image of a name; a digest in full is what a container was made from, which may have lost its place in the index.
+fn here(store: &Store, name: &str) -> Result<Image> {
+    Digest::parse(name).map_or_else(|_| store.find(name), |manifest| store.of_container(&manifest))
 }
 
 fn is_hello(name: &str) -> bool {
@@ -129,13 +135,10 @@ pub enum Removed {
 }
 
 pub fn remove(roots: &Roots, image: &str, force: Force) -> Result<Vec<Removed>> {
-    let in_use: BTreeSet<Digest> = match force {
-        Force::Yes => BTreeSet::new(),
-        Force::No => super::used_images(roots)?,
-    };
+    let users = users::all(roots)?;
     let store = Store::open(&roots.root)?;
     let id = store.find(image).map_or_else(|_| image.to_owned(), |found| found.id.to_string());
-    let removed = store.remove(image, &in_use)?;
+    let removed = store.remove(image, &users.kept, |manifest| users.let_go(image, manifest, force))?;
     let untagged = removed.untagged.iter().map(|name| Removed::Untagged(name.familiar()));
     let removed: Vec<Removed> = untagged.chain(removed.deleted.into_iter().map(Removed::Deleted)).collect();
     for one in &removed {
