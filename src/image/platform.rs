@@ -1,7 +1,7 @@
 //! Which of an index's manifests is for this processor. Pure.
 
 use crate::error::{Error, Result};
-use oci_spec::image::{Arch, Descriptor, Os};
+use oci_spec::image::{Arch, Descriptor, ImageConfiguration, Os};
 
 /// A processor in the image-spec's words (Go's GOARCH and GOARM): `linux/arm/v7`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +37,18 @@ impl Platform {
             return Err(invalid());
         }
         Ok(Platform { os: os.into(), architecture: architecture.into(), variant: variant.map(str::to_owned) })
+    }
+
+    /// What an image says that it is for.
+    pub fn of(config: &ImageConfiguration) -> Platform {
+        let (os, architecture) = (config.os().clone(), config.architecture().clone());
+        Platform { os, architecture, variant: config.variant().clone() }
+    }
+
+    /// Whether an image for the other one is what is wanted by this one.
+    pub fn takes(&self, other: &Platform) -> bool {
+        let variant = other.variant.as_deref().unwrap_or_default();
+        self.os == other.os && self.architecture == other.architecture && self.variants().contains(&variant)
     }
 
     /// The variants that run here, the best first (containerd, platforms/compare.go). An empty one is "unsaid".

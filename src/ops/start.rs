@@ -126,6 +126,7 @@ fn start_kept(
     request.pull = Pull::Never;
     if let Some(id) = &config.image_id {
         request.source = Source::Image(id.to_string()); // its name may be another image's by now
+        request.platform = None; // by which it was chosen
     }
     let front = front.map(|front| Front { tty: config.tty, input: front.input && config.interactive, ..front });
     let wants = front.as_ref().map_or(Attach::default(), Front::attach);

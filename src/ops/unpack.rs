@@ -1,7 +1,7 @@
 //! `unpack`: an image's root file system as a plain directory.
 
 use super::Progress;
-use super::image::Bars;
+use super::image::{Bars, check_platform};
 use crate::error::{Error, Result};
 use crate::id::HostPath;
 use crate::image::{Platform, Store, flat, layout};
@@ -33,13 +33,7 @@ pub fn unpack(
         From::Store(name) => {
             let store = Store::look(&roots.root);
             let image = store.find(name).map_err(|e| e.hint(format!("minirun pull {name}")))?;
-            if let Some(wanted) = wanted
-                && (image.config.os() != &wanted.os || image.config.architecture() != &wanted.architecture)
-            {
-                let (os, architecture) = (image.config.os(), image.config.architecture());
-                return Err(Error::user(format!("image {name} is for {os}/{architecture}, not {wanted}"))
-                    .hint(format!("minirun pull --platform {wanted} {name}")));
-            }
+            check_platform(&image, name, wanted.as_ref())?;
             let done = store.unpack_flat(&image, dir, &bars);
             done.map_err(|e| {
                 e.during(format!("image {}", image.label())).hint("remove the image and load or pull it again")

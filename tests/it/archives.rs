@@ -210,6 +210,8 @@ fn an_image_for_several_platforms_keeps_them_all_or_gives_one() {
     }
     assert_eq!(does(&sandbox, &["copy", "-q", &from, "mine"]).text(), host);
     refused(&sandbox, &["copy", "-q", "--platform", "linux/arm64", &from, "x"], 1, "there is no image for linux/arm64");
+    let copy = ["copy", "-q", "--platform", "linux/riscv64", "busybox", "dir:/dev/null"];
+    refused(&sandbox, &copy, 1, ", not linux/riscv64");
     for to in ["minirun:x", "docker-archive:/dev/null"] {
         refused(&sandbox, &["copy", "-q", "--all", &from, to], 1, "cannot keep images for several platforms");
     }

@@ -8,7 +8,7 @@ use crate::support::registry::{
     HTPASSWD, LOGIN, REGISTRY, Registry, TOKENS, WRONG_LOGIN, answers, log_in, minirun, publish, sandbox_with_mirror,
 };
 use crate::support::requires::requires;
-use crate::support::sandbox::Sandbox;
+use crate::support::sandbox::{Sandbox, minirun_binary};
 use crate::support::snapshot::Snapshot;
 use std::path::PathBuf;
 use std::time::Instant;
@@ -37,6 +37,35 @@ fn an_image_is_pulled_once_and_runs() {
     assert_eq!(minirun(&sandbox, RUN).text(), RAN, "what is here is not asked for again");
     // the control: who asks gets no answer any more
     minirun(&sandbox, &["run", "--rm", "--pull", "always", "alpine", "true"]).expect_code(125);
+}
+
+#[test]
+fn an_image_for_another_platform_is_not_the_one_that_was_asked_for() {
+    requires![root, tool("docker-registry"), tool("skopeo")];
+    let sandbox = sandbox_with_mirror();
+    publish(&sandbox);
+    let platform = format!("linux/{}", if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" });
+    let tar = format!("tar -c -C {} registry.yml", sandbox.path("").display());
+    let import = format!("{tar} | {} import --platform linux/s390x - alpine", minirun_binary().display());
+    let id = sandbox.sh(&import).text();
+    let says = format!("image alpine is for linux/s390x, not {platform}");
+    let with = |flags: &[&str], image: &str| {
+        let run = ["run", "--rm", "--network", "none", "--platform", &platform];
+        minirun(&sandbox, &[&run[..], flags, &[image], &RUN[5..]].concat())
+    };
+    assert_error(&with(&["--pull", "never"], "alpine").expect_code(125), &[&says]);
+    assert_error(&with(&["--explain"], "alpine").expect_code(125), &[&says]);
+    assert_error(&with(&[], "alpine").expect_code(125), &[&says, "cannot be reached"]);
+    let registry = Registry::start(&sandbox, "");
+    // an id is no name of another one
+    assert_error(&with(&[], &id[..19]).expect_code(125), &["is for linux/s390x"]);
+    assert_eq!(with(&[], "alpine").text(), RAN);
+    registry.stop();
+    assert_eq!(with(&["--pull", "never"], "alpine").text(), RAN, "the control: it is here now");
+    assert_error(
+        &minirun(&sandbox, &["run", "--rm", "--platform", "s390x", "hello"]).expect_code(125),
+        &["image hello is"],
+    );
 }
 
 #[test]

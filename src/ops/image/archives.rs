@@ -1,6 +1,6 @@
 //! `save`, `copy` and `verify`.
 
-use super::Bars;
+use super::{Bars, check_platform};
 use crate::error::{Error, Result};
 use crate::id::{Digest, HostPath};
 use crate::image::copy::{self, Kind, Means, Place};
@@ -73,7 +73,11 @@ pub struct Copying {
 
 /// Copies an image; gives the digest of its manifest, or index, where it is now.
 pub fn copy(roots: &Roots, copying: &Copying, progress: &dyn Progress) -> Result<Digest> {
-    let platform = copying.platform.as_deref().map_or_else(|| Ok(Platform::host()), Platform::parse)?;
+    let wanted = copying.platform.as_deref().map(Platform::parse).transpose()?;
+    if let (Place::Stored(name), Some(_)) = (&copying.from, &wanted) {
+        check_platform(&Store::open(&roots.root)?.find(name)?, name, wanted.as_ref())?;
+    }
+    let platform = wanted.unwrap_or_else(Platform::host);
     let remote = [&copying.from, &copying.to].iter().any(|place| matches!(place, Place::Registry(_)));
     let registries = if remote { registry::settings(roots)? } else { RegistryConfig::default() };
     let means = Means { root: &roots.root, platform: (!copying.all).then_some(&platform), registries: &registries };

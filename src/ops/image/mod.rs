@@ -7,7 +7,7 @@ pub(super) mod users;
 
 use super::container::Force;
 use super::{Progress, registry};
-use crate::error::{Errno, Error, Result};
+use crate::error::{Errno, Error, Kind, Result};
 use crate::id::{Digest, HostPath};
 use crate::image::{Image, Platform, Reference, Store, archive, builtin, short_link};
 use crate::mount::probe;
@@ -40,7 +40,8 @@ pub(super) fn find(roots: &Roots, request: &RunRequest, progress: &dyn Progress)
         Source::Image(name) => name,
     };
     let store = Store::open(&roots.root)?;
-    let image = match (request.pull, here(&store, name)) {
+    let platform = platform(request)?;
+    let image = match (request.pull, here(&store, name, platform.as_ref())) {
         (Pull::Always, here) => {
             let pulled = registry::pull_one(roots, name, request.platform.as_deref(), progress);
             match here {
@@ -51,8 +52,18 @@ pub(super) fn find(roots: &Roots, request: &RunRequest, progress: &dyn Progress)
             }
         }
         (_, Ok(image)) => image,
-        (_, Err(_)) if is_hello(name) => load_hello(&store, roots)?,
-        (Pull::Missing, Err(_)) => registry::pull_one(roots, name, request.platform.as_deref(), progress)?,
+        (_, Err(_)) if is_hello(name) => {
+            let hello = load_hello(&store, roots)?;
+            check_platform(&hello, name, platform.as_ref())?;
+            hello
+        }
+        (Pull::Missing, Err(missing)) if missing.kind != Kind::User => {
+            let pulled = registry::pull_one(roots, name, request.platform.as_deref(), progress);
+            pulled.map_err(|e| match store.find(name) {
+                Ok(_of_another_platform) => e.during(missing.message),
+                Err(_) => e,
+            })?
+        }
         (_, Err(error)) => return Err(error),
     };
     let dirs = store.layer_dirs(&image)?;
@@ -80,7 +91,7 @@ pub(super) fn look(roots: &Roots, request: &RunRequest) -> Result<Found> {
         Source::Image(name) => name,
     };
     let store = Store::look(&roots.root);
-    match here(&store, name) {
+    match here(&store, name, platform(request)?.as_ref()) {
         Ok(image) => {
             let (dirs, unpacked) = store.expected_dirs(&image);
             let layers: Vec<HostPath> = [store.skeleton()].into_iter().chain(dirs.iter().map(short_link)).collect();
@@ -98,9 +109,26 @@ pub(super) fn look(roots: &Roots, request: &RunRequest) -> Result<Found> {
     }
 }
 
-/// The image of a name; a digest in full is what a container was made from, which may have lost its place in the index.
-fn here(store: &Store, name: &str) -> Result<Image> {
-    Digest::parse(name).map_or_else(|_| store.find(name), |manifest| store.of_container(&manifest))
+/// The image of a name, for the platform where one is asked for; a digest in full is what a container was made from,
+/// which may have lost its place in the index.
+fn here(store: &Store, name: &str, platform: Option<&Platform>) -> Result<Image> {
+    let image = Digest::parse(name).map_or_else(|_| store.find(name), |manifest| store.of_container(&manifest))?;
+    check_platform(&image, name, platform)?;
+    Ok(image)
+}
+
+fn platform(request: &RunRequest) -> Result<Option<Platform>> {
+    request.platform.as_deref().map(Platform::parse).transpose()
+}
+
+/// An image for another platform is not what was asked for: its name may be that of another one elsewhere, its id not.
+pub(super) fn check_platform(image: &Image, name: &str, wanted: Option<&Platform>) -> Result<()> {
+    let is = Platform::of(&image.config);
+    let Some(wanted) = wanted.filter(|wanted| !wanted.takes(&is)) else { return Ok(()) };
+    let has_name = Reference::parse(name).is_ok_and(|name| image.names.contains(&name));
+    let kind = if has_name { Kind::NotFound } else { Kind::User };
+    Err(Error::new(kind, format!("image {name} is for {is}, not {wanted}"))
+        .hint(format!("minirun pull --platform {wanted} {name}")))
 }
 
 fn is_hello(name: &str) -> bool {
