@@ -174,7 +174,7 @@ fn a_layout_comes_in_as_directory_and_as_archive() {
             fs::canonicalize(super::super::short_link(&dirs[1]).as_path()).unwrap(),
             fs::canonicalize(dirs[1].as_path()).unwrap()
         );
-        let removed = place.store.remove("busybox:1.36", &BTreeSet::new()).unwrap();
+        let removed = place.store.remove("busybox:1.36", &BTreeSet::new(), |_| Ok(())).unwrap();
         assert_eq!(removed.deleted, [found.id]);
         place.check_empty(form);
         let left = fs::read_dir(place.store.layers().as_path()).unwrap().map(|e| e.unwrap().file_name());
@@ -428,7 +428,7 @@ fn a_damaged_store_is_noticed_and_the_rest_goes_on() {
     fs::write(place.store.blob_path(&a.manifest).as_path(), "{}").unwrap();
     let list = place.store.list().unwrap();
     assert!(list[0].is_err() && list[1].is_ok());
-    place.store.remove("a", &BTreeSet::new()).unwrap();
+    place.store.remove("a", &BTreeSet::new(), |_| Ok(())).unwrap();
     assert_eq!(place.store.find("b").unwrap().id, b.id);
 }
 
