@@ -8,11 +8,12 @@ use crate::error::{Error, Result};
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use ureq::http::{Method, Request, Response, Uri};
 use ureq::{Agent, Body, SendBody};
 
-/// A registry that has not answered by then is not reachable (the whole command must fail within 5 s).
+/// A registry that has not answered by then is not reachable (the whole command must fail within 5 s); its mirrors have
+/// their shares of it.
 pub(super) const REACH: Duration = Duration::from_millis(4500);
 /// A registry that answers at all sends the head of its next answer in this time.
 const ANSWER: Duration = Duration::from_secs(30);
@@ -82,18 +83,17 @@ pub(super) struct Registry<'a> {
 }
 
 impl<'a> Registry<'a> {
-    /// Finds out by `GET /v2/` whether the registry answers and what it asks for; gets a token for `scopes`.
+    /// Finds out by `GET /v2/` whether the registry answers in that time and what it asks for; gets a token for `scopes`.
     pub(super) fn connect(
         endpoint: &Endpoint,
         scopes: Vec<String>,
         config: &'a RegistryConfig,
-        deadline: Instant,
+        patience: Duration,
     ) -> Result<Registry<'a>, Failure> {
         let (agents, authorization) = (Mutex::default(), Mutex::default());
         let registry = Registry { endpoint: endpoint.clone(), config, scopes, agents, authorization };
-        let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
         let url = format!("{}/v2/", endpoint.base);
-        let response = registry.send(&Ask::get(&url, &[]), &url, None, Some(left))?;
+        let response = registry.send(&Ask::get(&url, &[]), &url, None, Some(patience))?;
         if response.status() == 401 {
             registry.renew(None, &response)?;
         }
@@ -295,7 +295,7 @@ pub(super) fn header<'r>(response: &'r Response<Body>, name: &str) -> Option<&'r
 }
 
 /// `https://host:port`
-fn origin(url: &str) -> String {
+pub(super) fn origin(url: &str) -> String {
     let start = url.find("://").map_or(0, |at| at + 3);
     let end = url[start..].find(['/', '?', '#']).map_or(url.len(), |at| start + at);
     url[..end].to_owned()

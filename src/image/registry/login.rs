@@ -4,13 +4,12 @@ use super::config::RegistryConfig;
 use super::http::{Ask, Failure, REACH, Registry, refusal};
 use super::logins::{Login, Logins, basic};
 use crate::error::{Error, Result};
-use std::time::Instant;
 
 /// Shows name and password to the registry, the way it wants to see them.
 pub fn check(registry: &str, name: &str, password: &str, config: &RegistryConfig) -> Result<()> {
     let endpoint = config.endpoint(registry);
     let alone = RegistryConfig { logins: Logins::only(basic(name, password)), ..config.clone() };
-    let checked = Registry::connect(&endpoint, Vec::new(), &alone, Instant::now() + REACH).and_then(|connected| {
+    let checked = Registry::connect(&endpoint, Vec::new(), &alone, REACH).and_then(|connected| {
         let url = format!("{}/v2/", endpoint.base);
         let response = connected.once(&Ask::get(&url, &[]))?;
         // some give a token to anybody, and look at it here

@@ -5,7 +5,7 @@
 use super::arriving::{Arriving, Fate};
 use super::config::RegistryConfig;
 use super::fetch::{self, Common};
-use super::http::{Failure, REACH};
+use super::http::Failure;
 use super::remote::{self, Access, Remote};
 use crate::error::{Error, Kind, Result};
 use crate::id::Digest;
@@ -20,7 +20,6 @@ use crate::sys::host;
 use oci_spec::image::{ImageIndex, ImageManifest, MediaType};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
 
 /// Layers on their way at the same time, as with docker.
 const AT_ONCE: usize = 3;
@@ -33,18 +32,16 @@ pub fn pull(
     platform: &Platform,
     progress: &dyn Progress,
 ) -> Result<Image> {
-    let deadline = Instant::now() + REACH;
-    remote::each_endpoint(reference, config, |endpoint| {
-        let remote = Remote::connect(endpoint, reference, config, Access::Pull, deadline)?;
+    remote::each_endpoint(reference, config, |endpoint, patience| {
+        let remote = Remote::connect(endpoint, reference, config, Access::Pull, patience)?;
         from(store, &remote, reference, platform, progress)
     })
 }
 
 /// All tags, sorted, of the reference's repository.
 pub fn tags(reference: &Reference, config: &RegistryConfig) -> Result<Vec<Reference>> {
-    let deadline = Instant::now() + REACH;
-    let mut tags = remote::each_endpoint(reference, config, |endpoint| {
-        Remote::connect(endpoint, reference, config, Access::Pull, deadline)?.tags()
+    let mut tags = remote::each_endpoint(reference, config, |endpoint, patience| {
+        Remote::connect(endpoint, reference, config, Access::Pull, patience)?.tags()
     })?;
     tags.sort();
     let of = |tag: String| Reference::parse(&format!("{}/{}:{tag}", reference.registry, reference.repository));

@@ -2,16 +2,16 @@
 //! distribution-spec, "Endpoints".
 
 use super::config::{Endpoint, RegistryConfig};
-use super::http::{Ask, Failure, Open, REACH, Registry, header, host_of, read_bounded};
+use super::http::{Ask, Failure, Open, REACH, Registry, header, host_of, origin, read_bounded};
 use crate::error::{Error, Result};
 use crate::id::Digest;
 use crate::image::Reference;
 use crate::image::archive::{DOCKER_LIST, DOCKER_MANIFEST, INDEX, MANIFEST};
 use crate::image::store::MAX_METADATA;
 use std::io::{Cursor, Read};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use ureq::Body;
-use ureq::http::{Method, Response};
+use ureq::http::{Method, Response, Uri};
 
 /// Pages of a list of tags, each of some hundred.
 const MAX_PAGES: usize = 200;
@@ -40,14 +40,13 @@ impl<'a> Remote<'a> {
     /// For a pull the first of the mirrors and the registry itself that has an image of this name; for a push the
     /// registry itself.
     pub fn open(reference: &Reference, config: &'a RegistryConfig, access: Access<'_>) -> Result<Remote<'a>> {
-        let deadline = Instant::now() + REACH;
         match access {
             Access::Push { .. } => {
                 let endpoint = config.endpoint(&reference.registry);
-                Remote::connect(&endpoint, reference, config, access, deadline).map_err(Error::from)
+                Remote::connect(&endpoint, reference, config, access, REACH).map_err(Error::from)
             }
-            Access::Pull => each_endpoint(reference, config, |endpoint| {
-                let mut remote = Remote::connect(endpoint, reference, config, access, deadline)?;
+            Access::Pull => each_endpoint(reference, config, |endpoint, patience| {
+                let mut remote = Remote::connect(endpoint, reference, config, access, patience)?;
                 let wanted = wanted(reference);
                 let (media_type, bytes) = remote.get_manifest(wanted)?;
                 remote.first = Some((wanted.to_owned(), media_type, bytes));
@@ -61,7 +60,7 @@ impl<'a> Remote<'a> {
         reference: &Reference,
         config: &'a RegistryConfig,
         access: Access<'_>,
-        deadline: Instant,
+        patience: Duration,
     ) -> Result<Remote<'a>, Failure> {
         let repository = reference.repository.clone();
         let (scope, from) = match access {
@@ -70,7 +69,7 @@ impl<'a> Remote<'a> {
         };
         let mut scopes = vec![format!("repository:{repository}:{scope}")];
         scopes.extend(from.iter().map(|from| format!("repository:{from}:pull")));
-        let registry = Registry::connect(endpoint, scopes, config, deadline)?;
+        let registry = Registry::connect(endpoint, scopes, config, patience)?;
         Ok(Remote { registry, repository, from, first: None })
     }
 
@@ -184,7 +183,8 @@ impl<'a> Remote<'a> {
         let (mut all, mut path) = (Vec::new(), self.path("tags", "list?n=1000"));
         for _ in 0..MAX_PAGES {
             let response = self.registry.expect(&Ask::get(&path, &[]), &[200])?;
-            let next = header(&response, "link").and_then(next_page).map(str::to_owned);
+            let link = header(&response, "link").unwrap_or_default();
+            let next = next_page(link, &self.registry.endpoint.base)?;
             let page: Page = crate::image::archive::parse("the list of tags", &read_bounded(response, MAX_METADATA)?)?;
             all.extend(page.tags.unwrap_or_default());
             match next {
@@ -196,10 +196,20 @@ impl<'a> Remote<'a> {
     }
 }
 
-/// The path in `</v2/x/tags/list?last=y>; rel="next"` (RFC 8288).
-fn next_page(link: &str) -> Option<&str> {
-    let (path, rest) = link.strip_prefix('<')?.split_once('>')?;
-    (path.starts_with('/') && rest.contains("next")).then_some(path)
+/// Where `</v2/x/tags/list?last=y>; rel="next"` leads (RFC 8288): a path, or a URL of the same host. Whoever stands before
+/// a registry may have another scheme and port than it knows of itself: those that it was asked by are right.
+fn next_page(link: &str, base: &str) -> Result<Option<String>> {
+    let target = link.strip_prefix('<').and_then(|link| link.split_once('>'));
+    let Some((target, _)) = target.filter(|(_, rest)| rest.contains("next")) else { return Ok(None) };
+    let host = |url: &str| url.parse::<Uri>().ok().and_then(|url| url.host().map(str::to_ascii_lowercase));
+    if target.starts_with('/') && !target.starts_with("//") {
+        return Ok(Some(target.to_owned()));
+    }
+    if host(target) == host(base) {
+        return Ok(Some(format!("{}{}", origin(base), &target[origin(target).len()..])));
+    }
+    Err(Error::image(format!("the list of tags goes on at {target}, which is not the registry {}", host_of(base)))
+        .hint("pull the tags that you need by name"))
 }
 
 /// The name of a manifest within its repository: the digest decides where there is one.
@@ -211,16 +221,22 @@ pub(super) fn wanted(reference: &Reference) -> &str {
     }
 }
 
-/// The first success among the mirrors and the registry itself.
+/// The first success among the mirrors and the registry itself. Each is given its share of the time in which one of them
+/// must answer: who is silent takes nothing from those after it, and who is given up at once leaves them more.
 pub(super) fn each_endpoint<T>(
     reference: &Reference,
     config: &RegistryConfig,
-    mut act: impl FnMut(&Endpoint) -> Result<T, Failure>,
+    mut act: impl FnMut(&Endpoint, Duration) -> Result<T, Failure>,
 ) -> Result<T> {
     let mut unreachable = String::new();
     let mut refused = None;
-    for endpoint in config.endpoints(reference)? {
-        match act(&endpoint) {
+    let endpoints = config.endpoints(reference)?;
+    let mut left = REACH;
+    for (endpoint, others) in endpoints.iter().zip((1..=endpoints.len() as u32).rev()) {
+        let (share, began) = (left / others, Instant::now());
+        let done = act(endpoint, share);
+        left -= share.min(began.elapsed()); // a long answer is no silence
+        match done {
             Ok(done) => return Ok(done),
             Err(Failure::Unreachable(reason)) => unreachable = reason,
             Err(Failure::Refused(e)) => refused = Some(e),

@@ -222,8 +222,7 @@ impl Place {
         let reference = Reference::parse(name).unwrap();
         let endpoints = self.config.endpoints(&reference).unwrap();
         assert!(endpoints[0].base.ends_with(&server.host));
-        let deadline = Instant::now() + REACH;
-        let remote = Remote::connect(&endpoints[0], &reference, &self.config, Access::Pull, deadline)?;
+        let remote = Remote::connect(&endpoints[0], &reference, &self.config, Access::Pull, REACH)?;
         pull::from(&self.store, &remote, &reference, &Platform::parse("linux/amd64").unwrap(), &())
     }
     fn refused(&self, server: &Server, name: &str) -> Error {
@@ -410,6 +409,21 @@ fn a_silent_registry_is_given_up_in_time() {
     assert!(start.elapsed() < std::time::Duration::from_secs(30), "{:?}", start.elapsed());
 }
 
+#[test]
+fn a_silent_mirror_leaves_time_for_the_registry() {
+    let (silent, server, made) = (TcpListener::bind("127.0.0.1:0").unwrap(), Server::start(), made());
+    publish(&server, &made);
+    let mirror = format!("[[mirror]]\nhost = {:?}\nurl = \"http://{}\"\n", server.host, silent.local_addr().unwrap());
+    let Place { store, _dir, .. } = place(&server);
+    let config = RegistryConfig::parse(&mirror).unwrap();
+    let reference = Reference::parse(&format!("{}/library/alpine", server.host)).unwrap();
+    let start = Instant::now();
+    pull(&store, &reference, &config, &Platform::parse("amd64").unwrap(), &()).unwrap();
+    assert!(start.elapsed() < REACH, "{:?}", start.elapsed());
+    silent.set_nonblocking(true).unwrap();
+    drop(silent.accept().unwrap()); // the control: it was asked first
+}
+
 /// A blob that is worth cutting: bytes that do not deflate, in a tar that is not compressed.
 fn large() -> Made {
     let noise: Vec<u8> = (0..600_000u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_be_bytes()).collect();
@@ -499,7 +513,7 @@ fn a_part_that_is_wrong_is_thrown_away_and_fetched_once_more() {
         let image = place.pull(&server, "alpine").unwrap();
         assert_eq!(std::fs::read(place.store.blob_path(&image.layers[0].digest).as_path()).unwrap(), made.layer);
         assert_eq!(place.partials(), [0; 0]);
-        place.store.remove("alpine", &std::collections::BTreeSet::new()).unwrap();
+        place.store.remove("alpine", &std::collections::BTreeSet::new(), |_| Ok(())).unwrap();
     }
     // and where the registry itself is wrong, once
     let mut wrong = made.layer.clone();
@@ -594,11 +608,22 @@ fn all_tags_are_found_page_by_page() {
     server.put("/v2/", 200, &[], b"");
     let next = "</v2/library/alpine/tags/list?last=b&n=1000>; rel=\"next\"".to_owned();
     server.put("/v2/library/alpine/tags/list?n=1000", 200, &[("link", next)], br#"{"tags": ["a", "b"]}"#);
-    server.put("/v2/library/alpine/tags/list?last=b&n=1000", 200, &[], br#"{"tags": ["c"]}"#);
-    let found = tags(&Reference::parse("alpine").unwrap(), &place(&server).config).unwrap();
-    assert_eq!(found.iter().map(Reference::familiar).collect::<Vec<_>>(), ["alpine:a", "alpine:b", "alpine:c"]);
+    // a proxy before it has another scheme and port than it knows of
+    let next = |host: &str| format!("<https://{host}/v2/library/alpine/tags/list?last=c>; rel=\"next\"");
+    let second = |next: String| {
+        server.put("/v2/library/alpine/tags/list?last=b&n=1000", 200, &[("link", next)], br#"{"tags": ["c"]}"#);
+    };
+    second(next("127.0.0.1"));
+    server.put("/v2/library/alpine/tags/list?last=c", 200, &[], br#"{"tags": ["d"]}"#);
+    let found = || tags(&Reference::parse("alpine").unwrap(), &place(&server).config);
+    let names: Vec<_> = found().unwrap().iter().map(Reference::familiar).collect();
+    assert_eq!(names, ["alpine:a", "alpine:b", "alpine:c", "alpine:d"]);
+    for elsewhere in [next("example.org"), next("").replace("https:", ""), next("127.0.0.2")] {
+        second(elsewhere);
+        assert!(found().unwrap_err().message.contains("the list of tags goes on at"));
+    }
     server.put("/v2/library/alpine/tags/list?last=b&n=1000", 200, &[], br#"{"tags": ["../x"]}"#);
-    assert!(tags(&Reference::parse("alpine").unwrap(), &place(&server).config).is_err());
+    assert!(found().is_err());
 }
 
 #[test]
