@@ -18,7 +18,7 @@ pub(super) struct Args {
     /// What it is for, where that is not this host: linux/arm64
     #[arg(long, value_name = "OS/ARCH")]
     platform: Option<String>,
-    /// The archive, gzip or zstd too; `-` is the standard input
+    /// The archive, gzip, zstd or xz too; `-` is the standard input
     #[arg(value_name = "FILE|-")]
     file: String,
     /// What the image shall be called

@@ -130,8 +130,11 @@ fn explain(name: &str, file: &Path, e: &SysError) -> Error {
             };
             no(Kind::CommandNotFound, what).hint(hint)
         }
-        Errno::ENOEXEC => no(Kind::CommandNotExecutable, wrong_format(file))
-            .hint("use an image for this machine; a script needs `#!` and its interpreter in the first line"),
+        Errno::ENOEXEC => {
+            let (what, hint) = wrong_format(file);
+            // which whoever knows the image may say more of
+            Error { errno: Some(e.errno as i32), ..no(Kind::CommandNotExecutable, what).hint(hint) }
+        }
         _ => no(Kind::CommandNotExecutable, e.to_string()).hint("execve(2) tells what this error means"),
     }
 }
@@ -227,14 +230,24 @@ fn elf_interpreter(head: &[u8]) -> Option<String> {
 const MACHINES: [(u8, &str); 7] =
     [(3, "386"), (22, "s390x"), (21, "ppc64le"), (40, "arm"), (62, "amd64"), (183, "arm64"), (243, "riscv64")];
 
-fn wrong_format(file: &Path) -> String {
+/// What helps where a program is for another processor.
+pub const FOR_OTHERS: &str =
+    "use an image for this machine, or install qemu-user-static: with binfmt_misc it runs programs for others";
+
+/// Why, and a hint.
+fn wrong_format(file: &Path) -> (String, &'static str) {
     let head = head(file);
     let machine = head.strip_prefix(b"\x7fELF").and_then(|_| head.get(18)).copied();
     let name = machine.and_then(|m| MACHINES.iter().find(|(number, _)| *number == m)).map(|(_, name)| name);
     let host = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
     match name {
-        Some(name) if *name != host => format!("exec format error: the program is {name}, the host {host}"),
-        _ => "exec format error: neither a program for this machine nor a script with `#!`".to_owned(),
+        Some(name) if *name != host => {
+            (format!("exec format error: the program is {name}, the host {host}"), FOR_OTHERS)
+        }
+        _ => (
+            "exec format error: neither a program for this machine nor a script with `#!`".to_owned(),
+            "use an image for this machine; a script needs `#!` and its interpreter in the first line",
+        ),
     }
 }
 
@@ -297,6 +310,7 @@ mod tests {
         elf[..4].copy_from_slice(b"\x7fELF");
         elf[18] = 22;
         std::fs::write(&file, &elf).unwrap();
-        assert!(wrong_format(&file).contains("the program is s390x"));
+        let (what, hint) = wrong_format(&file);
+        assert!(what.contains("the program is s390x") && hint.contains("binfmt_misc"), "{what}: {hint}");
     }
 }

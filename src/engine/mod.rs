@@ -6,6 +6,7 @@ mod exec;
 pub mod init;
 mod parent;
 
+pub use exec::FOR_OTHERS;
 pub use parent::{Running, Unstarted, create};
 
 use crate::error::{Errno, Error, Result};

@@ -36,7 +36,7 @@ mod verify;
 pub use platform::Platform;
 pub use progress::Progress;
 pub use reference::Reference;
-pub use store::{Image, LayerRef, Removed, Store, host_architecture};
+pub use store::{Image, LayerRef, Removed, Store, foreign_architecture, host_architecture};
 pub use unpack::short_link;
 pub use usage::{Part, Usage};
 pub use verify::Verdict;

@@ -65,13 +65,13 @@ impl Image {
     pub fn size(&self) -> u64 {
         self.layers.iter().map(|layer| layer.size).sum()
     }
+}
 
-    /// `Some("arm64")` where the image is made for another processor than the host's.
-    pub fn foreign_architecture(&self) -> Option<String> {
-        let (image, host) = (self.config.architecture(), host_architecture());
-        let runs = *image == host || (host == Arch::Amd64 && *image == Arch::i386);
-        (!runs).then(|| image.to_string())
-    }
+/// `Some("arm64")` where an image is made for another processor than the host's.
+pub fn foreign_architecture(image: &ImageConfiguration) -> Option<String> {
+    let (image, host) = (image.architecture(), host_architecture());
+    let runs = *image == host || (host == Arch::Amd64 && *image == Arch::i386);
+    (!runs).then(|| image.to_string())
 }
 
 /// The host's processor in Go's words: `amd64`, `arm64`.

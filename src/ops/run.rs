@@ -103,11 +103,12 @@ fn once(
     let attended = request.attended;
     let front = Front { tty: request.tty, input: request.interactive, collect, keys, keep_signals, attended };
     let wants = if request.detach { Attach::default() } else { front.attach() };
-    let monitor = launch(roots, request, id, wants, progress)?;
-    match request.detach {
+    let (monitor, explains) = launch(roots, request, id, wants, progress)?;
+    let outcome = match request.detach {
         true => attach::await_start(&monitor, progress).map(|()| Err(id.clone())),
         false => attach::attach(&monitor, front, None, progress).map(Ok),
-    }
+    };
+    outcome.map_err(explains)
 }
 
 /// Makes a container of a new id. One that was given no name gets another one where somebody else has taken that
@@ -194,19 +195,20 @@ fn forget_cidfile(request: &RunRequest) {
     }
 }
 
-/// Designs the container and hands it to a monitor.
+/// Designs the container and hands it to a monitor; what its image says of errors comes with it.
 fn launch(
     roots: &Roots,
     request: &RunRequest,
     id: &ContainerId,
     attach: Attach,
     progress: &dyn Progress,
-) -> Result<Monitor> {
+) -> Result<(Monitor, impl Fn(Error) -> Error + use<>)> {
     let name = name_for(roots, request)?;
     let launched = design(roots, (id, &name), request, Purpose::Start, progress).and_then(|design| {
         warn(&design, progress);
-        let config = record::config(name, &design)?;
-        hand_over(roots, request, config, design, Record::New, Restarts::default(), attach)
+        let (config, explains) = (record::config(name, &design)?, design.found.explains(&design.spec));
+        let monitor = hand_over(roots, request, config, design, Record::New, Restarts::default(), attach)?;
+        Ok((monitor, explains))
     });
     // from the launch on all of it is the monitor's; before, only addresses and ids were taken
     launched.inspect_err(|_| network::give_back(roots, id, progress))

@@ -140,13 +140,16 @@ fn start_kept(
             ..config.clone()
         };
         forget_volatile(roots, &config)?;
-        hand_over(roots, &request, config, design, Record::Kept, restarts, wants)
+        let explains = design.found.explains(&design.spec);
+        Ok((hand_over(roots, &request, config, design, Record::Kept, restarts, wants)?, explains))
     });
-    let monitor = launched.inspect_err(|_| network::give_back(roots, &config.id, progress))?;
+    let (monitor, explains) = launched.inspect_err(|_| network::give_back(roots, &config.id, progress))?;
     let Some(front) = front else {
-        return attach::await_start(&monitor, progress).map(|()| Ran::Detached(config.id.clone()));
+        let started = attach::await_start(&monitor, progress).map_err(explains);
+        return started.map(|()| Ran::Detached(config.id.clone()));
     };
-    Ok(Ran::of(&attach::attach(&monitor, front, turn, progress)?, progress))
+    let outcome = attach::attach(&monitor, front, turn, progress).map_err(explains)?;
+    Ok(Ran::of(&outcome, progress))
 }
 
 /// overlayfs refuses changes that a volatile mount has made, for after a power cut they may be damaged

@@ -87,7 +87,7 @@ fn a_program_that_cannot_be_executed_is_told_apart() {
         ("/p", 126, &["/p", "is a directory"], "name a program in it"),
         ("/p/plain", 126, &["/p/plain", "is not executable"], "chmod +x"),
         ("/p/garbage", 126, &["/p/garbage", "exec format"], "image for this machine"),
-        ("/p/foreign", 126, &["/p/foreign", "the program is", foreign.0], "image for this machine"),
+        ("/p/foreign", 126, &["/p/foreign", "the program is", foreign.0], "binfmt_misc"),
         ("/p/script", 127, &["/p/script", "script interpreter /no/such/interpreter"], "an image that has it"),
         ("/p/windows", 127, &["/p/windows", "script interpreter", r"/bin/sh\r"], "as on Windows"),
         ("/p/dynamic", 127, &["/p/dynamic", "ELF interpreter /lib", "ld-linux"], "its libc"),
@@ -102,6 +102,27 @@ fn a_program_that_cannot_be_executed_is_told_apart() {
                 assert!(said.stderr.lines().any(|line| line.starts_with("hint: ") && line.contains(hint)), "{said}");
             }
         }
+    }
+}
+
+#[test]
+fn an_image_for_another_processor_is_named_where_its_program_cannot_be_executed() {
+    requires![root];
+    let sandbox = Sandbox::new();
+    let (foreign, host) = if cfg!(target_arch = "aarch64") { ("amd64", "arm64") } else { ("s390x", "amd64") };
+    std::fs::write(sandbox.path("program"), "text").unwrap();
+    let import = format!(
+        "cd {}; chmod +x program; tar -c program | {} import -c 'CMD [\"/program\"]' --platform {foreign} - foreign",
+        sandbox.path("").display(),
+        minirun_binary().display()
+    );
+    sandbox.sh(&import).expect_code(0);
+    let says = format!("cannot execute /program: exec format error: image is {foreign}, host {host}");
+    let create = ["create", "--name", "kept", "--network", "none", "foreign"];
+    sandbox.minirun(&create).expect_code(0);
+    for args in [&["run", "--rm", "--network", "none", "foreign"][..], &["start", "-a", "kept"], &["start", "kept"]] {
+        let said = sandbox.minirun(args);
+        assert!(said.code() != 0 && said.stderr.contains(&says) && said.stderr.contains("binfmt_misc"), "{said}");
     }
 }
 

@@ -75,16 +75,11 @@ impl Files {
         let writing = |e: io::Error| failed(format!("unpacking it in {}", spool.display()), &e);
         let taken = AtomicU64::new(0);
         let stored = BufReader::with_capacity(BUFFER, Taken { inner: input, taken: &taken });
-        let mut plain = outside(stored).map_err(|e| broken(&e))?.take(MAX_BLOB);
+        let mut plain = Bounded { plain: outside(stored).map_err(|e| broken(&e))?, taken: &taken, count: 0 };
         let mut tar = BufWriter::with_capacity(BUFFER, tempfile::tempfile_in(spool).map_err(writing)?);
-        let (mut buffer, mut count) = (vec![0; BUFFER], 0);
+        let mut buffer = vec![0; BUFFER];
         loop {
             let n = plain.read(&mut buffer).map_err(|e| broken(&e))?;
-            count += n as u64;
-            let stored = taken.load(Ordering::Relaxed);
-            if count == MAX_BLOB || (count > MAX_FREE && count / MAX_RATIO > stored) {
-                return Err(Error::image(format!("{stored} bytes inflate to {count} and more: a compression bomb")));
-            }
             if n == 0 {
                 break;
             }
@@ -166,6 +161,34 @@ fn broken(e: &io::Error) -> Error {
         text if text.contains("cksum") => Error::image("it is no tar archive, or a header in it is damaged"),
         text => Error::image(text),
     }
+}
+
+/// What was inflated, as long as it is no bomb.
+struct Bounded<'t, R> {
+    plain: R,
+    taken: &'t AtomicU64,
+    count: u64,
+}
+
+impl<R: Read> Read for Bounded<'_, R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let n = self.plain.read(into)?;
+        self.count += n as u64;
+        let (stored, count) = (self.taken.load(Ordering::Relaxed), self.count);
+        match count >= MAX_BLOB || (count > MAX_FREE && count / MAX_RATIO > stored) {
+            true => Err(io::Error::other(format!("{stored} bytes inflate to {count} and more: a compression bomb"))),
+            false => Ok(n),
+        }
+    }
+}
+
+/// A tar as it can be kept as a layer: as it comes, but inflated where it is of xz. `taken` counts what came.
+pub(super) fn as_layer<'a>(tar: impl Read + Send + 'a, taken: &'a AtomicU64) -> io::Result<Box<dyn Read + 'a>> {
+    let mut stored = BufReader::with_capacity(BUFFER, Taken { inner: tar, taken });
+    Ok(match xz::is_xz(stored.fill_buf()?) {
+        true => Box::new(Bounded { plain: xz::reader(stored), taken, count: 0 }),
+        false => Box::new(stored),
+    })
 }
 
 /// The inflated bytes. Only here xz is read, for others make archives of it, and nobody layers.

@@ -25,6 +25,7 @@ use oci_spec::image::{Config, ImageIndex, MediaType};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::{BufReader, Read};
+use std::sync::atomic::AtomicU64;
 
 const HINT: &str = "the archive is damaged or no image: make it again (docker save, podman save, skopeo copy)";
 
@@ -111,7 +112,9 @@ pub fn import(store: &Store, tar: impl Read + Send, what: &str, import: &Import<
     import_into(&mut ingest, tar, &config, import)
         .and_then(|manifest| ingest.commit(&[(manifest, vec![import.name.clone()])]))
         .and_then(|images| images.into_iter().next().ok_or_else(|| Error::internal("import made no image")))
-        .map_err(|e| e.during(format!("importing {what}")).hint("it must be a tar, plain or with gzip or zstd"))
+        .map_err(|e| {
+            e.during(format!("importing {what}")).hint("it must be a tar, plain or packed with gzip, zstd or xz")
+        })
 }
 
 /// By the media type, and by the content where that is silent; one that claims to be both is refused later.
@@ -167,6 +170,8 @@ fn import_into(
     config: &serde_json::Value,
     import: &Import<'_>,
 ) -> Result<Digest> {
+    let taken = AtomicU64::new(0);
+    let tar = files::as_layer(tar, &taken).map_err(|e| Error::image(e.to_string()))?;
     let (digest, size) = ingest.add(tar, Expected::default())?;
     let (members, sums) = layer::in_parallel(ingest.open(&digest)?, |plain| {
         let mut tar = TarStream::new(plain);

@@ -402,12 +402,20 @@ fn a_root_file_system_is_imported() {
     let as_is = Import { name: &name, changes: &[], message: None, platform: Platform::host() };
     let image = import(&place.store, &gzip(&layer("x"))[..], "root.tar.gz", &as_is).unwrap();
     assert_eq!(image.layers[0].diff_id, Digest::of(&layer("x")));
-    assert_eq!(image.foreign_architecture(), None);
+    assert_eq!(crate::image::foreign_architecture(&image.config), None);
     assert_eq!(place.store.find("debian:12").unwrap().id, image.id);
-    for bad in [&b"no tar"[..], b""] {
+    let other = Reference::parse("debian:13").unwrap();
+    // nobody reads a layer of xz, so it is none
+    let xz = xz::tests::stored(&layer("y"));
+    let inflated =
+        import(&place.store, &xz[..], "root.tar.xz", &Import { name: &other, platform: Platform::host(), ..as_is })
+            .unwrap();
+    assert_eq!(inflated.layers[0].diff_id, Digest::of(&layer("y")));
+    assert_eq!(inflated.layers[0].media_type, "application/vnd.oci.image.layer.v1.tar");
+    for bad in [&b"no tar"[..], b"", &xz[..xz.len() / 2]] {
         assert!(import(&place.store, bad, "bad", &as_is).is_err());
     }
-    assert_eq!(place.store.list().unwrap().len(), 1);
+    assert_eq!(place.store.list().unwrap().len(), 2);
 }
 
 #[test]

@@ -7,14 +7,18 @@ pub(super) mod users;
 
 use super::container::Force;
 use super::{Progress, registry};
+use crate::engine::FOR_OTHERS;
 use crate::error::{Errno, Error, Kind, Result};
 use crate::id::{Digest, HostPath};
-use crate::image::{Image, Platform, Reference, Store, archive, builtin, short_link};
+use crate::image::{
+    Image, Platform, Reference, Store, archive, builtin, foreign_architecture, host_architecture, short_link,
+};
 use crate::mount::probe;
 use crate::spec::request::{Pull, RunRequest, Source};
 use crate::state::{Roots, events};
 use crate::sys::fs::{self, Root};
 use oci_spec::image::ImageConfiguration;
+use oci_spec::runtime::Spec;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::fd::AsFd as _;
@@ -31,6 +35,24 @@ pub(super) struct Found {
     pub(super) id: Option<Digest>,
     /// docker's Healthcheck, where the image has one.
     pub(super) health: Option<serde_json::Value>,
+}
+
+impl Found {
+    /// What it means that the kernel does not know a program's format (ENOEXEC), in an image for another processor. What
+    /// has other reasons stays as it is.
+    pub(super) fn explains(&self, spec: &Spec) -> impl Fn(Error) -> Error + use<> {
+        let image = self.config.as_ref().and_then(foreign_architecture);
+        let args = spec.process().as_ref().and_then(|process| process.args().as_ref());
+        let command = args.and_then(|args| args.first()).cloned().unwrap_or_default();
+        move |error| match &image {
+            Some(image) if error.is_errno(Errno::ENOEXEC) => {
+                let host = host_architecture();
+                let message = format!("cannot execute {command}: exec format error: image is {image}, host {host}");
+                Error { message, hint: Some(FOR_OTHERS.to_owned()), ..error }
+            }
+            _ => error,
+        }
+    }
 }
 
 /// Finds the image of a request, pulls it where it is missing and may be pulled, and unpacks it.
