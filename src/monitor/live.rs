@@ -13,6 +13,8 @@ use super::streams::{self, Streams};
 use crate::engine::{self, Observer, Running, Undone};
 use crate::error::{Error, Result};
 use crate::id::ContainerId;
+use crate::net::apply::hold;
+use crate::net::record;
 use crate::plan::Plan;
 use crate::plan::step::{Step, Undo};
 use crate::state::container::{self, Gone};
@@ -308,12 +310,32 @@ fn adopt(roots: &Roots, id: &ContainerId, clients: &mut Clients) -> Result<End> 
         note_start(roots, &config, &init);
     }
     notes::note(&roots.container(id), &"the monitor was killed; another one has taken its place");
-    clients.tell(&Event::Started { pid: init.pid });
     let mut resolver = Resolver::new(roots, &config, init.pid, None);
-    if let Err(error) = resolver.reopen(roots, id) {
-        notes::note(&roots.container(id), &error);
-    }
+    let _ports = reopen(roots, id, &mut resolver);
+    // whoever hears it may ask for a name, or listen on a port, at once
+    clients.tell(&Event::Started { pid: init.pid });
     serve(roots, &config, life, &pidfd, streams, resolver, clients)
+}
+
+/// Opens again what the network had open in the monitor before; what resists is noted, for the container goes on. Gives
+/// the sockets that keep its ports.
+fn reopen(roots: &Roots, id: &ContainerId, resolver: &mut Resolver<'_>) -> Vec<OwnedFd> {
+    let note = |error: &Error| notes::note(&roots.container(id), error);
+    let loans = record::loans(&roots.state, id).unwrap_or_else(|error| {
+        note(&error);
+        Vec::new()
+    });
+    if let Err(error) = resolver.reopen(roots, id, &loans) {
+        note(&error);
+    }
+    let mut ports = Vec::new();
+    for port in loans.iter().flat_map(|(_, loan)| &loan.published) {
+        match hold(port) {
+            Ok(socket) => ports.extend(socket),
+            Err(error) => note(&Error::from(error).during(format!("port {port} is not kept from other programs"))),
+        }
+    }
+    ports
 }
 
 /// A container that never ran leaves nothing, or, where it was there before and stays, says why; what resists is for

@@ -10,7 +10,7 @@ use super::ruleset::{self, Direction};
 use super::step::{ForeignChain, Netns, Step, Sublink, SublinkKind};
 use super::undo::find_link;
 pub use super::undo::{port_owner, undo};
-use crate::error::{Errno, Error, Result, SysError};
+use crate::error::{Errno, Error, Result, SysError, SysResult};
 use crate::id::{ContainerId, IfName};
 use crate::sys::netlink::{Batch, Refused, Socket};
 use crate::sys::netns::{self, Transport, Visit};
@@ -172,13 +172,11 @@ impl Run<'_> {
     }
 
     fn hold_port(&mut self, table: &str, port: &Published) -> Result<(), Taken> {
-        match netns::bind(transport(port.protocol), port.listen()) {
+        match hold(port) {
             Ok(socket) => {
-                self.held.ports.push(socket);
+                self.held.ports.extend(socket);
                 Ok(())
             }
-            // a kernel without such sockets: nobody else can listen there either
-            Err(e) if e.errno == Errno::EPROTONOSUPPORT && port.protocol == Protocol::Sctp => Ok(()),
             Err(e) if e.errno == Errno::EADDRINUSE => {
                 let owner = self.owner(table, port)?;
                 Err(taken(port, owner))
@@ -332,6 +330,15 @@ fn other(netns: Netns) -> Netns {
     match netns {
         Netns::Host => Netns::Init,
         Netns::Init => Netns::Host,
+    }
+}
+
+/// A socket that keeps a published port from other programs. `None` in a kernel without such sockets: nobody else can
+/// listen there either.
+pub fn hold(port: &Published) -> SysResult<Option<OwnedFd>> {
+    match netns::bind(transport(port.protocol), port.listen()) {
+        Err(e) if e.errno == Errno::EPROTONOSUPPORT && port.protocol == Protocol::Sctp => Ok(None),
+        bound => bound.map(Some),
     }
 }
 

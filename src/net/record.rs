@@ -3,11 +3,11 @@
 //! ROOT/networks, and outlives a reboot. Touches nothing but these files.
 
 use super::definition::Definition;
-use super::network::Network;
+use super::network::{Loan, Network};
 use super::plan::NetPlan;
 use super::step::{Netns, Step};
 use crate::error::{During as _, Errno, Error, Result};
-use crate::id::{HostPath, Name};
+use crate::id::{ContainerId, HostPath, Name};
 use crate::sys::fs;
 use crate::sys::record::{self, Durability, Lock};
 use serde::de::DeserializeOwned;
@@ -119,6 +119,16 @@ pub fn load(state: &HostPath, name: &Name) -> Result<Option<Network>> {
 /// All records that can be read, and the errors of those that cannot.
 pub fn all(state: &HostPath) -> Result<(Vec<Network>, Vec<Error>)> {
     each(state, load)
+}
+
+/// What a container was lent by each network: the network, and the loan.
+pub fn loans(state: &HostPath, container: &ContainerId) -> Result<Vec<(Network, Loan)>> {
+    let (all, _) = all(state)?;
+    let of = |network: Network| {
+        let loan = network.loans.iter().find(|loan| loan.holder.container == *container).cloned();
+        loan.map(|loan| (network, loan))
+    };
+    Ok(all.into_iter().filter_map(of).collect())
 }
 
 /// How people made a network.

@@ -357,14 +357,9 @@ pub(super) fn of_containers(roots: &Roots) -> BTreeMap<ContainerId, Vec<(String,
     of
 }
 
-/// What a container was lent by each network: the network, and the loan.
+/// What a container was lent by each network; nothing where the networks' records cannot be read.
 pub(super) fn loans(roots: &Roots, id: &ContainerId) -> Vec<(Network, Loan)> {
-    let (all, _) = record::all(&roots.state).unwrap_or_default();
-    let of = |network: Network| {
-        let loan = network.loans.iter().find(|loan| loan.holder.container == *id).cloned();
-        loan.map(|loan| (network, loan))
-    };
-    all.into_iter().filter_map(of).collect()
+    record::loans(&roots.state, id).unwrap_or_default()
 }
 
 /// Gives back what a container was lent that will never be.

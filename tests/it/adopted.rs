@@ -149,3 +149,30 @@ fn many_commands_at_once_give_it_one_monitor() {
     args.into_iter().for_each(|running| drop(running.output().expect_code(0)));
     assert_adopted(&sandbox, "web", killed);
 }
+
+#[test]
+fn its_ports_stay_its_own() {
+    requires![root, tool("nft"), tool("ss")];
+    let sandbox = Sandbox::with_images(&["busybox"]);
+    let flags = ["--name", "web", "-p", "8080:80", "-p", "8081:81", "-p", "127.0.0.1:8082:82/udp"];
+    up(&sandbox, &flags, &["sleep", "1000"]);
+    let is_kept = || {
+        let tcp = sandbox.in_network("timeout 1 busybox nc -l -p 8080").stderr.contains("Address already in use");
+        let udp = sandbox.in_network("ss -Huan 'sport = :8082'").stdout.contains("127.0.0.1:8082");
+        [tcp, udp]
+    };
+    assert_eq!(is_kept(), [true; 2]);
+    kill_monitor(&sandbox, "web");
+    assert_eq!(is_kept(), [false; 2]);
+    // somebody else takes one of them meanwhile
+    sandbox.sh("busybox nc -l -p 8081 </dev/null >/dev/null 2>&1 &").expect_code(0);
+    eventually("it listens", seconds(20), || sandbox.sh("ss -Hltn 'sport = :8081'").stdout.contains("8081"));
+    does(&sandbox, &["ps"]);
+    assert_eq!(is_kept(), [true; 2]);
+    let id = inspect(&sandbox, "web")["Id"].as_str().unwrap().to_owned();
+    let notes = std::fs::read_to_string(sandbox.path("root/containers").join(id).join("monitor.log")).unwrap();
+    assert!(notes.contains("port 8081/tcp is not kept from other programs"), "{notes}");
+    assert!(!notes.contains("8080"), "{notes}");
+    does(&sandbox, &["rm", "-f", "web"]);
+    assert_eq!(is_kept(), [false; 2]);
+}

@@ -5,6 +5,7 @@ use crate::detached::{does, inspect, pid, up};
 use crate::support::command::{eventually, seconds};
 use crate::support::requires::requires;
 use crate::support::sandbox::Sandbox;
+use std::os::unix::fs::OpenOptionsExt as _;
 
 /// A container that waits, in these networks.
 fn waits(sandbox: &Sandbox, name: &str, flags: &[&str]) {
@@ -260,4 +261,34 @@ fn names_go_on_with_another_monitor_and_end_with_the_container() {
             format!("lsns -t net -n -o NS | grep -c {}", namespace.trim().trim_matches(|c: char| !c.is_ascii_digit()));
         sandbox.sh(&held).stdout.trim() == "0"
     });
+}
+
+#[test]
+fn the_command_that_gives_it_another_monitor_ends_once_names_are_answered() {
+    requires![root, tool("dig")];
+    let sandbox = Sandbox::with_images(&["busybox"]);
+    does(&sandbox, &["network", "create", "net"]);
+    waits(&sandbox, "web", &["--network", "net"]);
+    let (inside, own) = (pid(&sandbox, "web"), address(&sandbox, "web", "net"));
+    let ask = || {
+        sandbox.sh(&format!("nsenter -t {inside} -n dig @127.0.0.11 +short +time=2 +tries=1 web A")).stdout.trim()
+            == own
+    };
+    let life = sandbox.path("state/containers").join(inspect(&sandbox, "web")["Id"].as_str().unwrap());
+    let file = life.join("resolv.conf");
+    kill_monitor(&sandbox, "web");
+    // the new monitor looks there whether it is to answer, and stands still until somebody writes
+    std::fs::remove_file(&file).unwrap();
+    sandbox.sh(&format!("mkfifo {}", file.display())).expect_code(0);
+    let mut command = sandbox.start(&["ps"]);
+    let mut pipe = None;
+    eventually("the monitor reads", seconds(20), || {
+        pipe = std::fs::OpenOptions::new().write(true).custom_flags(libc::O_NONBLOCK).open(&file).ok();
+        pipe.is_some()
+    });
+    assert!(!ask(), "nobody answers yet");
+    assert!(!command.has_ended());
+    drop(pipe);
+    command.output().expect_code(0);
+    assert!(ask());
 }

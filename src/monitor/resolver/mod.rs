@@ -10,9 +10,8 @@ use crate::id::ContainerId;
 use crate::net::dns::message::{self, Answer, DATAGRAM};
 use crate::net::dns::zone::Verdict;
 use crate::net::files;
-use crate::net::network::Network;
+use crate::net::network::{Loan, Network};
 use crate::net::plan::has_names;
-use crate::net::record;
 use crate::net::resolver::{self, Sockets};
 use crate::state::{Config, Roots};
 use crate::sys::event::{Interest, Ready};
@@ -76,10 +75,8 @@ impl<'a> Resolver<'a> {
     }
 
     /// The same for a container whose monitor was killed, where it is in such a network.
-    pub(super) fn reopen(&mut self, roots: &Roots, id: &ContainerId) -> Result<()> {
-        let (networks, _) = record::all(&roots.state)?;
-        let holds = |network: &&Network| network.loans.iter().any(|loan| loan.holder.container == *id);
-        let names = networks.iter().filter(holds).map(|network| &network.name);
+    pub(super) fn reopen(&mut self, roots: &Roots, id: &ContainerId, loans: &[(Network, Loan)]) -> Result<()> {
+        let names = loans.iter().map(|(network, _)| &network.name);
         let resolv_conf = fs::read_text(roots.life(id).child("resolv.conf").as_path()).unwrap_or_default();
         if has_names(names) || files::is_answered(&resolv_conf) { self.open() } else { Ok(()) }
     }
