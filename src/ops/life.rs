@@ -51,7 +51,13 @@ pub fn ask_to_end(roots: &Roots, word: &str, request: StopRequest) -> Result<Ask
     let init = found.life.as_ref().and_then(|life| life.init.as_ref()).filter(|_| found.status == Status::Running);
     let pidfd = init.and_then(|init| init.open().ok());
     if let (Some(pidfd), Some(config)) = (&pidfd, &found.config) {
-        announce_end(roots, &found, request.stays)?;
+        match announce_end(roots, &found, request.stays) {
+            // it has ended between the look and the word: what stands now may even be another life of it
+            Err(error) if found_nobody(&error) && has_moved_on(roots, &found) => {
+                return ask_to_end(roots, found.id.as_str(), request);
+            }
+            announced => announced?,
+        }
         signal(roots, &found, pidfd, request.signal.unwrap_or(config.stop_signal)).or_else(ignore_gone)?;
         cgroups::thaw(&found)?; // a signal waits for that
     }
@@ -105,7 +111,12 @@ pub fn kill(roots: &Roots, word: &str, signal: i32) -> Result<()> {
     let (found, init) = container::running(roots, word)?;
     let ends = signal == libc::SIGKILL || found.config.as_ref().is_some_and(|config| config.stop_signal == signal);
     if ends {
-        announce_end(roots, &found, false)?;
+        match announce_end(roots, &found, false) {
+            Err(error) if found_nobody(&error) && has_moved_on(roots, &found) => {
+                return Err(container::not_running(word, "ending"));
+            }
+            announced => announced?,
+        }
     }
     let sent = init.open().and_then(|pidfd| self::signal(roots, &found, &pidfd, signal).map(|()| pidfd));
     let pidfd = match sent {
@@ -130,6 +141,18 @@ pub(super) fn announce_end(roots: &Roots, found: &Container, stays: bool) -> Res
         Err(_) if !life.monitor.is_alive() => Ok(()), // nobody is left to start it again
         announced => announced,
     }
+}
+
+/// Whether nobody listens where a monitor was to be told.
+fn found_nobody(error: &Error) -> bool {
+    [Errno::ENOENT, Errno::ECONNREFUSED].iter().any(|errno| error.errno == Some(*errno as i32))
+}
+
+/// Whether a container that was found running does not run any more, or not that program.
+fn has_moved_on(roots: &Roots, found: &Container) -> bool {
+    let now: Container = records::load(roots, &found.id);
+    let init = |of: &Container| of.life.as_ref().and_then(|life| life.init.clone());
+    now.status != Status::Running || init(&now) != init(found)
 }
 
 /// Stops every process of a container where it stands.

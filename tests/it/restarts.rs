@@ -2,9 +2,9 @@
 
 use crate::adopted::kill_monitor;
 use crate::detached::{does, inspect, monitor, pid, refused, row, up_alone};
-use crate::support::command::{eventually, seconds};
+use crate::support::command::{Running, eventually, seconds};
 use crate::support::requires::requires;
-use crate::support::sandbox::Sandbox;
+use crate::support::sandbox::{Sandbox, minirun_binary};
 use crate::support::snapshot::Snapshot;
 use serde_json::Value;
 
@@ -239,4 +239,26 @@ fn after_a_reboot_those_are_started_that_shall_be() {
         assert!(row(&sandbox, name).unwrap().contains(status), "{name}");
     }
     assert_eq!(does(&sandbox, &["start", "--restart-policy"]).stdout, ""); // all is as it shall be
+}
+
+#[test]
+fn one_that_ends_before_its_monitor_is_told_is_stopped_all_the_same() {
+    requires![root, tool("strace")];
+    let sandbox = Sandbox::with_images(&["busybox"]);
+    // five restarts: before the sixth its monitor waits for seconds
+    let id = restarting(&sandbox, "always", "[ $(wc -l </runs) -gt 5 ] && exec sleep 1000; exit 3");
+    eventually("it stays up", seconds(30), || !sandbox.in_pids("sleep 1000").is_empty());
+    let (init, list) = (pid(&sandbox, "web"), sandbox.path("list"));
+    // it has looked at the container, and is about to tell its monitor
+    let mut stop = sandbox.command("strace");
+    stop.args(["-qq", "-e", "trace=socket", "-e", "inject=socket:signal=STOP:when=1", "-o"]).arg(&list);
+    let stop = Running::start(stop.arg(minirun_binary()).args(["stop", "web"]));
+    let stands = || std::fs::read_to_string(&list).unwrap_or_default().contains("stopped by SIGSTOP");
+    eventually("the command stands still", seconds(20), stands);
+    sandbox.sh(&format!("kill -9 {init}")).expect_code(0);
+    eventually("the monitor waits", seconds(20), || is(&sandbox, "Restarting (137)"));
+    sandbox.sh("kill -CONT $(pidof minirun)").expect_code(0);
+    stop.output().expect_code(0);
+    assert!(is(&sandbox, "Exited (137)"));
+    assert_eq!(runs(&sandbox, &id), 6);
 }
