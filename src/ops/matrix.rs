@@ -14,9 +14,9 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-/// Who does not answer is silent after that: a neighbour's link address is found in a millisecond, and asked for three
-/// times.
-const PATIENCE: Duration = Duration::from_millis(1000);
+/// Who does not answer is silent after that. A neighbour's link address is found in a millisecond, and asked for three
+/// times, a second apart.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// One question, what was promised and what has come.
 #[derive(Debug, Clone, PartialEq, Eq)]
