@@ -188,6 +188,11 @@ impl Network {
         !self.shape.internal && self.subnets.iter().any(|subnet| subnet.gateway.is_some())
     }
 
+    /// Whether the host hands on packets for it: to the outside, or between the bridges that its subnet lies on.
+    pub fn is_forwarded(&self) -> bool {
+        self.shape.is_routed() && (self.leads_out() || self.shape.proxy_arp)
+    }
+
     /// The host's own addresses in it. Where its subnet lies on other bridges, too, they give no route to all of it.
     pub fn gateways(&self) -> Vec<IpNet> {
         let length = |net: &IpNet| if self.shape.proxy_arp { net.max_prefix_len() } else { net.prefix_len() };

@@ -204,14 +204,12 @@ pub(super) fn shared(facts: &NetFacts, container: &ContainerId, plan: &mut NetPl
 
 pub(super) fn forwarding(facts: &NetFacts, plan: &mut NetPlan) {
     let set = |key: &str| Step::SetSysctl { netns: Netns::Host, key: key.into(), value: "1".into() };
-    let bridged = facts.networks.iter().any(|of| of.network.shape.is_routed());
-    if !facts.ip_forward && bridged {
+    let forwarded = || facts.networks.iter().map(|of| &of.network).filter(|network| network.is_forwarded());
+    if !facts.ip_forward && forwarded().next().is_some() {
         plan.prepare.push(set("net/ipv4/ip_forward"));
         plan.warnings.push("net.ipv4.ip_forward was 0 and is set to 1".into());
     }
-    if facts.ipv6_forwarding == Some(false)
-        && facts.networks.iter().any(|of| of.network.leads_out() && of.network.has_ipv6_gateway())
-    {
+    if facts.ipv6_forwarding == Some(false) && forwarded().any(Network::has_ipv6_gateway) {
         for link in &facts.advertised {
             let key = format!("net/ipv6/conf/{link}/accept_ra");
             plan.prepare.push(Step::SetSysctl { netns: Netns::Host, key, value: "2".into() });
@@ -560,6 +558,24 @@ mod tests {
         let facts = NetFacts { networks: vec![NetworkFacts { entries: false, ..facts.networks[0].clone() }], ..facts };
         let (prepare, _) = lines(&publish(&[]), &net, &facts).unwrap();
         assert_eq!(prepare.iter().filter(|line| line.contains("add element")).count(), 1);
+    }
+
+    #[test]
+    fn the_host_forwards_where_a_network_wants_it() {
+        let forwards = |change: &dyn Fn(&mut Network)| {
+            let mut net = network(&["172.18.0.0/16", "fd00:1::/64"]);
+            change(&mut net);
+            let lines = lines(&publish(&[]), &net, &first_run(&net)).unwrap().0;
+            ["net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"].map(|key| lines.iter().any(|l| l.ends_with(key)))
+        };
+        assert_eq!(forwards(&|_| ()), [true, true]);
+        assert_eq!(forwards(&|net| net.shape.internal = true), [false, false]);
+        assert_eq!(forwards(&|net| net.subnets.iter_mut().for_each(|one| one.gateway = None)), [false, false]);
+        let between_bridges = |net: &mut Network| {
+            net.subnets.pop();
+            (net.shape.internal, net.shape.proxy_arp) = (true, true);
+        };
+        assert_eq!(forwards(&between_bridges), [true, false]);
     }
 
     #[test]
