@@ -14,7 +14,7 @@ use crate::id::{ContainerId, HostPath, IfName, Name};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 /// What the command line asks for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -318,6 +318,13 @@ fn resolve(publish: &Publish, lease: &Lease) -> Result<Vec<Published>> {
         ))
         .hint("leave the address out, or use a network with that family"));
     }
+    if publish.ip == Some(Ipv6Addr::LOCALHOST.into()) {
+        // the kernel has no route_localnet for it: what is sent from ::1 to another address is dropped
+        return Err(Error::user(format!(
+            "cannot publish port {port} at ::1: IPv6 leads nothing from there to a container"
+        ))
+        .hint(format!("-p 127.0.0.1:{port}:{} works", publish.container)));
+    }
     let ip = publish.ip.filter(|ip| !ip.is_unspecified());
     let to = |target: IpAddr| SocketAddr::new(target, publish.container);
     Ok(targets.into_iter().map(|target| Published { ip, port, protocol: publish.protocol, to: to(target) }).collect())
@@ -576,6 +583,15 @@ mod tests {
             (net.shape.internal, net.shape.proxy_arp) = (true, true);
         };
         assert_eq!(forwards(&between_bridges), [true, false]);
+    }
+
+    #[test]
+    fn no_port_is_published_at_the_loopback_address_of_ipv6() {
+        let net = network(&["172.18.0.0/16", "fd00:1::/64"]);
+        let error = lines(&publish(&["[::1]:8080:80"]), &net, &second_run(&net)).unwrap_err();
+        assert!(error.message.starts_with("cannot publish port 8080 at ::1: "), "{}", error.message);
+        assert!(error.hint.unwrap().contains("127.0.0.1:8080:80"));
+        lines(&publish(&["[fd00::7]:8080:80", "127.0.0.1:8080:80"]), &net, &second_run(&net)).unwrap();
     }
 
     #[test]
