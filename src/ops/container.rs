@@ -1,6 +1,6 @@
 //! Containers that exist: finding and removing them.
 
-use super::{adopt, attach, cgroups, life, remains, start};
+use super::{adopt, attach, cgroups, life, network, remains, start};
 use crate::error::{Error, Kind, Result};
 use crate::id::{ContainerId, HostPath, Name};
 use crate::monitor::protocol::Attach;
@@ -9,7 +9,7 @@ use crate::spec::JoinedNamespaces;
 use crate::spec::request::{NamespaceMode, NetworkNamespace, RunRequest};
 use crate::state::{Roots, Status, container, events, names};
 use crate::sys::process::{self, Identity};
-use crate::sys::{event, fs};
+use crate::sys::{event, fs, record};
 use std::collections::BTreeMap;
 use std::os::fd::AsFd as _;
 use std::time::{Duration, Instant};
@@ -219,8 +219,9 @@ pub(super) fn give_up_restart(roots: &Roots, found: &Container) -> Result<Contai
     find(roots, found.id.as_str())
 }
 
-/// How long a monitor may take to clean up after its container before its command does that itself.
-pub(super) const MONITOR_PATIENCE: Duration = Duration::from_secs(6);
+/// How long a monitor may take to clean up after its container before its command does that itself. It waits for the
+/// kernel and for other monitors' locks, which takes its time where hundreds end at once.
+pub(super) const MONITOR_PATIENCE: Duration = Duration::from_secs(20);
 
 /// Whether what is in use is removed all the same: a running container is killed first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -298,7 +299,7 @@ pub fn kill(roots: &Roots, word: &str) -> Option<ContainerId> {
 /// Kills a container's init, and gives its monitor time to clean up. A monitor that does not, or that has no init to
 /// wait for, is killed too.
 pub(super) fn end_now(roots: &Roots, life: &container::Life<Undo>) -> Result<()> {
-    let Some(init) = &life.init else { return await_end(&life.monitor, Duration::ZERO) };
+    let Some(init) = &life.init else { return kill_monitor(roots, life) };
     if let Ok(pidfd) = init.open() {
         process::send_signal(&pidfd, libc::SIGKILL).or_else(ignore_gone)?;
         event::readable_within(pidfd.as_fd(), Some(MONITOR_PATIENCE))?;
@@ -316,14 +317,22 @@ pub(super) fn await_cleaned(roots: &Roots, life: &container::Life<Undo>) -> Resu
             return Ok(());
         }
     }
-    await_end(&life.monitor, Duration::ZERO)
+    kill_monitor(roots, life)
 }
 
-fn await_end(monitor: &Identity, patience: Duration) -> Result<()> {
-    let Ok(pidfd) = monitor.open() else { return Ok(()) }; // gone already is what is wanted
-    if !event::readable_within(pidfd.as_fd(), Some(patience))? {
-        process::send_signal(&pidfd, libc::SIGKILL).or_else(ignore_gone)?;
-        event::readable_within(pidfd.as_fd(), Some(MONITOR_PATIENCE))?;
+/// Kills a monitor, and removes the records that it was writing: nothing else would before the next `repair`.
+fn kill_monitor(roots: &Roots, life: &container::Life<Undo>) -> Result<()> {
+    let Ok(pidfd) = life.monitor.open() else { return Ok(()) }; // gone already is what is wanted
+    if event::readable_within(pidfd.as_fd(), Some(Duration::ZERO))? {
+        return Ok(());
+    }
+    process::send_signal(&pidfd, libc::SIGKILL).or_else(ignore_gone)?;
+    if event::readable_within(pidfd.as_fd(), Some(MONITOR_PATIENCE))? {
+        network::forget_unwritten(roots)?;
+        // its life goes as a whole; who has the turn may be writing there
+        if let Some(_turn) = container::try_turn(roots, &life.id)? {
+            record::forget_unwritten(roots.container(&life.id).as_path())?;
+        }
     }
     Ok(())
 }

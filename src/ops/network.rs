@@ -375,6 +375,14 @@ pub(super) fn give_back(roots: &Roots, id: &ContainerId, progress: &dyn Progress
     }
 }
 
+/// Removes networks' records whose writer was killed.
+pub(super) fn forget_unwritten(roots: &Roots) -> Result<()> {
+    if fs::exists(roots.state.child("networks").as_path()) {
+        Networks::lock(&roots.state)?.forget_unwritten(&roots.root)?;
+    }
+    Ok(())
+}
+
 /// Takes back what dead containers still hold; a line for each.
 pub(super) fn repair(roots: &Roots) -> Result<Vec<String>> {
     if !fs::exists(roots.state.child("networks").as_path()) {

@@ -1,6 +1,6 @@
 //! Networks of one's own: who reaches whom, what is lent, and that nothing is left.
 
-use crate::detached::{does, inspect, refused, up};
+use crate::detached::{does, inspect, monitor, refused, up};
 use crate::support::command::{eventually, seconds};
 use crate::support::reach::{cut_off, ping, reaches};
 use crate::support::requires::requires;
@@ -289,4 +289,22 @@ fn what_cannot_be_made_or_removed_is_named() {
     refused(&sandbox, &["network", "rm", "nosuch"], 1, "no network nosuch");
     does(&sandbox, &["network", "rm", "-f", "nosuch"]);
     refused(&sandbox, &["network", "inspect", "nosuch"], 1, "no network nosuch");
+}
+
+#[test]
+fn a_monitor_that_had_to_be_killed_leaves_no_half_written_record() {
+    requires![root];
+    let sandbox = Sandbox::with_images(&["busybox"]);
+    waits(&sandbox, "other", &[]);
+    waits(&sandbox, "web", &[]);
+    let (id, monitor) = (inspect(&sandbox, "web")["Id"].as_str().unwrap().to_owned(), monitor(&sandbox, "web"));
+    // it stands still while it writes one
+    sandbox.sh(&format!("kill -STOP {monitor}")).expect_code(0);
+    let unwritten = sandbox.path("state/networks/.record-x");
+    std::fs::write(&unwritten, "{").unwrap();
+    does(&sandbox, &["rm", "-f", "other"]);
+    assert!(unwritten.exists(), "it may yet become whole");
+    does(&sandbox, &["rm", "-f", "web"]);
+    assert!(!unwritten.exists());
+    assert!(!sandbox.path("root/containers").join(id).exists());
 }
