@@ -101,7 +101,7 @@ fn a_broken_name_is_nobodys() {
 
 /// A process that is none of ours, and who it is.
 fn innocent(sandbox: &Sandbox) -> (String, Value) {
-    let start = "sleep 555 </dev/null >/dev/null 2>&1 & echo $!; cut -d' ' -f22 /proc/$!/stat; cat /proc/sys/kernel/random/boot_id";
+    let start = "sleep 555 </dev/null >/dev/null 2>&1 & until grep -q sleep /proc/$!/comm; do :; done; echo $!; cut -d' ' -f22 /proc/$!/stat; cat /proc/sys/kernel/random/boot_id";
     let said = sandbox.sh(start).text();
     let mut lines = said.lines();
     let pid = lines.next().unwrap().to_owned();

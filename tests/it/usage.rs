@@ -92,6 +92,7 @@ fn top_shows_the_processes() {
     let sandbox = Sandbox::with_images(&["busybox"]);
     up_alone(&sandbox, &["--name", "web", "-u", "1234"], &["sh", "-c", &format!("sleep 999 & {OBEDIENT}")]);
     eventually_logs(&sandbox, "web", "ready");
+    eventually("it sleeps", seconds(20), || does(&sandbox, &["top", "web"]).stdout.contains("sleep 999"));
     let said = does(&sandbox, &["top", "web"]).stdout;
     let header: Vec<&str> = said.lines().next().unwrap().split_whitespace().collect();
     assert_eq!(header, ["UID", "PID", "PPID", "C", "STIME", "TTY", "TIME", "CMD"]);

@@ -113,7 +113,7 @@ impl Sandbox {
             ip address add {HOST}/24 dev out0; ip -n outside address add {OUTSIDE}/24 dev eth0
             ip link set out0 up; ip -n outside link set eth0 up; ip -n outside link set lo up
             ip -n outside route add default via {HOST}
-            busybox ping -q -c 1 -W 5 {OUTSIDE} # both sides know each other's link address from now on"
+            busybox ping -q -c 1 -W 20 {OUTSIDE} # both sides know each other's link address from now on"
         );
         self.sh(&script).expect_code(0);
     }
@@ -236,6 +236,7 @@ mod tests {
         requires![root];
         let sandbox = Sandbox::new();
         sandbox.sh("sleep 1000 </dev/null >/dev/null 2>&1 &").expect_code(0);
+        eventually("it sleeps", seconds(20), || !sandbox.in_pids("sleep 1000").is_empty());
         for branch in sandbox.cgroup_branches().iter().filter(|branch| branch.join("freezer.state").exists()) {
             let cold = branch.join("cold");
             std::fs::create_dir(&cold).unwrap();
@@ -252,6 +253,6 @@ mod tests {
         requires![root];
         let sandbox = Sandbox::new();
         sandbox.add_outside_host();
-        sandbox.outside(&format!("busybox ping -q -c 1 -W 5 {HOST}")).expect_code(0);
+        sandbox.outside(&format!("busybox ping -q -c 1 -W 20 {HOST}")).expect_code(0);
     }
 }

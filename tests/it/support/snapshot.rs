@@ -244,12 +244,12 @@ mod tests {
             (
                 "processes",
                 "sleep 1000 </dev/null >/dev/null 2>&1 &",
-                "kill $(pidof sleep); while pidof sleep; do :; done",
+                "until pidof sleep; do :; done; kill $(pidof sleep); while pidof sleep; do :; done",
             ),
             (
                 "processes",
                 "setsid unshare -pf sleep 1000 </dev/null >/dev/null 2>&1 &",
-                "kill -9 $(pidof sleep); while pidof sleep unshare; do :; done",
+                "until pidof sleep; do :; done; kill -9 $(pidof sleep); while pidof sleep unshare; do :; done",
             ),
             (
                 "cgroups",
