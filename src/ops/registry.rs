@@ -58,11 +58,21 @@ pub(super) fn pull_one(roots: &Roots, name: &str, platform: Option<&str>, progre
 }
 
 fn pull_into(roots: &Roots, name: &Reference, platform: Option<&str>, progress: &dyn Progress) -> Result<Image> {
+    refuse_scratch(name)?;
     let platform = platform.map_or_else(|| Ok(Platform::host()), Platform::parse)?;
     let (config, store) = (settings(roots)?, Store::open(&roots.root)?);
     let image = registry::pull(&store, name, &config, &platform, &Bars::new(progress))?;
     events::image(roots, &name.familiar(), "pull", &name.familiar_repository());
     Ok(image)
+}
+
+/// No registry has it: in a Dockerfile it stands for nothing at all, and docker keeps the name for that.
+fn refuse_scratch(name: &Reference) -> Result<()> {
+    match name.familiar_repository() == "scratch" {
+        true => Err(Error::user("'scratch' is a reserved name, and no image")
+            .hint("to begin with an empty root, name an empty directory: minirun run --rootfs DIR -v … PROGRAM")),
+        false => Ok(()),
+    }
 }
 
 /// Pushes an image under a name, its own where none is given; or all tags of a repository that are here.
@@ -86,6 +96,7 @@ pub fn push(
         }
     };
     for (image, name) in pairs {
+        refuse_scratch(&name)?;
         registry::push(&store, &image, &name, &config, &Bars::new(progress))?;
         events::image(roots, &image.id.to_string(), "push", &name.familiar());
         told(&Moved { name: name.to_string(), digest: image.manifest })?;

@@ -202,7 +202,7 @@ fn launch(
     id: &ContainerId,
     attach: Attach,
     progress: &dyn Progress,
-) -> Result<(Monitor, impl Fn(Error) -> Error + use<>)> {
+) -> Result<(Monitor, Box<dyn Fn(Error) -> Error>)> {
     let name = name_for(roots, request)?;
     let launched = design(roots, (id, &name), request, Purpose::Start, progress).and_then(|design| {
         warn(&design, progress);

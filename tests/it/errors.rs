@@ -127,6 +127,19 @@ fn an_image_for_another_processor_is_named_where_its_program_cannot_be_executed(
 }
 
 #[test]
+fn scratch_is_no_image_that_a_registry_has() {
+    requires![root];
+    let sandbox = Sandbox::new();
+    for (args, code) in
+        [(&["run", "scratch", "x"][..], 125), (&["create", "scratch:1", "x"], 125), (&["pull", "scratch"], 1)]
+    {
+        let said = sandbox.minirun(args).expect_code(code);
+        assert_error(&said, &["'scratch' is a reserved name"]);
+        assert!(said.stderr.contains("--rootfs"), "{said}");
+    }
+}
+
+#[test]
 fn a_broken_archive_is_refused_whole() {
     requires![root];
     let sandbox = Sandbox::new();

@@ -40,18 +40,18 @@ pub(super) struct Found {
 impl Found {
     /// What it means that the kernel does not know a program's format (ENOEXEC), in an image for another processor. What
     /// has other reasons stays as it is.
-    pub(super) fn explains(&self, spec: &Spec) -> impl Fn(Error) -> Error + use<> {
+    pub(super) fn explains(&self, spec: &Spec) -> Box<dyn Fn(Error) -> Error> {
         let image = self.config.as_ref().and_then(foreign_architecture);
         let args = spec.process().as_ref().and_then(|process| process.args().as_ref());
         let command = args.and_then(|args| args.first()).cloned().unwrap_or_default();
-        move |error| match &image {
+        Box::new(move |error| match &image {
             Some(image) if error.is_errno(Errno::ENOEXEC) => {
                 let host = host_architecture();
                 let message = format!("cannot execute {command}: exec format error: image is {image}, host {host}");
                 Error { message, hint: Some(FOR_OTHERS.to_owned()), ..error }
             }
             _ => error,
-        }
+        })
     }
 }
 
