@@ -8,14 +8,14 @@ use super::publish::{Protocol, Published};
 use super::resolver;
 use super::ruleset::{self, Direction};
 use super::step::{ForeignChain, Netns, Step, Sublink, SublinkKind};
-use super::undo::find_link;
+use super::undo::{find_link, forget_flows};
 pub use super::undo::{port_owner, undo};
 use crate::error::{Errno, Error, Result, SysError, SysResult};
 use crate::id::{ContainerId, IfName};
+use crate::sys::fs;
 use crate::sys::netlink::{Batch, Refused, Socket};
 use crate::sys::netns::{self, Transport, Visit};
 use crate::sys::nftables::{self, Existing, Transaction};
-use crate::sys::{conntrack, fs};
 use nix::unistd::Pid;
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
@@ -121,9 +121,7 @@ impl Run<'_> {
                 self.held.names = Some(resolver::open(self.visit()?)?);
                 Ok(())
             }
-            Step::ForgetFlows { protocol, ports } => {
-                Ok(conntrack::forget(self.netfilter()?, protocol.number(), ports).map_err(Error::from)?)
-            }
+            Step::ForgetFlows { protocol, ports } => Ok(forget_flows(self.netfilter()?, *protocol, ports)?),
             Step::EnsureBridge { .. }
             | Step::SetAlias { .. }
             | Step::AddVeth(_)

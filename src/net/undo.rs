@@ -3,17 +3,19 @@
 
 use super::entry::{self, Change, Entry};
 use super::link;
+use super::probe::address;
 use super::publish::{Protocol, Published};
 use super::ruleset;
 use super::step::{Undo, udp_ports};
 use crate::error::{Errno, Result};
 use crate::id::{ContainerId, IfName};
 use crate::sys::conntrack;
-use crate::sys::netlink::{Batch, Dump, Socket};
+use crate::sys::netlink::{self, Batch, Dump, Socket};
 use crate::sys::nftables;
 use ipnet::IpNet;
 use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::link::{LinkAttribute, LinkMessage};
+use std::net::IpAddr;
 
 /// The link of this name, where there is one.
 pub(super) fn find_link(socket: &mut Socket, name: &IfName) -> Result<Option<LinkMessage>> {
@@ -97,7 +99,13 @@ fn unpublish(socket: &mut Socket, table: &str, owner: &str, ports: &[Published])
     }
     let udp = udp_ports(ports);
     if !udp.is_empty() {
-        conntrack::forget(socket, Protocol::Udp.number(), &udp)?;
+        forget_flows(socket, Protocol::Udp, &udp)?;
     }
     Ok(())
+}
+
+/// Forgets the flows to these ports of the host.
+pub(super) fn forget_flows(socket: &mut Socket, protocol: Protocol, ports: &[u16]) -> Result<()> {
+    let own: Vec<IpAddr> = netlink::addresses()?.iter().filter_map(address).map(|net| net.addr()).collect();
+    Ok(conntrack::forget(socket, protocol.number(), ports, &own)?)
 }

@@ -1,5 +1,6 @@
 //! The default network: published ports from everywhere, nothing reachable that was not published, nothing left.
 
+use crate::detached::{does, pid, up};
 use crate::support::command::{Running, eventually, seconds};
 use crate::support::requires::requires;
 use crate::support::sandbox::{HOST, OUTSIDE, Sandbox};
@@ -212,4 +213,33 @@ fn udp_is_published_too() {
     let _running = sandbox.start(&server);
     let ask = "timeout 2 perl -e 'socket(S, 2, 2, 0); send(S, \"x\", 0, pack(\"SnC4x8\", 2, 5353, 127, 0, 0, 1)); recv(S, $b, 9, 0); exit($b ne \"hello\")'";
     eventually("the answer comes", seconds(20), || sandbox.in_network(ask).code() == 0);
+}
+
+#[test]
+fn who_publishes_a_port_cuts_nobody_elses_flows() {
+    requires![root, tool("nft"), tool("conntrack")];
+    let sandbox = Sandbox::with_images(&["busybox"]);
+    sandbox.add_outside_host();
+    up(&sandbox, &["--name", "client"], &["sleep", "1000"]);
+    let inside = pid(&sandbox, "client");
+    let send = || {
+        // the question of a container to somebody else's server, and one from there to ours
+        let ask = format!("nsenter -t {inside} -n bash -c 'echo >/dev/udp/{OUTSIDE}/53'");
+        sandbox.sh(&ask).expect_code(0);
+        sandbox.outside(&format!("echo >/dev/udp/{HOST}/53")).expect_code(0);
+    };
+    let flows = || {
+        [OUTSIDE, HOST].map(|to| {
+            let list = format!("conntrack -L -p udp --orig-port-dst 53 -d {to} 2>/dev/null");
+            !sandbox.sh(&list).stdout.is_empty()
+        })
+    };
+    send();
+    assert_eq!(flows(), [true; 2]);
+    up(&sandbox, &["--name", "web", "-p", "53:53/udp"], &["sleep", "1000"]);
+    assert_eq!(flows(), [true, false]);
+    send();
+    assert_eq!(flows(), [true; 2]);
+    does(&sandbox, &["rm", "-f", "web"]);
+    assert_eq!(flows(), [true, false]);
 }
