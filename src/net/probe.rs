@@ -43,14 +43,15 @@ pub fn facts(
     let mut rules = Rules::of(&realm)?;
     let mut route = Socket::route()?;
     let mut of = Vec::new();
+    let networks = &with_bridge_mates(state, &mut route, networks)?;
     for network in networks {
         let there = bridge(&mut route, &network.bridge)?;
         let router = match &network.gate {
             Some(gate) => bridge(&mut route, gate)?,
             None => there.clone(),
         };
-        let others = there.is_none() && network.loans.len() > 1 && network.shape.is_routed();
-        let loose = if others { survey::all_loose(&realm, network)? } else { Vec::new() };
+        let lost = there.is_none() && !network.loans.is_empty() && network.shape.is_routed();
+        let loose = if lost { survey::all_loose(&realm, network)? } else { Vec::new() };
         let entries = rules.know(network.router())?;
         of.push(NetworkFacts { network: network.clone(), bridge: there, router, entries, loose });
     }
@@ -73,6 +74,23 @@ pub fn facts(
         realm,
     };
     Ok((facts, rules.socket))
+}
+
+/// These networks, and the others of bridges that are not there: whoever makes one makes it for all that are on it.
+fn with_bridge_mates(state: &HostPath, route: &mut Socket, networks: &[Network]) -> Result<Vec<Network>> {
+    let mut missing = BTreeSet::new();
+    for network in networks.iter().filter(|network| network.shape.is_routed()) {
+        if find_link(route, &network.bridge)?.is_none() {
+            missing.insert(&network.bridge);
+        }
+    }
+    let mut all = networks.to_vec();
+    if !missing.is_empty() {
+        let (recorded, _) = record::all(state)?;
+        let is_known = |one: &Network| networks.iter().any(|network| network.name == one.name);
+        all.extend(recorded.into_iter().filter(|one| missing.contains(&one.bridge) && !is_known(one)));
+    }
+    Ok(all)
 }
 
 /// A container's cable, as the host has it.

@@ -17,7 +17,10 @@ use crate::sys::fs;
 use crate::sys::netlink::{self, Socket};
 use crate::sys::netns::Visit;
 use crate::sys::nftables::{self, Contents, Existing};
-use rtnetlink::packet_route::link::{InfoBridgePort, InfoPortData, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
+use rtnetlink::packet_route::link::{
+    AfSpecBridge, BridgeVlanInfo, BridgeVlanInfoFlags, InfoBridgePort, InfoPortData, LinkAttribute, LinkFlags,
+    LinkInfo, LinkMessage,
+};
 use std::path::Path;
 
 /// `all` are all networks with the loans of the living; `chosen` those of them to look after.
@@ -28,14 +31,23 @@ pub fn survey(state: &HostPath, all: &[Network], chosen: &[Network]) -> Result<S
     let table = net.realm.table();
     let is = nftables::contents(&mut socket, &ruleset::table(&table))?;
     let links = netlink::links()?;
+    let vlans = match chosen.iter().any(|network| network.shape.has_vlans()) {
+        true => netlink::bridge_ports()?,
+        false => Vec::new(),
+    };
     let ipv6 = net.ipv6_forwarding.is_some();
     let mut changed = std::collections::BTreeSet::new();
     for of in &mut net.networks {
         let network = &of.network;
         let bridge = links.iter().find(|link| is_named(link, &network.bridge));
-        of.loose = loose(&links, &net.realm, network, bridge.map(|link| link.header.index));
+        of.loose = loose(&links, &vlans, &net.realm, network, bridge.map(|link| link.header.index));
         let own = network.shape.segment == Segment::Bridge; // else another network's
-        if own && bridge.is_some_and(|link| !is_as_made(link, network, ipv6)) {
+        let host = network.shape.vlan.filter(|_| network.gate.is_some()); // the host is in it by the bridge
+        let as_made = |link: &LinkMessage| {
+            (!own || is_as_made(link, network, ipv6))
+                && host.is_none_or(|vlan| vlans_of(&vlans, link).any(|of| of.vid == vlan))
+        };
+        if bridge.is_some_and(|link| !as_made(link)) {
             changed.insert(network.name.to_string());
         }
     }
@@ -52,18 +64,28 @@ fn as_it_should_be(table: &str, networks: &[Network]) -> Result<Contents> {
 
 /// The cables of a network whose bridge is not there.
 pub(super) fn all_loose(realm: &Realm, network: &Network) -> Result<Vec<Cable>> {
-    Ok(loose(&netlink::links()?, realm, network, None))
+    Ok(loose(&netlink::links()?, &[], realm, network, None))
 }
 
-/// Those of the network's containers that are down, not on the bridge, or would not hand back what comes from them.
-fn loose(links: &[LinkMessage], realm: &Realm, network: &Network, bridge: Option<u32>) -> Vec<Cable> {
+/// Those of the network's containers that are down, not on the bridge, would not hand back what comes from them, or are
+/// not kept from those from which they should be.
+fn loose(
+    links: &[LinkMessage],
+    vlans: &[LinkMessage],
+    realm: &Realm,
+    network: &Network,
+    bridge: Option<u32>,
+) -> Vec<Cable> {
     let of = |link: &LinkMessage| {
         let mark = alias(link).filter(|_| link.attributes.contains(&LinkAttribute::Group(network.group)))?;
         let loan = network.loans.iter().find(|loan| realm.container_mark(&loan.holder.container) == mark)?;
         let hairpin = !loan.published.is_empty();
         let plugged = bridge.is_some_and(|index| link.attributes.contains(&LinkAttribute::Controller(index)));
         let up = link.header.flags.contains(LinkFlags::Up);
-        if plugged && up && (has_hairpin(link) || !hairpin) {
+        let has = |wanted: bool, flag| !wanted || port(link).any(|info| *info == flag);
+        let flags = has(hairpin, InfoBridgePort::HairpinMode(true))
+            && has(network.shape.isolated, InfoBridgePort::Isolated(true));
+        if plugged && up && flags && is_member(vlans, link, network) {
             return None;
         }
         Some(Cable { link: IfName::parse(&name(link)?).ok()?, container: loan.holder.container.clone(), hairpin })
@@ -71,15 +93,43 @@ fn loose(links: &[LinkMessage], realm: &Realm, network: &Network, bridge: Option
     links.iter().filter_map(of).collect()
 }
 
-fn has_hairpin(link: &LinkMessage) -> bool {
+/// Whether a port is in the VLANs of its network, and not in the one that a new port is in.
+fn is_member(vlans: &[LinkMessage], link: &LinkMessage, network: &Network) -> bool {
+    let is_in = |vlan: u16, untagged: bool| {
+        vlans_of(vlans, link).any(|of| of.vid == vlan && of.flags.contains(BridgeVlanInfoFlags::Pvid) == untagged)
+    };
+    let shape = &network.shape;
+    !shape.has_vlans()
+        || (shape.vlan.is_none_or(|vlan| is_in(vlan, true))
+            && shape.trunk.iter().all(|vlan| is_in(*vlan, false))
+            && !is_in(1, true))
+}
+
+/// The VLANs that a port, or a bridge itself, is in.
+fn vlans_of<'a>(ports: &'a [LinkMessage], link: &LinkMessage) -> impl Iterator<Item = &'a BridgeVlanInfo> {
+    let index = link.header.index;
+    let of = ports.iter().filter(move |port| port.header.index == index).flat_map(|port| &port.attributes);
+    let specs = of.filter_map(|attribute| match attribute {
+        LinkAttribute::AfSpecBridge(specs) => Some(specs),
+        _ => None,
+    });
+    specs.flatten().filter_map(|spec| match spec {
+        AfSpecBridge::VlanInfo(info) => Some(info),
+        _ => None,
+    })
+}
+
+/// How it is as a port of its bridge.
+fn port(link: &LinkMessage) -> impl Iterator<Item = &InfoBridgePort> {
     let infos = link.attributes.iter().filter_map(|attribute| match attribute {
         LinkAttribute::LinkInfo(infos) => Some(infos),
         _ => None,
     });
-    infos.flatten().any(|info| match info {
-        LinkInfo::PortData(InfoPortData::BridgePort(port)) => port.contains(&InfoBridgePort::HairpinMode(true)),
-        _ => false,
-    })
+    let ports = infos.flatten().filter_map(|info| match info {
+        LinkInfo::PortData(InfoPortData::BridgePort(port)) => Some(port),
+        _ => None,
+    });
+    ports.flatten()
 }
 
 fn is_as_made(link: &LinkMessage, network: &Network, ipv6: bool) -> bool {

@@ -7,11 +7,11 @@ use nix::sys::socket::{AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProto
 use rtnetlink::packet_core::{
     NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, NetlinkBuffer, NetlinkMessage, NlasIterator,
 };
-use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::address::AddressMessage;
-use rtnetlink::packet_route::link::LinkMessage;
+use rtnetlink::packet_route::link::{LinkExtentMask, LinkMessage};
 use rtnetlink::packet_route::neighbour::NeighbourMessage;
 use rtnetlink::packet_route::route::RouteMessage;
+use rtnetlink::packet_route::{self as route, RouteNetlinkMessage};
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 
 /// Several messages that leave in one sendmsg(2). The position of a message in the batch is its sequence number.
@@ -345,6 +345,15 @@ pub fn attribute(bytes: &[u8], kind: u16) -> Option<&[u8]> {
 /// All links of this network namespace.
 pub fn links() -> SysResult<Vec<LinkMessage>> {
     cold("RTM_GETLINK", |handle| collect(handle.link().get().execute()))
+}
+
+/// The ports of all bridges of this network namespace and the bridges themselves, with the VLANs that each is in
+/// (AF_BRIDGE, RTEXT_FILTER_BRVLAN).
+pub fn bridge_ports() -> SysResult<Vec<LinkMessage>> {
+    let mask = vec![LinkExtentMask::Brvlan];
+    cold("RTM_GETLINK(AF_BRIDGE)", |handle| {
+        collect(handle.link().get().set_filter_mask(route::AddressFamily::Bridge, mask).execute())
+    })
 }
 
 /// All addresses of this network namespace.

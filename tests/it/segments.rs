@@ -474,3 +474,73 @@ fn what_does_not_go_together_is_refused() {
     does(&sandbox, &["rm", "-f", "a", "b"]);
     does(&sandbox, &["network", "prune", "-f"]);
 }
+
+#[test]
+fn a_bridge_that_was_deleted_comes_back_for_all_networks_on_it() {
+    requires![root, tool("nft"), vlan];
+    let sandbox = Sandbox::with_images(&["busybox"]);
+    let delete = |network: &str| {
+        let bridge = does(&sandbox, &["network", "inspect", "-f", "{{.Host.Bridge}}", network]).text();
+        sandbox.sh(&format!("ip link delete {}", bridge.trim())).expect_code(0);
+    };
+    create(&sandbox, "--ipv6=false --subnet 10.10.0.0/24 base");
+    create(&sandbox, "--ipv6=false --bridge base --subnet 10.11.0.0/24 beside");
+    create(&sandbox, "--ipv6=false --vlan 10 --subnet 10.12.0.0/24 ten");
+    create(&sandbox, "--ipv6=false --bridge ten --vlan 20 --subnet 10.13.0.0/24 twenty");
+    for network in ["base", "beside", "ten", "twenty"] {
+        waits(&sandbox, network, network);
+    }
+    let reached = || {
+        ["base", "beside", "ten", "twenty"].map(|name| {
+            let gateway = inside_route(&sandbox, name).split(' ').nth(2).unwrap().to_owned();
+            !cut_off(&sandbox, name, &gateway)
+        })
+    };
+    assert_eq!(reached(), [true; 4]);
+    for (first, second) in [("base", "ten"), ("beside", "twenty")] {
+        delete("base");
+        delete("ten");
+        assert_eq!(reached(), [false; 4]);
+        for network in [first, second] {
+            does(&sandbox, &["run", "--rm", "--network", network, "busybox", "true"]);
+        }
+        assert_eq!(reached(), [true; 4], "{first} and {second}");
+        assert_eq!(does(&sandbox, &["network", "reload"]).stdout, "");
+    }
+}
+
+#[test]
+fn what_keeps_containers_apart_is_looked_after() {
+    requires![root, tool("nft"), tool("bridge"), vlan];
+    let sandbox = Sandbox::with_images(&["busybox"]);
+    create(&sandbox, "--ipv6=false --isolate --subnet 10.10.0.0/24 apart");
+    create(&sandbox, "--ipv6=false --vlan 10 --subnet 10.11.0.0/24 ten");
+    create(&sandbox, "--ipv6=false --bridge ten --vlan-trunk 10,20 --no-gateway --subnet 10.12.0.0/24 trunk");
+    waits(&sandbox, "a", "apart");
+    waits(&sandbox, "b", "ten");
+    waits(&sandbox, "c", "trunk");
+    assert_eq!(does(&sandbox, &["network", "reload"]).stdout, "");
+    let link = |name: &str| {
+        let format = "{{range .Host.Veths}}{{.Name}}{{end}}";
+        does(&sandbox, &["inspect", "-f", format, name]).text().trim().to_owned()
+    };
+    let (a, b, c) = (link("a"), link("b"), link("c"));
+    let bridge = does(&sandbox, &["network", "inspect", "-f", "{{.Host.Bridge}}", "ten"]).text();
+    let bridge = bridge.trim();
+    let state = || sandbox.sh("bridge vlan show; bridge -d link show").stdout;
+    let before = state();
+    for (change, whose) in [
+        (format!("bridge link set dev {a} isolated off"), &a),
+        (format!("bridge vlan delete vid 10 dev {b}"), &b),
+        (format!("bridge vlan add vid 1 pvid untagged dev {b}"), &b),
+        (format!("bridge vlan delete vid 20 dev {c}"), &c),
+        (format!("bridge vlan delete vid 10 dev {bridge} self"), &bridge.to_owned()),
+    ] {
+        sandbox.sh(&change).expect_code(0);
+        assert_ne!(state(), before, "{change}");
+        let said = does(&sandbox, &["network", "reload"]).stdout;
+        assert!(said.lines().count() == 1 && said.contains(whose.as_str()), "{change}: {said}");
+        assert_eq!(state(), before, "{change}");
+        assert_eq!(does(&sandbox, &["network", "reload"]).stdout, "", "{change}");
+    }
+}
