@@ -113,13 +113,25 @@ fn outlives_bridge(key: &str) -> bool {
 
 /// One network's record; readable without the lock, for a record is replaced whole.
 pub fn load(state: &HostPath, name: &Name) -> Result<Option<Network>> {
-    read(&file(state, name.as_str()))
+    read(&file(state, name.as_str()), "`minirun repair` removes it")
 }
 
 /// All records that can be read, and the errors of those that cannot.
 pub fn all(state: &HostPath) -> Result<(Vec<Network>, Vec<Error>)> {
-    each(state, load)
+    Ok(apart(each(state, load)?))
 }
+
+/// The networks whose records cannot be read.
+pub fn broken(state: &HostPath) -> Result<Vec<(Name, Error)>> {
+    Ok(each(state, load)?.into_iter().filter_map(|(name, read)| Some((name, read.err()?))).collect())
+}
+
+/// Whether a record cannot be read because a newer minirun wrote it: then nothing is wrong with it.
+pub fn is_newer(error: &Error) -> bool {
+    error.hint.as_deref() == Some(NEWER)
+}
+
+const NEWER: &str = "use the newer minirun that wrote it";
 
 /// What a container was lent by each network: the network, and the loan.
 pub fn loans(state: &HostPath, container: &ContainerId) -> Result<Vec<(Network, Loan)>> {
@@ -133,32 +145,44 @@ pub fn loans(state: &HostPath, container: &ContainerId) -> Result<Vec<(Network, 
 
 /// How people made a network.
 pub fn definition(root: &HostPath, name: &Name) -> Result<Option<Definition>> {
-    read(&file(root, name.as_str()))
+    read(&file(root, name.as_str()), &format!("`minirun network rm {name}` removes it"))
 }
 
 /// All definitions that can be read, and the errors of those that cannot.
 pub fn definitions(root: &HostPath) -> Result<(Vec<Definition>, Vec<Error>)> {
-    each(root, definition)
+    Ok(apart(each(root, definition)?))
 }
 
-fn each<T>(place: &HostPath, load: impl Fn(&HostPath, &Name) -> Result<Option<T>>) -> Result<(Vec<T>, Vec<Error>)> {
-    let (mut networks, mut broken) = (Vec::new(), Vec::new());
+/// The networks that people made and whose definitions cannot be read.
+pub fn broken_definitions(root: &HostPath) -> Result<Vec<Name>> {
+    Ok(each(root, definition)?.into_iter().filter_map(|(name, read)| read.is_err().then_some(name)).collect())
+}
+
+fn apart<T>(each: Vec<(Name, Result<T>)>) -> (Vec<T>, Vec<Error>) {
+    let (mut whole, mut broken) = (Vec::new(), Vec::new());
+    for (_, read) in each {
+        match read {
+            Ok(one) => whole.push(one),
+            Err(error) => broken.push(error),
+        }
+    }
+    (whole, broken)
+}
+
+fn each<T>(place: &HostPath, load: impl Fn(&HostPath, &Name) -> Result<Option<T>>) -> Result<Vec<(Name, Result<T>)>> {
     let entries = match fs::list(directory(place).as_path()) {
         Err(e) if e.errno == Errno::EACCES => Vec::new(), // a normal user's --explain sees what it may see
         entries => entries?,
     };
-    for entry in entries {
-        let Some(name) = entry.strip_suffix(".json").and_then(|name| Name::parse(name).ok()) else { continue };
-        match load(place, &name) {
-            Ok(network) => networks.extend(network),
-            Err(error) => broken.push(error),
-        }
-    }
-    Ok((networks, broken))
+    let names = entries.iter().filter_map(|entry| Name::parse(entry.strip_suffix(".json")?).ok());
+    Ok(names
+        .filter_map(|name| Some((load(place, &name).transpose()?, name)))
+        .map(|(read, name)| (name, read))
+        .collect())
 }
 
 pub fn base(state: &HostPath) -> Result<Base> {
-    Ok(read(&file(state, BASE))?.unwrap_or_default())
+    Ok(read(&file(state, BASE), "`minirun repair` removes it")?.unwrap_or_default())
 }
 
 fn directory(state: &HostPath) -> HostPath {
@@ -175,23 +199,23 @@ fn write(path: &HostPath, content: &impl Serialize, durability: Durability) -> R
     Ok(record::write(path.as_path(), &bytes, durability)?)
 }
 
-fn read<T: DeserializeOwned>(path: &HostPath) -> Result<Option<T>> {
+/// `cure` says what helps where it cannot be read.
+fn read<T: DeserializeOwned>(path: &HostPath, cure: &str) -> Result<Option<T>> {
     let bytes = match fs::read(path.as_path()) {
         // a normal user cannot look into /run/minirun, and sees a plan as for the first run
         Err(e) if [Errno::ENOENT, Errno::EACCES].contains(&e.errno) => return Ok(None),
         bytes => bytes?,
     };
-    let broken = |e: serde_json::Error| {
-        Error::host(format!("record {path} cannot be read: {e}")).hint("`minirun network rm` removes it")
-    };
+    let broken = |e: serde_json::Error| Error::host(format!("record {path} cannot be read: {e}")).hint(cure);
     #[derive(Deserialize)]
     struct Only {
         version: u32,
     }
     let version = serde_json::from_slice::<Only>(&bytes).map_err(broken).during(|| "reading a network")?.version;
     if version > VERSION {
-        return Err(Error::host(format!("record {path} is of version {version}, this minirun reads {VERSION}"))
-            .hint("use the newer minirun that wrote it"));
+        return Err(
+            Error::host(format!("record {path} is of version {version}, this minirun reads {VERSION}")).hint(NEWER)
+        );
     }
     let content = match version {
         1 => serde_json::from_slice(&bytes).map(shaped).and_then(serde_json::from_value::<T>),

@@ -102,6 +102,15 @@ pub fn remove_network(networks: &Networks, network: &Network) -> Vec<Error> {
     errors
 }
 
+/// Removes a network whose record cannot be read: what its name leads to. What it has in our table besides is nobody's,
+/// and goes with the next reload.
+pub fn remove_unknown(networks: &Networks, name: &Name) -> Result<Vec<Error>> {
+    let realm = Realm { state: networks.state.clone() };
+    let network = Network::new(&realm, name, Vec::new())?;
+    let gate = delete_link(&realm.vlan_link(name)?, &network.mark);
+    Ok(gate.err().into_iter().chain(remove_network(networks, &network)).collect())
+}
+
 /// Removes the ports of a loan, where they are there still.
 fn unpublish(networks: &Networks, loan: &Loan, lingering: &mut Vec<Socket>) -> Result<()> {
     if loan.published.is_empty() {

@@ -1,6 +1,6 @@
 //! Containers that exist: finding and removing them.
 
-use super::{adopt, attach, cgroups, life, network, remains, start};
+use super::{adopt, attach, cgroups, life, networks, remains, start};
 use crate::error::{Error, Kind, Result};
 use crate::id::{ContainerId, HostPath, Name};
 use crate::monitor::protocol::Attach;
@@ -328,7 +328,7 @@ fn kill_monitor(roots: &Roots, life: &container::Life<Undo>) -> Result<()> {
     }
     process::send_signal(&pidfd, libc::SIGKILL).or_else(ignore_gone)?;
     if event::readable_within(pidfd.as_fd(), Some(MONITOR_PATIENCE))? {
-        network::forget_unwritten(roots)?;
+        networks::broken::forget_unwritten(roots)?;
         // its life goes as a whole; who has the turn may be writing there
         if let Some(_turn) = container::try_turn(roots, &life.id)? {
             record::forget_unwritten(roots.container(&life.id).as_path())?;

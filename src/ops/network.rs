@@ -375,14 +375,6 @@ pub(super) fn give_back(roots: &Roots, id: &ContainerId, progress: &dyn Progress
     }
 }
 
-/// Removes networks' records whose writer was killed.
-pub(super) fn forget_unwritten(roots: &Roots) -> Result<()> {
-    if fs::exists(roots.state.child("networks").as_path()) {
-        Networks::lock(&roots.state)?.forget_unwritten(&roots.root)?;
-    }
-    Ok(())
-}
-
 /// Takes back what dead containers still hold; a line for each.
 pub(super) fn repair(roots: &Roots) -> Result<Vec<String>> {
     if !fs::exists(roots.state.child("networks").as_path()) {
@@ -397,6 +389,8 @@ pub(super) fn repair(roots: &Roots) -> Result<Vec<String>> {
         remove::give_back(&networks, &loan.holder.container, None, &mut Vec::new())?;
         lines.push(format!("the addresses of container {}", loan.holder.container.short()));
     }
+    drop(networks);
+    lines.extend(networks::broken::repair(roots)?);
     Ok(lines)
 }
 
@@ -418,7 +412,8 @@ pub(super) fn remove_all(roots: &Roots) -> Vec<Error> {
     }
     let all = || -> Result<Vec<Error>> {
         let networks = Networks::lock(&roots.state)?;
-        let (all, mut errors) = record::all(&roots.state)?;
+        let mut errors = networks::broken::remove_all(&networks)?;
+        let (all, _) = record::all(&roots.state)?;
         errors.extend(all.iter().flat_map(|network| remove::remove_network(&networks, network)));
         if all.is_empty() {
             errors.extend(remove::remove_base(&networks));

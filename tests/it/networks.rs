@@ -308,3 +308,57 @@ fn a_monitor_that_had_to_be_killed_leaves_no_half_written_record() {
     assert!(!unwritten.exists());
     assert!(!sandbox.path("root/containers").join(id).exists());
 }
+
+#[test]
+fn a_network_whose_record_is_broken_can_be_removed() {
+    requires![root, tool("nft")];
+    let sandbox = Sandbox::with_images(&["busybox"]);
+    let run = |network: &str| sandbox.minirun(&["run", "--rm", "--network", network, "busybox", "true"]);
+    let breaks = |file: &str| std::fs::write(sandbox.path(file), "{").unwrap();
+    create(&sandbox, &["other"]);
+    run("bridge").expect_code(0);
+    breaks("state/networks/bridge.json");
+    does(&sandbox, &["repair"]);
+    let before = Snapshot::of(&sandbox);
+    for file in ["root/networks/net.json", "state/networks/net.json"] {
+        create(&sandbox, &["--subnet", "10.80.0.0/24", "net"]);
+        run("net").expect_code(0);
+        breaks(file);
+        let listed = does(&sandbox, &["network", "ls"]).stdout;
+        let line = listed.lines().find(|line| line.contains(" net ")).unwrap();
+        assert_eq!(line.contains("broken"), file.starts_with("root"), "{line}");
+        match file.starts_with("root") {
+            true => refused(&sandbox, &["network", "inspect", "net"], 1, "minirun network rm net"),
+            false => refused(&sandbox, &["run", "--network", "net", "busybox", "true"], 125, "minirun repair"),
+        }
+        assert_eq!(does(&sandbox, &["network", "rm", "net"]).text(), "net");
+        before.assert_only(&sandbox, |change| change.contains("/events"));
+    }
+    // the default network, which cannot be removed
+    waits(&sandbox, "web", &[]);
+    breaks("state/networks/bridge.json");
+    refused(&sandbox, &["run", "busybox", "true"], 125, "minirun repair");
+    refused(&sandbox, &["repair"], 1, "minirun rm -f");
+    does(&sandbox, &["rm", "-f", "web"]);
+    assert!(does(&sandbox, &["repair"]).stdout.contains("network bridge"));
+    assert_eq!(does(&sandbox, &["repair"]).stdout, "");
+    before.assert_only(&sandbox, |change| change.contains("/events"));
+    // beside others, of which nothing is touched
+    waits(&sandbox, "other", &["other"]);
+    let rules = || sandbox.sh("nft list ruleset").text();
+    let without = rules();
+    run("bridge").expect_code(0);
+    assert_ne!(rules(), without);
+    breaks("state/networks/bridge.json");
+    does(&sandbox, &["repair"]);
+    assert_eq!(rules(), without);
+    run("bridge").expect_code(0);
+    // and what was set of the host
+    breaks("state/networks/.base.json");
+    assert!(does(&sandbox, &["repair"]).stdout.contains("sysctls"));
+    run("bridge").expect_code(0);
+    breaks("state/networks/bridge.json");
+    breaks("root/networks/other.json");
+    does(&sandbox, &["system", "reset", "--yes"]);
+    assert!(!sandbox.path("state/networks").exists());
+}

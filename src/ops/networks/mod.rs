@@ -1,5 +1,6 @@
 //! `network ls`, `inspect`, `rm`, `prune`: networks as people handle them.
 
+pub(super) mod broken;
 mod create;
 
 pub use create::{CreateRequest, create};
@@ -31,6 +32,9 @@ pub(super) fn refuse_without_root(what: &str) -> Result<()> {
 
 /// Networks that are always there, and their drivers.
 const BUILT_IN: [(&str, &str); 3] = [(DEFAULT_NETWORK, "bridge"), ("host", "host"), ("none", "null")];
+
+/// What is listed as the driver of a network whose definition cannot be read.
+const BROKEN: &str = "broken";
 
 /// A network as it is listed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,7 +100,16 @@ pub(super) fn rows(roots: &Roots) -> Result<Vec<NetworkRow>> {
         created: Some(one.created),
         labels: one.labels,
     });
-    let mut rows: Vec<NetworkRow> = built_in.chain(own).collect();
+    let broken = record::broken_definitions(&roots.root)?.into_iter().map(|name| NetworkRow {
+        id: built_in_id(roots, name.as_str()),
+        name: name.to_string(),
+        driver: BROKEN,
+        ipv6: false,
+        internal: false,
+        created: Some(String::new()),
+        labels: BTreeMap::new(),
+    });
+    let mut rows: Vec<NetworkRow> = built_in.chain(own).chain(broken).collect();
     rows.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(rows)
 }
@@ -126,8 +139,11 @@ pub(super) fn find(roots: &Roots, word: &str) -> Result<NetworkRow> {
 pub(super) fn named(roots: &Roots, word: &str) -> Result<(String, Name)> {
     let word = if word == "default" { DEFAULT_NETWORK } else { word };
     let row = find(roots, word)?;
+    let name = Name::parse(&row.name)?;
     match row.driver {
-        "bridge" | "macvlan" | "ipvlan" => Ok((row.id, Name::parse(&row.name)?)),
+        "bridge" | "macvlan" | "ipvlan" => Ok((row.id, name)),
+        // which says why
+        BROKEN => record::definition(&roots.root, &name).map(|_| (row.id, name)),
         _ => Err(Error::user(format!("{} is no network that a running container can come into or leave", row.name))
             .hint(format!("make the container again with --network {}", row.name))),
     }
@@ -219,11 +235,16 @@ pub fn remove(roots: &Roots, word: &str) -> Result<String> {
         return Err(Error::user(format!("network {} is on the bridge of network {name}", other.name))
             .hint(format!("minirun network rm {} first", other.name)));
     }
-    if let Some(live) = record::load(&roots.state, &name)? {
-        remove::check_unused(&live, &|holder| is_alive(roots, holder))?;
-        if let Some(error) = remove::remove_network(&networks, &live).into_iter().next() {
-            return Err(error.during(format!("removing network {name}")));
+    match record::load(&roots.state, &name) {
+        Ok(Some(live)) => {
+            remove::check_unused(&live, &|holder| is_alive(roots, holder))?;
+            if let Some(error) = remove::remove_network(&networks, &live).into_iter().next() {
+                return Err(error.during(format!("removing network {name}")));
+            }
         }
+        Ok(None) => {}
+        Err(error) if record::is_newer(&error) => return Err(error),
+        Err(_) => broken::remove_unknown(roots, &networks, &name)?,
     }
     networks.undefine(&roots.root, &name)?;
     events::network(roots, (&row.id, &name, row.driver), "destroy", None);
@@ -242,7 +263,8 @@ pub fn prune(roots: &Roots, filters: &[String]) -> Result<Vec<String>> {
     };
     let mut rows = rows(roots)?;
     rows.sort_by_key(base); // whoever is on another one's bridge goes first
-    for row in rows.into_iter().filter(|row| row.created.is_some() && !used.contains(&row.name)) {
+    let may_go = |row: &NetworkRow| row.created.is_some() && row.driver != BROKEN && !used.contains(&row.name);
+    for row in rows.into_iter().filter(may_go) {
         if wanted.passes(row.created.as_deref(), Some(&row.labels)) {
             match remove(roots, &row.name) {
                 // somebody has it meanwhile
@@ -256,7 +278,15 @@ pub fn prune(roots: &Roots, filters: &[String]) -> Result<Vec<String>> {
 
 /// The names of those that a container has, running or not.
 fn used(roots: &Roots) -> Result<BTreeSet<String>> {
-    let asked = container::all(roots)?.into_iter().filter_map(|one| one.config?.request.parse::<RunRequest>().ok());
-    let named = asked.filter_map(|request| attachments(&request.network).ok()).flatten();
-    Ok(named.map(|wanted| wanted.network.to_string()).collect())
+    Ok(asked(roots)?.into_iter().flat_map(|(_, names)| names).collect())
+}
+
+/// The containers whose requests can be read, and the networks that each names.
+fn asked(roots: &Roots) -> Result<Vec<(container::Container, BTreeSet<String>)>> {
+    let names = |one: &container::Container| {
+        let request: RunRequest = one.config.as_ref()?.request.parse().ok()?;
+        let wanted = attachments(&request.network).ok()?;
+        Some(wanted.into_iter().map(|one| one.network.to_string()).collect())
+    };
+    Ok(container::all(roots)?.into_iter().filter_map(|one| names(&one).map(|names| (one, names))).collect())
 }
