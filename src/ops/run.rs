@@ -5,7 +5,7 @@ use super::attach::{self, Outcome};
 pub use super::attach::{Front, Ran};
 use super::detach_keys::DetachKeys;
 pub use super::exec::exec;
-use super::image::{self, Found};
+use super::image::{self, Explains, Found};
 use super::network::{self, Lent};
 use super::{Progress, cgroups, container as containers, mounts, names, record, remains};
 use crate::error::{Error, Kind, Result};
@@ -202,7 +202,7 @@ fn launch(
     id: &ContainerId,
     attach: Attach,
     progress: &dyn Progress,
-) -> Result<(Monitor, Box<dyn Fn(Error) -> Error>)> {
+) -> Result<(Monitor, Explains)> {
     let name = name_for(roots, request)?;
     let launched = design(roots, (id, &name), request, Purpose::Start, progress).and_then(|design| {
         warn(&design, progress);

@@ -37,10 +37,13 @@ pub(super) struct Found {
     pub(super) health: Option<serde_json::Value>,
 }
 
+/// An error of a run, as its image has it.
+pub(super) type Explains = Box<dyn Fn(Error) -> Error>;
+
 impl Found {
     /// What it means that the kernel does not know a program's format (ENOEXEC), in an image for another processor. What
     /// has other reasons stays as it is.
-    pub(super) fn explains(&self, spec: &Spec) -> Box<dyn Fn(Error) -> Error> {
+    pub(super) fn explains(&self, spec: &Spec) -> Explains {
         let image = self.config.as_ref().and_then(foreign_architecture);
         let args = spec.process().as_ref().and_then(|process| process.args().as_ref());
         let command = args.and_then(|args| args.first()).cloned().unwrap_or_default();
