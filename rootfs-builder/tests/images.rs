@@ -123,7 +123,8 @@ fn each_image_holds_what_stands_beside_its_recipe() {
 fn the_recipe_of_hello_makes_the_image_that_is_built_in() {
     let Some((_, digests)) = built() else { return };
     let dir = tempfile::tempdir().unwrap();
-    let built_in = minirun::image::builtin::hello_layout(&HostPath::parse(dir.path().to_str().unwrap()).unwrap());
+    let built_in =
+        minirun::image::builtin::Builtin::Hello.layout(&HostPath::parse(dir.path().to_str().unwrap()).unwrap());
     assert_eq!(built_in.unwrap().digest.as_str(), digests[0]);
 }
 

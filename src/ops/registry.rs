@@ -69,8 +69,8 @@ fn pull_into(roots: &Roots, name: &Reference, platform: Option<&str>, progress: 
 /// No registry has it: in a Dockerfile it stands for nothing at all, and docker keeps the name for that.
 fn refuse_scratch(name: &Reference) -> Result<()> {
     match name.familiar_repository() == "scratch" {
-        true => Err(Error::user("'scratch' is a reserved name, and no image")
-            .hint("to begin with an empty root, name an empty directory: minirun run --rootfs DIR -v … PROGRAM")),
+        true => Err(Error::user("'scratch' is a reserved name: no registry has it")
+            .hint("it is built in, and empty: minirun run -v ./program:/program scratch /program")),
         false => Ok(()),
     }
 }

@@ -127,16 +127,25 @@ fn an_image_for_another_processor_is_named_where_its_program_cannot_be_executed(
 }
 
 #[test]
-fn scratch_is_no_image_that_a_registry_has() {
+fn scratch_is_an_empty_root_and_no_image_that_a_registry_has() {
     requires![root];
     let sandbox = Sandbox::new();
-    for (args, code) in
-        [(&["run", "scratch", "x"][..], 125), (&["create", "scratch:1", "x"], 125), (&["pull", "scratch"], 1)]
-    {
+    for (args, code) in [(&["create", "scratch:1", "x"][..], 125), (&["pull", "scratch"], 1)] {
         let said = sandbox.minirun(args).expect_code(code);
         assert_error(&said, &["'scratch' is a reserved name"]);
-        assert!(said.stderr.contains("--rootfs"), "{said}");
+        assert!(said.stderr.contains("scratch /program"), "{said}");
     }
+    let program = format!("{}:/minirun:ro", minirun_binary().display());
+    let run = ["run", "--name", "bare", "--network", "none", "-v", &program, "scratch"];
+    let explained =
+        sandbox.minirun(&[&run[..1], &["--explain"], &run[1..], &["/minirun"]].concat()).expect_code(0).stdout;
+    assert!(explained.contains("skeleton"), "{explained}");
+    assert_error(&sandbox.minirun(&run).expect_code(125), &["no command"]);
+    let said = sandbox.minirun(&[&run[..], &["/minirun", "--version"]].concat()).expect_code(0);
+    assert!(said.stdout.starts_with("minirun "), "{said}");
+    assert_eq!(sandbox.minirun(&["diff", "bare"]).text(), "A /minirun");
+    assert!(sandbox.minirun(&["images"]).text().contains("scratch"));
+    sandbox.minirun(&["commit", "bare", "made"]).expect_code(0);
 }
 
 #[test]

@@ -224,8 +224,8 @@ fn an_image_of_the_same_name_is_replaced_and_others_stay() {
 #[test]
 fn the_built_in_image_is_one_file() {
     let (_keep, dir) = layout();
-    let first = crate::image::builtin::hello_layout(&dir).unwrap();
-    assert_eq!(first, crate::image::builtin::hello_layout(&dir).unwrap());
+    let first = crate::image::builtin::Builtin::Hello.layout(&dir).unwrap();
+    assert_eq!(first, crate::image::builtin::Builtin::Hello.layout(&dir).unwrap());
     let manifest: oci_spec::image::ImageManifest = serde_json::from_slice(&blob(&dir, &first.digest)).unwrap();
     let layer = Digest::parse(manifest.layers()[0].digest().as_ref()).unwrap();
     let gzip = blob(&dir, &layer);

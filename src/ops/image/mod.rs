@@ -11,7 +11,7 @@ use crate::engine::FOR_OTHERS;
 use crate::error::{Errno, Error, Kind, Result};
 use crate::id::{Digest, HostPath};
 use crate::image::{
-    Image, Platform, Reference, Store, archive, builtin, foreign_architecture, host_architecture, short_link,
+    Image, Platform, Reference, Store, archive, builtin::Builtin, foreign_architecture, host_architecture, short_link,
 };
 use crate::mount::probe;
 use crate::spec::request::{Pull, RunRequest, Source};
@@ -77,10 +77,10 @@ pub(super) fn find(roots: &Roots, request: &RunRequest, progress: &dyn Progress)
             }
         }
         (_, Ok(image)) => image,
-        (_, Err(_)) if is_hello(name) => {
-            let hello = load_hello(&store, roots)?;
-            check_platform(&hello, name, platform.as_ref())?;
-            hello
+        (_, Err(_)) if let Some(builtin) = Builtin::of(name) => {
+            let image = load_builtin(&store, roots, builtin)?;
+            check_platform(&image, name, platform.as_ref())?;
+            image
         }
         (Pull::Missing, Err(missing)) if missing.kind != Kind::User => {
             let pulled = registry::pull_one(roots, name, request.platform.as_deref(), progress);
@@ -123,9 +123,12 @@ pub(super) fn look(roots: &Roots, request: &RunRequest) -> Result<Found> {
             let root = if unpacked { probe::open_layers(&layers).ok() } else { None };
             Ok(Found { root, id: Some(image.manifest), layers, config: Some(image.config), health: image.health })
         }
-        Err(_) if is_hello(name) => {
-            let layers = vec![store.skeleton(), roots.root.child("layers/l/hello")];
-            Ok(Found { root: None, id: None, layers, config: Some(builtin::hello_config()?), health: None })
+        Err(_) if let Some(builtin) = Builtin::of(name) => {
+            let layers = match builtin {
+                Builtin::Hello => vec![store.skeleton(), roots.root.child("layers/l/hello")],
+                Builtin::Scratch => vec![store.skeleton()],
+            };
+            Ok(Found { root: None, id: None, layers, config: Some(builtin.config()?), health: None })
         }
         Err(error) if error.is_errno(Errno::EACCES) => Err(error.during(format!("looking for image {name}")).hint(
             format!("these images are root's: sudo minirun run --explain {name} …, or try hello, which is built in"),
@@ -156,28 +159,23 @@ pub(super) fn check_platform(image: &Image, name: &str, wanted: Option<&Platform
         .hint(format!("minirun pull --platform {wanted} {name}")))
 }
 
-fn is_hello(name: &str) -> bool {
-    Reference::parse(name).is_ok_and(|name| name.familiar() == builtin::HELLO_NAME || name.familiar() == "hello")
-}
-
 /// The image of a name that is here, or in this program.
 pub(super) fn find_here(store: &Store, roots: &Roots, name: &str) -> Result<Image> {
-    match store.find(name) {
-        Err(_) if is_hello(name) => load_hello(store, roots),
-        found => found,
+    match (store.find(name), Builtin::of(name)) {
+        (Err(_), Some(builtin)) => load_builtin(store, roots, builtin),
+        (found, _) => found,
     }
 }
 
-/// Puts the image that is built into this program into the store.
-fn load_hello(store: &Store, roots: &Roots) -> Result<Image> {
-    let dir = roots.state.child(&format!("hello-{}", std::process::id()));
+/// Puts an image that is built into this program into the store.
+fn load_builtin(store: &Store, roots: &Roots, builtin: Builtin) -> Result<Image> {
+    let dir = roots.state.child(&format!("builtin-{}", std::process::id()));
     let open = |_| fs::open_read(dir.as_path()).map_err(Error::from);
-    let loaded = builtin::hello_layout(&dir)
-        .and_then(open)
-        .and_then(|layout| archive::load(store, layout.into(), dir.as_str(), &()));
+    let loaded =
+        builtin.layout(&dir).and_then(open).and_then(|layout| archive::load(store, layout.into(), dir.as_str(), &()));
     fs::remove_tree(dir.as_path())?;
     loaded?;
-    store.find(builtin::HELLO_NAME)
+    store.find(builtin.name())
 }
 
 /// What `rmi` did.
