@@ -13,8 +13,10 @@ use super::step::{Step, Undo};
 use super::{apply, probe, reload, remove, ruleset, survey};
 use crate::error::Result;
 use crate::id::{ContainerId, HostPath, Name};
+use crate::sys::netlink;
 use crate::sys::netns::Visit;
 use nix::unistd::Pid;
+use rtnetlink::packet_route::link::LinkAttribute;
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::unix::fs::MetadataExt as _;
@@ -638,4 +640,19 @@ fn reload_all(host: &Host) {
     let (all, _) = record::all(&host.state()).unwrap();
     let plan = reload::plan(&survey::survey(&host.state(), &all, &all).unwrap(), &all);
     apply::apply(&plan.prepare, None, &mut Held::default()).unwrap();
+}
+
+#[test]
+fn bridges_and_their_ports_are_listed() {
+    sandbox("bridges_and_their_ports_are_listed", || {
+        sh("ip link add br0 type bridge; ip link add p0 master br0 type veth peer name p1");
+        let ports = netlink::bridge_ports().unwrap();
+        let names = ports.iter().flat_map(|port| &port.attributes).filter_map(|attribute| match attribute {
+            LinkAttribute::IfName(name) => Some(name.as_str()),
+            _ => None,
+        });
+        let mut names: Vec<&str> = names.collect();
+        names.sort_unstable();
+        assert_eq!(names, ["br0", "p0"]);
+    });
 }

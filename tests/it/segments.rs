@@ -6,6 +6,7 @@ use crate::support::reach::{cut_off, ping, reaches, ttl};
 use crate::support::requires::requires;
 use crate::support::sandbox::{HOST, OUTSIDE, Sandbox};
 use crate::support::snapshot::Snapshot;
+use std::collections::BTreeSet;
 
 fn create(sandbox: &Sandbox, words: &str) {
     does(sandbox, &["network", "create"].into_iter().chain(words.split(' ')).collect::<Vec<_>>());
@@ -475,72 +476,93 @@ fn what_does_not_go_together_is_refused() {
     does(&sandbox, &["network", "prune", "-f"]);
 }
 
+/// Deletes the bridge that a network is on, as a careless hand does.
+fn delete_bridge(sandbox: &Sandbox, network: &str) {
+    let bridge = does(sandbox, &["network", "inspect", "-f", "{{.Host.Bridge}}", network]).text();
+    sandbox.sh(&format!("ip link delete {}", bridge.trim())).expect_code(0);
+}
+
+/// Which of these containers reach the gateway of their network.
+fn reach_out<const N: usize>(sandbox: &Sandbox, names: [&str; N]) -> [bool; N] {
+    names.map(|name| {
+        let gateway = inside_route(sandbox, name).split(' ').nth(2).unwrap().to_owned();
+        !cut_off(sandbox, name, &gateway)
+    })
+}
+
 #[test]
 fn a_bridge_that_was_deleted_comes_back_for_all_networks_on_it() {
-    requires![root, tool("nft"), vlan];
+    requires![root, tool("nft")];
     let sandbox = Sandbox::with_images(&["busybox"]);
-    let delete = |network: &str| {
-        let bridge = does(&sandbox, &["network", "inspect", "-f", "{{.Host.Bridge}}", network]).text();
-        sandbox.sh(&format!("ip link delete {}", bridge.trim())).expect_code(0);
-    };
     create(&sandbox, "--ipv6=false --subnet 10.10.0.0/24 base");
     create(&sandbox, "--ipv6=false --bridge base --subnet 10.11.0.0/24 beside");
-    create(&sandbox, "--ipv6=false --vlan 10 --subnet 10.12.0.0/24 ten");
-    create(&sandbox, "--ipv6=false --bridge ten --vlan 20 --subnet 10.13.0.0/24 twenty");
-    for network in ["base", "beside", "ten", "twenty"] {
-        waits(&sandbox, network, network);
-    }
-    let reached = || {
-        ["base", "beside", "ten", "twenty"].map(|name| {
-            let gateway = inside_route(&sandbox, name).split(' ').nth(2).unwrap().to_owned();
-            !cut_off(&sandbox, name, &gateway)
-        })
-    };
-    assert_eq!(reached(), [true; 4]);
-    for (first, second) in [("base", "ten"), ("beside", "twenty")] {
-        delete("base");
-        delete("ten");
-        assert_eq!(reached(), [false; 4]);
-        for network in [first, second] {
-            does(&sandbox, &["run", "--rm", "--network", network, "busybox", "true"]);
-        }
-        assert_eq!(reached(), [true; 4], "{first} and {second}");
+    create(&sandbox, "--ipv6=false --bridge base --subnet 10.12.0.0/24 third");
+    let names = ["base", "beside", "third"];
+    names.iter().for_each(|name| waits(&sandbox, name, name));
+    assert_eq!(reach_out(&sandbox, names), [true; 3]);
+    for starts in names {
+        delete_bridge(&sandbox, "base");
+        assert_eq!(reach_out(&sandbox, names), [false; 3]);
+        does(&sandbox, &["run", "--rm", "--network", starts, "busybox", "true"]);
+        assert_eq!(reach_out(&sandbox, names), [true; 3], "{starts}");
         assert_eq!(does(&sandbox, &["network", "reload"]).stdout, "");
     }
 }
 
 #[test]
-fn what_keeps_containers_apart_is_looked_after() {
-    requires![root, tool("nft"), tool("bridge"), vlan];
+fn a_port_that_is_not_isolated_any_more_is_seen() {
+    requires![root, tool("nft")];
     let sandbox = Sandbox::with_images(&["busybox"]);
     create(&sandbox, "--ipv6=false --isolate --subnet 10.10.0.0/24 apart");
-    create(&sandbox, "--ipv6=false --vlan 10 --subnet 10.11.0.0/24 ten");
-    create(&sandbox, "--ipv6=false --bridge ten --vlan-trunk 10,20 --no-gateway --subnet 10.12.0.0/24 trunk");
     waits(&sandbox, "a", "apart");
-    waits(&sandbox, "b", "ten");
-    waits(&sandbox, "c", "trunk");
+    waits(&sandbox, "b", "apart");
     assert_eq!(does(&sandbox, &["network", "reload"]).stdout, "");
+    let link = |name: &str| does(&sandbox, &["inspect", "-f", "{{range .Host.Veths}}{{.Name}}{{end}}", name]).text();
+    let (a, b) = (link("a"), link("b"));
+    let is_isolated = || sandbox.sh(&format!("ip -d link show {}", a.trim())).stdout.contains(" isolated on ");
+    assert!(is_isolated());
+    sandbox.sh(&format!("ip link set {} type bridge_slave isolated off", a.trim())).expect_code(0);
+    assert!(!is_isolated());
+    let said = does(&sandbox, &["network", "reload"]).stdout;
+    assert!(said.lines().count() == 1 && said.contains(a.trim()) && !said.contains(b.trim()), "{said}");
+    assert!(is_isolated());
+}
+
+#[test]
+fn vlans_that_were_taken_away_come_back() {
+    requires![root, tool("nft"), tool("bridge"), vlan];
+    let sandbox = Sandbox::with_images(&["busybox"]);
+    create(&sandbox, "--ipv6=false --vlan 10 --subnet 10.11.0.0/24 ten");
+    create(&sandbox, "--ipv6=false --bridge ten --vlan 20 --subnet 10.13.0.0/24 twenty");
+    create(&sandbox, "--ipv6=false --bridge ten --vlan-trunk 10,20 --no-gateway --subnet 10.12.0.0/24 trunk");
+    for (name, network) in [("b", "ten"), ("c", "trunk"), ("d", "twenty")] {
+        waits(&sandbox, name, network);
+    }
+    let reload = || does(&sandbox, &["network", "reload"]).stdout;
+    assert_eq!(reload(), "");
     let link = |name: &str| {
-        let format = "{{range .Host.Veths}}{{.Name}}{{end}}";
-        does(&sandbox, &["inspect", "-f", format, name]).text().trim().to_owned()
+        does(&sandbox, &["inspect", "-f", "{{range .Host.Veths}}{{.Name}}{{end}}", name]).text().trim().to_owned()
     };
-    let (a, b, c) = (link("a"), link("b"), link("c"));
-    let bridge = does(&sandbox, &["network", "inspect", "-f", "{{.Host.Bridge}}", "ten"]).text();
-    let bridge = bridge.trim();
-    let state = || sandbox.sh("bridge vlan show; bridge -d link show").stdout;
+    let bridge = does(&sandbox, &["network", "inspect", "-f", "{{.Host.Bridge}}", "ten"]).text().trim().to_owned();
+    let (b, c) = (link("b"), link("c"));
+    let state = || sandbox.sh("bridge vlan show").stdout;
     let before = state();
     for (change, whose) in [
-        (format!("bridge link set dev {a} isolated off"), &a),
         (format!("bridge vlan delete vid 10 dev {b}"), &b),
         (format!("bridge vlan add vid 1 pvid untagged dev {b}"), &b),
         (format!("bridge vlan delete vid 20 dev {c}"), &c),
-        (format!("bridge vlan delete vid 10 dev {bridge} self"), &bridge.to_owned()),
+        (format!("bridge vlan delete vid 10 dev {bridge} self"), &bridge),
     ] {
         sandbox.sh(&change).expect_code(0);
         assert_ne!(state(), before, "{change}");
-        let said = does(&sandbox, &["network", "reload"]).stdout;
+        let said = reload();
         assert!(said.lines().count() == 1 && said.contains(whose.as_str()), "{change}: {said}");
         assert_eq!(state(), before, "{change}");
-        assert_eq!(does(&sandbox, &["network", "reload"]).stdout, "", "{change}");
     }
+    // and with the bridge those of all networks on it
+    delete_bridge(&sandbox, "ten");
+    does(&sandbox, &["run", "--rm", "--network", "twenty", "busybox", "true"]);
+    assert_eq!(reach_out(&sandbox, ["b", "d"]), [true; 2]);
+    let lines = |state: &str| state.lines().map(str::to_owned).collect::<BTreeSet<String>>();
+    assert_eq!(lines(&state()), lines(&before)); // the new bridge is the last
 }
