@@ -152,12 +152,13 @@ fn many_commands_at_once_give_it_one_monitor() {
 
 #[test]
 fn its_ports_stay_its_own() {
-    requires![root, tool("nft"), tool("ss")];
+    requires![root, tool("nft"), tool("ss"), tool("perl")];
     let sandbox = Sandbox::with_images(&["busybox"]);
     let flags = ["--name", "web", "-p", "8080:80", "-p", "8081:81", "-p", "127.0.0.1:8082:82/udp"];
     up(&sandbox, &flags, &["sleep", "1000"]);
     let is_kept = || {
-        let tcp = sandbox.in_network("timeout 1 busybox nc -l -p 8080").stderr.contains("Address already in use");
+        let bind = "socket(S, PF_INET, SOCK_STREAM, 0) && bind(S, sockaddr_in(8080, INADDR_ANY)) || print $!";
+        let tcp = sandbox.in_network(&format!("perl -MSocket -e '{bind}'")).stdout == "Address already in use";
         let udp = sandbox.in_network("ss -Huan 'sport = :8082'").stdout.contains("127.0.0.1:8082");
         [tcp, udp]
     };

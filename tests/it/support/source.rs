@@ -72,7 +72,8 @@ impl Source {
         let mut at = 0;
         while at < tokens.len() {
             let (token, line) = tokens[at];
-            if token == "use" {
+            let captured = tokens.get(at + 1).is_some_and(|t| t.0 == "<"); // `impl Fn() + use<'a>`
+            if token == "use" && !captured {
                 let exported = at > 0 && matches!(tokens[at - 1].0, "pub" | ")");
                 let mut paths = Vec::new();
                 at = use_tree(&tokens, at + 1, "", &mut paths);
@@ -131,7 +132,7 @@ fn use_tree(tokens: &[(&str, usize)], mut at: usize, prefix: &str, paths: &mut V
         match *token {
             "{" => {
                 at += 1;
-                while tokens.get(at).is_some_and(|t| t.0 != "}") {
+                while tokens.get(at).is_some_and(|t| !matches!(t.0, "}" | ";")) {
                     at = use_tree(tokens, at, &path, paths);
                     at += usize::from(tokens.get(at).is_some_and(|t| t.0 == ","));
                 }
