@@ -219,11 +219,19 @@ fn a_container_may_serve_names_itself() {
 
 #[test]
 fn a_slow_client_and_a_silent_server_keep_nobody_else_waiting() {
-    requires![root, tool("dig")];
+    requires![root, tool("dig"), tool("ss"), tool("perl")];
     let sandbox = Sandbox::with_images(&["busybox"]);
     does(&sandbox, &["network", "create", "net"]);
     // a server that takes everything and says nothing
-    sandbox.sh("busybox nc -u -l -p 53 -s 127.0.0.77 </dev/zero >/dev/null & busybox nc -l -p 53 -s 127.0.0.77 -e sleep 1000 &");
+    let silent = |kind: &str, then: &str| {
+        let address = "sockaddr_in(53, inet_aton(\"127.0.0.77\"))";
+        let program = format!("socket(S, PF_INET, {kind}, 0) && bind(S, {address}) or die $!; {then}; sleep 1000");
+        sandbox.sh(&format!("perl -MSocket -e '{program}' </dev/null >/dev/null 2>&1 &")).expect_code(0);
+    };
+    silent("SOCK_DGRAM", "1");
+    silent("SOCK_STREAM", "listen(S, 9)");
+    let there = || sandbox.sh("ss -Htuln 'src 127.0.0.77:53'").stdout.lines().count();
+    eventually("the server is there", seconds(20), || there() == 2);
     waits(&sandbox, "web", &["--network", "net", "--dns", "127.0.0.77"]);
     let inside = pid(&sandbox, "web");
     // half a message, and then nothing; one that has asked and never reads; questions that wait for the server

@@ -151,8 +151,9 @@ fn what_cannot_be_started_again_says_why_and_is_left_alone() {
     eventually("it is up again", seconds(20), || !sandbox.in_pids("sleep 1000").is_empty() && is(&sandbox, "Up"));
     let file =
         sandbox.path("root/containers").join(inspect(&sandbox, "web")["Id"].as_str().unwrap()).join("ended.json");
-    // its image goes meanwhile: a start cannot even be planned
-    std::fs::rename(sandbox.path("root/images/index.json"), sandbox.path("gone")).unwrap();
+    // its image goes meanwhile, as no command would let it: a start cannot even be planned
+    let images = sandbox.path("root/images");
+    std::fs::rename(&images, sandbox.path("gone")).unwrap();
     sandbox.sh(&format!("kill -9 {}", pid(&sandbox, "web"))).expect_code(0);
     let again_by = || -> Value {
         let text = std::fs::read_to_string(&file).unwrap_or_default();
@@ -161,7 +162,8 @@ fn what_cannot_be_started_again_says_why_and_is_left_alone() {
     eventually("nobody tries any more", seconds(20), || again_by().is_null());
     let ended = state(&sandbox);
     assert!(ended["Error"].as_str().unwrap().contains("no image"), "{ended}");
-    std::fs::rename(sandbox.path("gone"), sandbox.path("root/images/index.json")).unwrap();
+    let _made_anew = std::fs::remove_dir_all(&images);
+    std::fs::rename(sandbox.path("gone"), &images).unwrap();
     assert_eq!(state(&sandbox)["Status"], "exited");
     does(&sandbox, &["start", "web"]);
     assert!(is(&sandbox, "Up"));
