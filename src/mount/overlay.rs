@@ -12,7 +12,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 /// The longest string that fsconfig(2) takes: 256 bytes with its end.
-pub(super) const STRING_MAX: usize = 255;
+const STRING_MAX: usize = 255;
 const ONE_BY_ONE: &str = "lowerdir+";
 /// The longest options that mount(2) takes: a page with its end.
 const OPTIONS_MAX: usize = 4095;
