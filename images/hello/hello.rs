@@ -3,6 +3,7 @@
 //!
 //! `hello`           pid, hostname, kernel, addresses, files, shell
 //! `hello --kernel`  what tells one kernel from another: compare it with the host's
+//! `hello --wait`    nothing: it waits until it is told to end, so that its container can be looked at
 //! anything else     one line on stderr and exit status 2
 #![no_std]
 #![no_main]
@@ -16,6 +17,10 @@ use kernel::File;
 
 fn main(argument: Option<&CStr>) -> u8 {
     let argument = argument.map(|argument| argument.to_str().unwrap_or("?"));
+    if argument == Some("--wait") {
+        kernel::wait_for_the_end();
+        return 0;
+    }
     let (descriptor, print, status): (_, fn(&mut Out, &str) -> fmt::Result, _) = match argument {
         None => (1, what_it_sees, 0),
         Some("--kernel") => (1, which_kernel, 0),
@@ -95,7 +100,7 @@ fn first_line<'a>(path: &CStr, buffer: &'a mut [u8]) -> &'a str {
 }
 
 fn unknown_argument(out: &mut Out, argument: &str) -> fmt::Result {
-    writeln!(out, "hello: unknown argument {argument:?}; it knows --kernel, or none")
+    writeln!(out, "hello: unknown argument {argument:?}; it knows --kernel and --wait, or none")
 }
 
 /// Collects text and hands it to the kernel in few writes.

@@ -11,10 +11,12 @@ mod number {
     pub const READ: usize = 0;
     pub const WRITE: usize = 1;
     pub const CLOSE: usize = 3;
+    pub const RT_SIGPROCMASK: usize = 14;
     pub const IOCTL: usize = 16;
     pub const GETPID: usize = 39;
     pub const SOCKET: usize = 41;
     pub const UNAME: usize = 63;
+    pub const RT_SIGTIMEDWAIT: usize = 128;
     pub const GETDENTS64: usize = 217;
     pub const EXIT_GROUP: usize = 231;
     pub const OPENAT: usize = 257;
@@ -30,6 +32,8 @@ mod number {
     pub const READ: usize = 63;
     pub const WRITE: usize = 64;
     pub const EXIT_GROUP: usize = 94;
+    pub const RT_SIGPROCMASK: usize = 135;
+    pub const RT_SIGTIMEDWAIT: usize = 137;
     pub const UNAME: usize = 160;
     pub const GETPID: usize = 172;
     pub const SOCKET: usize = 198;
@@ -72,6 +76,16 @@ pub fn exit(status: u8) -> ! {
     loop {
         call(number::EXIT_GROUP, [status as usize, 0, 0, 0, 0]);
     }
+}
+
+/// Waits for SIGTERM or SIGINT. Process 1 gets no signal that it does not ask for (pid_namespaces(7)), so both are
+/// blocked and then taken (sigwaitinfo(2)).
+pub fn wait_for_the_end() {
+    const SIG_BLOCK: usize = 0;
+    let signals = 1_u64 << (15 - 1) | 1 << (2 - 1);
+    let (set, length) = (&raw const signals as usize, size_of_val(&signals));
+    call(number::RT_SIGPROCMASK, [SIG_BLOCK, set, 0, length, 0]);
+    while call(number::RT_SIGTIMEDWAIT, [set, 0, 0, length, 0]) < 0 {} // EINTR: it was stopped, and goes on
 }
 
 pub fn pid() -> isize {

@@ -29,6 +29,7 @@ mod info;
 mod init;
 mod inspect;
 mod kill;
+mod lab;
 mod load;
 mod login;
 mod logout;
@@ -141,6 +142,7 @@ enum Sub {
     Volume(volume::Args),
     Network(network::Args),
     Demo(demo::Args),
+    Lab(lab::Args),
     Generate(generate::Args),
     Completion(complete::Args),
     Man(man::Args),
@@ -236,62 +238,80 @@ fn dispatch(cli: Cli) -> Result<u8> {
     // a variable that is set to nothing is as good as not set
     let dir = |dir: Option<String>| dir.filter(|dir| !dir.is_empty()).map(|dir| caller::path(&dir)).transpose();
     let (logins, proxies) = (caller::logins(), caller::proxies());
-    let roots: Roots = ops::roots(dir(cli.root)?, dir(cli.state)?, dir(cli.config)?, logins, proxies)?;
-    match cli.command {
+    let roots = ops::roots(dir(cli.root)?, dir(cli.state)?, dir(cli.config)?, logins, proxies)?;
+    obey(cli.command, &roots)
+}
+
+/// Gives one command, written as one line without quotes, with these roots.
+fn obey_line(line: &str, roots: &Roots) -> Result<u8> {
+    obey(parse_line(line)?.command, roots)
+}
+
+fn parse_line(line: &str) -> Result<Cli> {
+    let argv: Vec<String> = ["minirun"].into_iter().chain(line.split(' ')).map(str::to_owned).collect();
+    let mut command = short_commands();
+    let words = words::in_clap_grammar(&argv, &command);
+    let parsed = command.try_get_matches_from_mut(&words).and_then(|matches| Cli::from_arg_matches(&matches));
+    parsed.map_err(|e| Error::internal(format!("{line}: {e}")))
+}
+
+fn obey(command: Option<Sub>, roots: &Roots) -> Result<u8> {
+    match command {
         None => ui::print(usage::INTRODUCTION).map(|()| 0),
-        Some(Sub::Run(args)) => run::main(&args, &roots),
-        Some(Sub::Create(args)) => create::main(&args, &roots),
-        Some(Sub::Start(args)) => start::main(&args, &roots),
-        Some(Sub::Stop(args)) => stop::main(&args, &roots),
-        Some(Sub::Restart(args)) => restart::main(&args, &roots),
-        Some(Sub::Attach(args)) => attach::main(&args, &roots),
-        Some(Sub::Pause(args)) => pause::main(&args, &roots),
-        Some(Sub::Unpause(args)) => unpause::main(&args, &roots),
-        Some(Sub::Rename(args)) => rename::main(&args, &roots),
-        Some(Sub::Top(args)) => top::main(&args, &roots),
-        Some(Sub::Stats(args)) => stats::main(&args, &roots),
-        Some(Sub::Update(args)) => update::main(&args, &roots),
-        Some(Sub::Kill(args)) => kill::main(&args, &roots),
-        Some(Sub::Wait(args)) => wait::main(&args, &roots),
-        Some(Sub::Logs(args)) => logs::main(&args, &roots),
-        Some(Sub::Events(args)) => events::main(&args, &roots),
-        Some(Sub::Healthcheck(args)) => healthcheck::main(&args, &roots),
-        Some(Sub::Port(args)) => port::main(&args, &roots),
-        Some(Sub::Exec(args)) => exec::main(args, &roots),
-        Some(Sub::Debug(args)) => debug::main(args, &roots),
-        Some(Sub::Cp(args)) => cp::main(&args, &roots),
-        Some(Sub::Diff(args)) => diff::main(&args, &roots),
-        Some(Sub::Export(args)) => export::main(&args, &roots),
-        Some(Sub::Commit(args)) => commit::main(args, &roots),
-        Some(Sub::Ps(args)) => ps::main(&args, &roots),
-        Some(Sub::Rm(args)) => rm::main(&args, &roots),
-        Some(Sub::Inspect(args)) => inspect::main(&args, &roots),
-        Some(Sub::Pull(args)) => pull::main(&args, &roots),
-        Some(Sub::Push(args)) => push::main(&args, &roots),
-        Some(Sub::Login(args)) => login::main(&args, &roots),
-        Some(Sub::Logout(args)) => logout::main(&args, &roots),
-        Some(Sub::Images(args)) => images::main(&args, &roots),
-        Some(Sub::Rmi(args)) => rmi::main(&args, &roots),
-        Some(Sub::Load(args)) => load::main(&args, &roots),
-        Some(Sub::Unpack(args)) => unpack::main(&args, &roots),
-        Some(Sub::Save(args)) => save::main(&args, &roots),
-        Some(Sub::Copy(args)) => copy::main(args, &roots),
-        Some(Sub::Verify(args)) => verify::main(&args, &roots),
-        Some(Sub::Import(args)) => import::main(args, &roots),
-        Some(Sub::Tag(args)) => tag::main(&args, &roots),
-        Some(Sub::History(args)) => history::main(&args, &roots),
-        Some(Sub::Image(args)) => image::main(&args, &roots),
-        Some(Sub::Compare(args)) => compare::main(&args, &roots),
-        Some(Sub::Volume(args)) => volume::main(&args, &roots),
-        Some(Sub::Network(args)) => network::main(&args, &roots),
+        Some(Sub::Run(args)) => run::main(&args, roots),
+        Some(Sub::Create(args)) => create::main(&args, roots),
+        Some(Sub::Start(args)) => start::main(&args, roots),
+        Some(Sub::Stop(args)) => stop::main(&args, roots),
+        Some(Sub::Restart(args)) => restart::main(&args, roots),
+        Some(Sub::Attach(args)) => attach::main(&args, roots),
+        Some(Sub::Pause(args)) => pause::main(&args, roots),
+        Some(Sub::Unpause(args)) => unpause::main(&args, roots),
+        Some(Sub::Rename(args)) => rename::main(&args, roots),
+        Some(Sub::Top(args)) => top::main(&args, roots),
+        Some(Sub::Stats(args)) => stats::main(&args, roots),
+        Some(Sub::Update(args)) => update::main(&args, roots),
+        Some(Sub::Kill(args)) => kill::main(&args, roots),
+        Some(Sub::Wait(args)) => wait::main(&args, roots),
+        Some(Sub::Logs(args)) => logs::main(&args, roots),
+        Some(Sub::Events(args)) => events::main(&args, roots),
+        Some(Sub::Healthcheck(args)) => healthcheck::main(&args, roots),
+        Some(Sub::Port(args)) => port::main(&args, roots),
+        Some(Sub::Exec(args)) => exec::main(args, roots),
+        Some(Sub::Debug(args)) => debug::main(args, roots),
+        Some(Sub::Cp(args)) => cp::main(&args, roots),
+        Some(Sub::Diff(args)) => diff::main(&args, roots),
+        Some(Sub::Export(args)) => export::main(&args, roots),
+        Some(Sub::Commit(args)) => commit::main(args, roots),
+        Some(Sub::Ps(args)) => ps::main(&args, roots),
+        Some(Sub::Rm(args)) => rm::main(&args, roots),
+        Some(Sub::Inspect(args)) => inspect::main(&args, roots),
+        Some(Sub::Pull(args)) => pull::main(&args, roots),
+        Some(Sub::Push(args)) => push::main(&args, roots),
+        Some(Sub::Login(args)) => login::main(&args, roots),
+        Some(Sub::Logout(args)) => logout::main(&args, roots),
+        Some(Sub::Images(args)) => images::main(&args, roots),
+        Some(Sub::Rmi(args)) => rmi::main(&args, roots),
+        Some(Sub::Load(args)) => load::main(&args, roots),
+        Some(Sub::Unpack(args)) => unpack::main(&args, roots),
+        Some(Sub::Save(args)) => save::main(&args, roots),
+        Some(Sub::Copy(args)) => copy::main(args, roots),
+        Some(Sub::Verify(args)) => verify::main(&args, roots),
+        Some(Sub::Import(args)) => import::main(args, roots),
+        Some(Sub::Tag(args)) => tag::main(&args, roots),
+        Some(Sub::History(args)) => history::main(&args, roots),
+        Some(Sub::Image(args)) => image::main(&args, roots),
+        Some(Sub::Compare(args)) => compare::main(&args, roots),
+        Some(Sub::Volume(args)) => volume::main(&args, roots),
+        Some(Sub::Network(args)) => network::main(&args, roots),
         Some(Sub::Completion(args)) => complete::main(&args),
         Some(Sub::Man(args)) => man::main(&args),
-        Some(Sub::Generate(args)) => generate::main(&args, &roots),
-        Some(Sub::Demo(args)) => demo::main(&args, &roots),
-        Some(Sub::Info(args)) => info::main(&args, &roots),
+        Some(Sub::Generate(args)) => generate::main(&args, roots),
+        Some(Sub::Demo(args)) => demo::main(&args, roots),
+        Some(Sub::Lab(args)) => lab::main(&args, roots),
+        Some(Sub::Info(args)) => info::main(&args, roots),
         Some(Sub::Version(args)) => version::main(&args),
-        Some(Sub::Repair(args)) => repair::main(&args, &roots),
-        Some(Sub::System(args)) => system::main(&args, &roots),
+        Some(Sub::Repair(args)) => repair::main(&args, roots),
+        Some(Sub::System(args)) => system::main(&args, roots),
     }
 }
 

@@ -76,6 +76,7 @@ To learn from:
   run --explain   Print the steps, do nothing       minirun run --explain hello
   compare         Show images side by side          minirun compare hello debian
   demo kernel     Show that all share one kernel    minirun demo kernel hello
+  lab             Play experiments with networks    minirun lab run proxy-arp
 
 Housekeeping:
   events     Show what happens, as it happens       minirun events --since 1h

@@ -32,6 +32,16 @@ pub fn facts(bridges: &[&IfName]) -> Result<Option<Firewalld>> {
     Ok(Some(Firewalld { trusted, strict: is_strict(&text) }))
 }
 
+/// It rules the network namespace of process 1, which has started it; the bus is heard in others, too.
+fn rules_here() -> bool {
+    let id =
+        |process: &str| fs::stat(Path::new(&format!("/proc/{process}/ns/net"))).map(|stat| (stat.st_dev, stat.st_ino));
+    match (id("1"), id("thread-self")) {
+        (Ok(its), Ok(ours)) => its == ours,
+        _ => true,
+    }
+}
+
 /// A bridge that is in another zone leaves that.
 pub(super) fn trust(bridge: &IfName) -> Result<()> {
     match ask("changeZoneOfInterface", &[TRUSTED, bridge.as_str()])? {
@@ -56,8 +66,11 @@ fn refused(bridge: &IfName, text: &str) -> Error {
         .hint(format!("firewall-cmd --zone={TRUSTED} --change-interface={bridge}"))
 }
 
-/// `None` where there is no bus, or no firewalld on it.
+/// `None` where there is no bus, no firewalld on it, or one for another network namespace.
 fn ask(member: &str, arguments: &[&str]) -> Result<Option<Answer>> {
+    if !rules_here() {
+        return Ok(None);
+    }
     let call = Call {
         destination: "org.fedoraproject.FirewallD1",
         path: "/org/fedoraproject/FirewallD1",

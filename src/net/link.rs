@@ -135,7 +135,7 @@ fn own_end(name: &IfName, mac: Mac, mtu: Option<u32>) -> Vec<LinkAttribute> {
     attributes
 }
 
-fn set_link(link: &IfName, attributes: Vec<LinkAttribute>, up: Option<LinkFlags>) -> RouteNetlinkMessage {
+pub(super) fn set_link(link: &IfName, attributes: Vec<LinkAttribute>, up: Option<LinkFlags>) -> RouteNetlinkMessage {
     let mut message = LinkMessage::default();
     message.attributes = vec![LinkAttribute::IfName(link.to_string())];
     message.attributes.extend(attributes);

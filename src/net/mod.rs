@@ -29,6 +29,7 @@ pub mod step;
 pub mod subnet;
 pub mod survey;
 pub mod view;
+pub mod wire;
 
 mod link;
 mod undo;

@@ -25,7 +25,7 @@ use ipnet::IpNet;
 use rtnetlink::packet_core::Parseable as _;
 use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
-use rtnetlink::packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
+use rtnetlink::packet_route::link::{InfoBridge, InfoData, InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
 use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteProtocol, RouteType};
 use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -137,12 +137,20 @@ pub fn addresses_of(name: &IfName) -> Result<Vec<IpAddr>> {
     Ok(own.filter_map(|of| address(&of)).map(|net| net.addr()).collect())
 }
 
-/// Whether a bridge keeps VLANs apart, and has new ports in VLAN 1 (Documentation/ABI, sysfs-class-net).
-pub fn filters_vlans(name: &str) -> bool {
-    let is = |file: &str| {
-        fs::read_text(Path::new(&format!("/sys/class/net/{name}/bridge/{file}"))).is_ok_and(|text| text.trim() == "1")
-    };
-    is("vlan_filtering") && is("default_pvid")
+/// Whether a bridge keeps VLANs apart, and has new ports in VLAN 1 (ip-link(8), vlan_filtering and vlan_default_pvid).
+pub fn filters_vlans(name: &IfName) -> Result<bool> {
+    let Some(link) = find_link(&mut Socket::route()?, name)? else { return Ok(false) };
+    let info = link.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::LinkInfo(info) => Some(info),
+        _ => None,
+    });
+    let data = info.into_iter().flatten().find_map(|one| match one {
+        LinkInfo::Data(InfoData::Bridge(data)) => Some(data),
+        _ => None,
+    });
+    Ok(data.is_some_and(|data| {
+        data.contains(&InfoBridge::VlanFiltering(true)) && data.contains(&InfoBridge::VlanDefaultPvid(1))
+    }))
 }
 
 /// What nf_tables holds, as far as we may see it.

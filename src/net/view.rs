@@ -78,9 +78,13 @@ pub type Neighbours = Vec<(IpAddr, Mac)>;
 /// it; `None` where the process has ended.
 pub fn ask<T>(process: &Identity, question: impl FnOnce() -> SysResult<T>) -> Result<Option<(T, Neighbours)>> {
     let Some(visit) = Visit::to_running(process)? else { return Ok(None) };
-    let inside = || -> SysResult<_> { Ok((question()?, netlink::neighbours()?)) };
-    let (found, neighbours) = visit.inside(inside)??;
-    Ok(Some((found, neighbours.iter().filter_map(neighbour).collect())))
+    let inside = || -> SysResult<_> { Ok((question()?, neighbours()?)) };
+    Ok(Some(visit.inside(inside)??))
+}
+
+/// The neighbours that this thread's network namespace knows.
+pub fn neighbours() -> SysResult<Neighbours> {
+    Ok(netlink::neighbours()?.iter().filter_map(neighbour).collect())
 }
 
 fn neighbour(message: &NeighbourMessage) -> Option<(IpAddr, Mac)> {

@@ -20,6 +20,7 @@ pub mod image;
 pub mod info;
 pub mod inside;
 pub mod inspect;
+pub mod lab;
 pub mod life;
 pub mod list;
 pub mod logs;

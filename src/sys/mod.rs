@@ -10,6 +10,7 @@ pub mod credentials;
 pub mod data;
 pub mod dbus;
 pub mod event;
+pub mod frames;
 pub mod fs;
 pub mod host;
 pub mod idmap;

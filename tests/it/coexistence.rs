@@ -408,6 +408,8 @@ fn firewalld_trusts_our_bridges_while_they_are() {
     assert!(does(&sandbox, &run).stderr.contains(line));
     assert!(!does(&sandbox, &run).stderr.contains("firewalld"), "it is said once");
     assert!(trusted(&sandbox).starts_with("mr-"));
+    let lab = does(&sandbox, &["lab", "run", "router-on-a-stick"]); // in a network namespace that firewalld is not of
+    assert!(!lab.stderr.contains("firewalld"), "{}", lab.stderr);
     start_web(&sandbox);
     answers_everywhere(&sandbox);
     assert!(reaches(&sandbox, "b", OUTSIDE));

@@ -59,6 +59,7 @@ const DEEDS: &[&str] = &[
     "net::survey",
     "net::undo",
     "net::view",
+    "net::wire",
 ];
 
 /// They plan and print: they neither look at the system nor change it, and name nothing that does.

@@ -39,6 +39,7 @@ mod killed;
 mod killed_between_steps;
 mod killed_detached;
 mod killed_images;
+mod labs;
 mod layering;
 mod limits;
 mod logins;

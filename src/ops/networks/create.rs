@@ -285,7 +285,7 @@ fn on_the_hosts(roots: &Roots, wish: &mut Wish, word: &str, all: &[Definition]) 
         return Err(Error::user(format!("--bridge {word}: that is the bridge of network {}", ours.name))
             .hint(format!("--bridge {}", ours.name)));
     }
-    wish.shape.segment = Segment::Foreign(IfName::parse(word)?);
+    let bridge = IfName::parse(word)?;
     if !probe::is_bridge(word)? {
         return Err(Error::user(format!("--bridge {word}: neither a network nor a bridge of this host"))
             .hint("`minirun network ls` lists networks, `ip link show type bridge` bridges"));
@@ -294,11 +294,12 @@ fn on_the_hosts(roots: &Roots, wish: &mut Wish, word: &str, all: &[Definition]) 
         return Err(Error::user("--internal is not for a bridge of the host's: what leads out there is the host's")
             .hint("--no-gateway gives its containers no default route"));
     }
-    match wish.shape.has_vlans() && !probe::filters_vlans(word) {
-        true => Err(Error::user(format!("bridge {word} does not look at VLANs"))
-            .hint(format!("`ip link set {word} type bridge vlan_filtering 1 vlan_default_pvid 1` lets it"))),
-        false => Ok(()),
+    if wish.shape.has_vlans() && !probe::filters_vlans(&bridge)? {
+        return Err(Error::user(format!("bridge {word} does not look at VLANs"))
+            .hint(format!("`ip link set {word} type bridge vlan_filtering 1 vlan_default_pvid 1` lets it")));
     }
+    wish.shape.segment = Segment::Foreign(bridge);
+    Ok(())
 }
 
 /// What does not go together, or not twice on one bridge.
