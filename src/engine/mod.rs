@@ -12,6 +12,7 @@ pub use parent::{Running, Unstarted, create};
 use crate::error::{Errno, Error, Result};
 use crate::mount::plan::RootSource;
 use crate::net::apply::Held;
+use crate::plan::root::Copy;
 use crate::plan::step::{IdMapFile, IdMapWriter, IdRange, Joined, Namespace, Step, Undo};
 use crate::plan::volume::Step as VolumeStep;
 use crate::plan::{Phase, Plan};
@@ -19,6 +20,7 @@ use crate::state::{Raw, user_ids, volume};
 use crate::sys::fs::{self, Root};
 use crate::sys::netlink::Socket;
 use crate::sys::process::{self, Pid, known};
+use crate::sys::record::Durability;
 use crate::sys::{credentials, idmap};
 use crate::{cgroup, image, mount, net, security};
 use serde::{Deserialize, Serialize};
@@ -86,6 +88,7 @@ fn apply(step: &Step, slots: &mut Slots, init: Option<Pid>) -> Result<()> {
         Step::Security(step) => security::apply::apply(step, init),
         Step::Net(step) => net_batch(std::slice::from_ref(step), slots, init).map_err(|(_, error)| error),
         Step::Volume(step) => volume_step(step),
+        Step::CopyRoot(copy) => copy_root(copy),
         Step::MakeDirectory { path, mode } => {
             fs::mkdir_all(path.as_path(), 0o700)?;
             Ok(fs::chmod(path.as_path(), *mode)?)
@@ -114,6 +117,12 @@ fn apply(step: &Step, slots: &mut Slots, init: Option<Pid>) -> Result<()> {
             Err(Error::internal("a clone, a wait or its end outside of its place in the plan"))
         }
     }
+}
+
+/// A copy of an image's root.
+pub fn copy_root(copy: &Copy) -> Result<()> {
+    let durability = if copy.volatile { Durability::Memory } else { Durability::Disk };
+    image::seed::root(&copy.image, &copy.below, &copy.to, durability)
 }
 
 fn volume_step(step: &VolumeStep) -> Result<()> {

@@ -1,11 +1,13 @@
-//! A directory of an image's root, copied out of it: contents, modes, owners, times, extended attributes, links as they
-//! are. The tree is not trusted: links are followed inside its root to the directory itself, and none below that.
+//! A directory of an image's root, or all of it, copied out of it: contents, modes, owners, times, extended attributes,
+//! links as they are. The tree is not trusted: links are followed inside its root to the directory itself, and none below
+//! that. Bytes are shared with the image where the file system can (copy_file_range(2)).
 
 use super::layer::Attributes;
-use crate::error::{During as _, Errno, Error, Result};
+use crate::error::{During as _, Errno, Error, Result, SysResult};
 use crate::id::{ContainerPath, HostPath};
 use crate::sys::fs::Root;
-use crate::sys::{at, data};
+use crate::sys::record::Durability;
+use crate::sys::{at, data, fs, tree};
 use nix::fcntl::OFlag;
 use nix::sys::stat::{FileStat, Mode, SFlag};
 use std::collections::HashMap;
@@ -18,9 +20,28 @@ use std::path::{Path, PathBuf};
 pub fn directory(root: &Root, source: &ContainerPath, to: &HostPath) -> Result<()> {
     let copying = || format!("copying {source} of the image");
     let Some(from) = open(root, source).during(copying)? else { return Ok(()) };
-    let mut copy =
-        Copy { from, to: at::open_root(to.as_path())?, dirs: vec![PathBuf::from(".")], links: HashMap::new() };
-    copy.all().during(copying)
+    all(from, to).during(copying)
+}
+
+/// Makes `to`, a copy of the root `image` over what is `below` it, lowest first: whole or not at all.
+pub fn root(image: &HostPath, below: &HostPath, to: &HostPath, durability: Durability) -> Result<()> {
+    let part = HostPath::parse(&format!("{to}.part"))?;
+    fs::remove_tree(part.as_path())?; // of one who was killed
+    fs::mkdir(part.as_path(), 0o700)?;
+    let copied = [below, image].into_iter().try_for_each(|from| all(at::open_root(from.as_path())?, &part));
+    if let Err(error) = copied {
+        fs::remove_tree(part.as_path())?; // the room is needed
+        return Err(error.during(format!("copying the image to {to}")));
+    }
+    if durability == Durability::Disk {
+        at::syncfs(&at::open_root(part.as_path())?)?;
+    }
+    Ok(fs::rename(part.as_path(), to.as_path())?)
+}
+
+fn all(from: OwnedFd, to: &HostPath) -> Result<()> {
+    let to = at::open_root(to.as_path())?;
+    Copy { from, to, dirs: vec![PathBuf::from(".")], links: HashMap::new() }.all()
 }
 
 /// Whether the image has a directory there.
@@ -73,7 +94,10 @@ impl Copy {
         let Some(stat) = at::stat(from, name)? else { return Ok(()) };
         let kind = stat.st_mode & libc::S_IFMT;
         if kind == libc::S_IFDIR {
-            at::mkdir(to, name)?;
+            match at::stat(to, name)?.is_some_and(|there| there.st_mode & libc::S_IFMT == libc::S_IFDIR) {
+                true => {} // of what was copied before
+                false => put(to, name, || at::mkdir(to, name))?,
+            }
             self.dirs.push(path.to_owned());
             return Ok(());
         }
@@ -81,28 +105,40 @@ impl Copy {
             if let Some(first) = self.links.get(&(stat.st_dev, stat.st_ino)) {
                 let (dir, first) = (first.parent().unwrap_or(Path::new(".")), first.file_name().unwrap_or_default());
                 let dir = at::open_dir(&self.to, dir.as_os_str())?;
-                return Ok(at::link(&dir, first, to, name)?);
+                return put(to, name, || at::link(&dir, first, to, name));
             }
             self.links.insert((stat.st_dev, stat.st_ino), path.to_owned());
         }
         match kind {
             libc::S_IFREG => regular(from, to, name),
             libc::S_IFLNK => {
-                at::symlink(&at::readlink(from, name)?, to, name)?;
+                let target = at::readlink(from, name)?;
+                put(to, name, || at::symlink(&target, to, name))?;
                 attributes(&stat).apply_link(to, name)
             }
             _ => {
                 let (major, minor) = (libc::major(stat.st_rdev), libc::minor(stat.st_rdev));
-                at::mknod(to, name, SFlag::from_bits_truncate(kind), major, minor)?;
+                put(to, name, || at::mknod(to, name, SFlag::from_bits_truncate(kind), major, minor))?;
                 attributes(&stat).apply_node(to, name)
             }
         }
     }
 }
 
+/// Makes an entry; what was copied before makes room for it.
+fn put<T>(to: &OwnedFd, name: &OsStr, make: impl Fn() -> SysResult<T>) -> Result<T> {
+    match make() {
+        Err(e) if e.errno == Errno::EEXIST => {
+            tree::remove_at(to, name)?;
+            Ok(make()?)
+        }
+        made => Ok(made?),
+    }
+}
+
 fn regular(from: &OwnedFd, to: &OwnedFd, name: &OsStr) -> Result<()> {
     let source = at::open_file(from, name)?;
-    let copy = at::create_file(to, name)?;
+    let copy = put(to, name, || at::create_file(to, name))?;
     data::copy(&source, &copy).map_err(|e| Error::from(e).hint("is there room below /var/lib/minirun?"))?;
     let attributes = Attributes::read(&source.as_fd())?;
     attributes.apply_fd(&copy)?;
@@ -151,6 +187,37 @@ mod tests {
         for name in [".", "deep", "deep/er"] {
             assert_eq!(stat(&to.join(name)), stat(&root.join("d").join(name)), "{name}");
         }
+    }
+
+    #[test]
+    fn a_root_is_copied_over_what_is_below_it_whole_or_not_at_all() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| HostPath::parse(dir.path().join(name).to_str().unwrap()).unwrap();
+        let write = |name: &str, text: &str| {
+            let file = dir.path().join(name);
+            std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+            std::fs::write(file, text).unwrap();
+        };
+        [("below/dev/x", ""), ("below/etc/hosts", ""), ("below/etc/name", ""), ("below/sys", "")]
+            .iter()
+            .chain(&[("image/dev", "file"), ("image/etc/hosts", "image"), ("image/sys/y", "")])
+            .chain(&[("to.part/left", "of one who was killed")])
+            .for_each(|(name, text)| write(name, text));
+        std::fs::set_permissions(dir.path().join("image"), std::fs::Permissions::from_mode(0o2711)).unwrap();
+        root(&path("image"), &path("below"), &path("to"), Durability::Memory).unwrap();
+        let read = |name: &str| std::fs::read_to_string(dir.path().join("to").join(name)).unwrap();
+        assert_eq!((read("dev"), read("etc/hosts"), read("etc/name")), ("file".into(), "image".into(), "".into()));
+        assert_eq!(fs::list(path("to").as_path()).unwrap(), ["dev", "etc", "sys"]);
+        for name in ["", "etc", "etc/hosts", "sys/y"] {
+            let stat = |root: &str| {
+                let metadata = std::fs::metadata(dir.path().join(root).join(name)).unwrap();
+                (metadata.mode(), metadata.mtime(), metadata.mtime_nsec())
+            };
+            assert_eq!(stat("to"), stat("image"), "{name}");
+        }
+        std::fs::set_permissions(dir.path().join("to"), std::fs::Permissions::from_mode(0o755)).unwrap();
+        assert!(root(&path("nothing"), &path("below"), &path("other"), Durability::Memory).is_err());
+        assert!(!dir.path().join("other").exists() && !dir.path().join("other.part").exists());
     }
 
     #[test]

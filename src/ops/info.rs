@@ -5,7 +5,7 @@ use super::image::kernel;
 use super::{list, registry};
 use crate::cgroup::facts::Mode;
 use crate::error::Result;
-use crate::image::{host_architecture, skeleton};
+use crate::image::{Store, host_architecture, skeleton};
 use crate::state::{Roots, volume};
 use crate::sys::{fs, host};
 use crate::{cgroup, facts, security};
@@ -40,7 +40,7 @@ pub fn document(roots: &Roots) -> Result<Value> {
         "ContainersStopped": stopped,
         "Images": images,
         "Volumes": if may_look { volume::all(&roots.volumes()).ok().map(|all| all.len()) } else { None },
-        "Driver": "overlay",
+        "Driver": if Store::look(&roots.root).takes_overlay() { "overlay" } else { "directory" },
         "LoggingDriver": "json-file",
         "CgroupDriver": "cgroupfs",
         "CgroupVersion": if cgroups.mode == Mode::V2 { "2" } else { "1" },

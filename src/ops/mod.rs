@@ -29,6 +29,7 @@ mod mounts;
 mod names;
 mod network;
 pub mod networks;
+mod own;
 pub mod plug;
 pub mod prune;
 mod record;

@@ -116,8 +116,8 @@ pub(super) fn images(
         let wanted = RunRequest { pull, platform: platform.clone(), ..RunRequest::new(Source::Image(name)) };
         let found = find(&wanted).during(|| format!("the mount at {}", mount.target))?;
         mount.id = found.id;
-        // the lowest is the skeleton, which gives a root its mount points
-        layers.insert(mount.target.to_string(), found.layers.into_iter().skip(1).collect());
+        let dirs = found.lower.as_ref().map(|lower| lower.of_image().to_vec());
+        layers.insert(mount.target.to_string(), dirs.unwrap_or_default());
     }
     Ok(layers)
 }

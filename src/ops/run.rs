@@ -7,6 +7,7 @@ use super::detach_keys::DetachKeys;
 pub use super::exec::exec;
 use super::image::{self, Explains, Found};
 use super::network::{self, Lent};
+use super::own::{self, Ground};
 use super::{Progress, cgroups, container as containers, mounts, names, record, remains};
 use crate::error::{Error, Kind, Result};
 use crate::facts;
@@ -14,11 +15,11 @@ use crate::id::{ContainerId, Name};
 use crate::image::skeleton;
 use crate::monitor::protocol::{Attach, Birth as Order, Record, Task};
 use crate::monitor::spawn::Monitor;
-use crate::mount::plan::{Kind as FileKind, RootSource};
+use crate::mount::plan::Kind as FileKind;
 use crate::plan::step::{Step, Undo};
 use crate::plan::volume::Step as VolumeStep;
 use crate::plan::{self, Birth, Planned};
-use crate::spec::request::{Explain, RunRequest, Source, UserNamespace};
+use crate::spec::request::{Explain, RunRequest, UserNamespace};
 use crate::spec::restart::Restart;
 use crate::spec::{self, IdRange, SpecFacts};
 use crate::state::container::Restarts;
@@ -31,7 +32,6 @@ use crate::{engine, security};
 use oci_spec::image::ImageConfiguration;
 use oci_spec::runtime::Spec;
 use std::collections::BTreeMap;
-use std::path::Path;
 
 /// A container as it is to be: everything that was looked up and decided, and nothing done yet.
 pub(super) struct Design {
@@ -275,6 +275,11 @@ pub(super) fn design(
     if found.root.is_none() {
         facts.mount.targets.extend(in_every_root()); // all that is known of an image that cannot be looked into
     }
+    if birth.copy.is_some() {
+        for (path, kind) in in_every_root() {
+            facts.mount.targets.entry(path).or_insert(kind); // what the copy has besides the image
+        }
+    }
     let mut planned = plan::build(&spec, &birth, &facts)?;
     let (security, volumes) = (birth.security, birth.volumes);
     planned.warnings.extend(spec::warnings(request, &spec_facts));
@@ -325,29 +330,13 @@ fn birth(
     lent: &Lent,
     facts: &SpecFacts,
 ) -> Result<Birth> {
-    let (dir, life) = (roots.container(id), roots.life(id));
-    let (root, directories) = match &request.source {
-        Source::Rootfs(dir) => (RootSource::Directory(dir.clone()), Vec::new()),
-        Source::Image(_) => {
-            let (upper, work) = (dir.child("upper"), dir.child("work"));
-            let root = RootSource::Overlay {
-                lower: found.layers.clone(),
-                upper: upper.clone(),
-                work: work.clone(),
-                // a crash of the host loses what goes at the container's end anyway
-                volatile: request.remove,
-            };
-            // one that was started before has them, and `upper` the mode that it gave its root
-            match crate::sys::fs::exists(upper.as_path()) {
-                true => (root, Vec::new()),
-                false => (root, vec![(upper, mode_of_root(found)), (work, 0o700)]),
-            }
-        }
-    };
+    let life = roots.life(id);
+    let Ground { root, image, directories, copy } = own::ground(roots, id, request, found)?;
     let hostname = spec::process::hostname(request, facts)?;
     Ok(Birth {
-        volumes: mounts::steps(roots, request, found.root.as_ref(), &root)?,
+        volumes: mounts::steps(roots, request, found.root.as_ref(), &image)?,
         root,
+        copy,
         security: super::seccomp(&spec::security::seccomp(request))?,
         directories,
         files: network::files(roots, &life, request, lent, &hostname)?,
@@ -355,12 +344,6 @@ fn birth(
         console: request.tty.then(size_of_terminal),
         state_dir: life,
     })
-}
-
-/// The mode of the image's root directory; 755 where it is not known.
-fn mode_of_root(found: &Found) -> u32 {
-    let stat = found.root.as_ref().and_then(|root| root.stat(Path::new("/")).ok());
-    stat.map_or(0o755, |stat| stat.st_mode & 0o7777)
 }
 
 /// 24 x 80 where the caller has no terminal of a known size.
@@ -395,6 +378,7 @@ pub(super) fn new_id() -> Result<ContainerId> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::spec::request::Source;
 
     #[test]
     fn a_name_that_was_thought_of_is_thought_of_again_where_it_is_taken() {

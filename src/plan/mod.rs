@@ -2,6 +2,7 @@
 //! comes in as [`Facts`]. Explain, run, roll-back, repair and the golden tests read the same plan.
 
 mod order;
+pub mod root;
 pub mod step;
 pub mod volume;
 
@@ -77,6 +78,8 @@ pub struct Birth {
     /// Directories to make, with their modes, and files to write for it (hosts, hostname, resolv.conf).
     pub directories: Vec<(HostPath, u32)>,
     pub files: Vec<(HostPath, String)>,
+    /// Its image, to be copied to where `root` is.
+    pub copy: Option<root::Copy>,
     /// To make and fill its volumes, where they are not there yet.
     pub volumes: Vec<volume::Step>,
     pub network: net::plan::NetPlan,
@@ -96,6 +99,7 @@ pub struct Planned {
 /// The parts of a birth, to be put in order by [`order`].
 struct Parts {
     directories: Vec<Step>,
+    copy: Vec<Step>,
     volumes: Vec<Step>,
     shared_network: Vec<Step>,
     cgroup: Vec<Step>,
@@ -156,6 +160,7 @@ pub fn build(spec: &Spec, birth: &Birth, facts: &Facts) -> Result<Planned> {
         wait_id_maps: waits(Step::Wait(step::Wait::IdMaps)),
         become_root: owner.map(|_| Step::BecomeRoot).into_iter().collect(),
         directories: directories(birth, &rootfs),
+        copy: birth.copy.clone().map(Step::CopyRoot).into_iter().collect(),
         volumes: wrap(birth.volumes.clone(), Step::Volume),
         shared_network: wrap(birth.network.prepare.clone(), Step::Net),
         cgroup: wrap(cgroup.prepare, Step::Cgroup),

@@ -9,6 +9,7 @@ use crate::mount::step::Step as MountStep;
 pub(super) fn birth(parts: Parts) -> Plan {
     let prepare = [
         parts.directories,    // places of its own: everything below writes into them
+        parts.copy,           // takes longest, so before anything that others wait for
         parts.volumes,        // after the container's record, which keeps them from being removed meanwhile
         parts.shared_network, // bridge and rules that others may have made already: an address needs them
         parts.cgroup,         // limits hold from the first instruction on, so they come before the clone

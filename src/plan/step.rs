@@ -1,7 +1,7 @@
 //! One step of a container's birth: a domain's, or one of the process itself. Data with three faces:
 //! do it (`engine`), say it (`shell`, `why`), undo it (`undo`).
 
-use super::volume;
+use super::{root, volume};
 use crate::id::{ContainerId, HostPath};
 use crate::shell::{Shell, quote, words};
 use crate::sys::process::Identity;
@@ -16,6 +16,7 @@ pub enum Step {
     Security(security::step::Step),
     Net(net::step::Step),
     Volume(volume::Step),
+    CopyRoot(root::Copy),
     /// A directory of our own on the host, which goes with the container.
     MakeDirectory {
         path: HostPath,
@@ -205,6 +206,7 @@ impl Step {
             Step::Security(step) => step.shell(),
             Step::Net(step) => step.shell(),
             Step::Volume(step) => step.shell(),
+            Step::CopyRoot(copy) => copy.shell(),
             Step::MakeDirectory { path, mode } => Shell::line(format!("mkdir -p -m {mode:o} {}", quote(path.as_str()))),
             Step::WriteFile { path, content } => {
                 Shell::line(format!("printf %s {} > {}", ansi_quote(content), quote(path.as_str())))
@@ -255,6 +257,7 @@ impl Step {
             Step::Security(step) => step.why(),
             Step::Net(step) => step.why(),
             Step::Volume(step) => step.why(),
+            Step::CopyRoot(_) => "its image, to write into: nothing can be laid over it where the store lies",
             Step::MakeDirectory { .. } => "a place of its own, which goes with it",
             Step::WriteFile { .. } => "a file that is bound into the container",
             Step::Clone { .. } => "the container is this process: all that is new about it is what it sees",
@@ -285,6 +288,7 @@ impl Step {
             // it outlives the container, or goes with its record (see `state::volume`)
             Step::Volume(_)
             // they lie in the container's own directories, which go with its records
+            | Step::CopyRoot(_)
             | Step::MakeDirectory { .. }
             | Step::WriteFile { .. }
             | Step::Clone { .. }

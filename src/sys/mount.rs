@@ -113,12 +113,21 @@ pub enum Parameter<'a> {
     Text(&'a str, &'a str),
 }
 
-/// Makes a mount that is attached nowhere: fsopen(2), fsconfig(2), fsmount(2). `attributes` are MOUNT_ATTR_*.
-pub fn detached(fstype: &str, parameters: &[Parameter<'_>], attributes: u64) -> SysResult<OwnedFd> {
+/// Whether the kernel has a file system, or can load it; who may not mount is told yes.
+pub fn is_known(fstype: &str) -> bool {
+    !matches!(context(fstype), Err(e) if e.errno == crate::error::Errno::ENODEV)
+}
+
+fn context(fstype: &str) -> SysResult<OwnedFd> {
     let name = c_text(fstype);
     // SAFETY: the name is NUL-terminated and lives through the call.
     let fd = unsafe { libc::syscall(libc::SYS_fsopen, name.as_ptr(), libc::FSOPEN_CLOEXEC) };
-    let context = named_raw(fd, || format!("fsopen({fstype:?})")).map(owned)?;
+    named_raw(fd, || format!("fsopen({fstype:?})")).map(owned)
+}
+
+/// Makes a mount that is attached nowhere: fsopen(2), fsconfig(2), fsmount(2). `attributes` are MOUNT_ATTR_*.
+pub fn detached(fstype: &str, parameters: &[Parameter<'_>], attributes: u64) -> SysResult<OwnedFd> {
+    let context = context(fstype)?;
     for parameter in parameters {
         match parameter {
             Parameter::Flag(key) => configure(&context, libc::FSCONFIG_SET_FLAG, key, None),

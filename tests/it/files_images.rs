@@ -18,12 +18,21 @@ const SCRIPT: &str = "
 #[test]
 fn diff_says_what_was_added_changed_and_deleted() {
     requires![root];
-    let sandbox = Sandbox::with_images(&["busybox"]);
-    does(&sandbox, &["create", "--name", "fresh", "busybox", "true"]);
-    assert_eq!(does(&sandbox, &["diff", "fresh"]).stdout, "");
-    changed(&sandbox, "idle", "true");
-    assert_eq!(does(&sandbox, &["diff", "idle"]).stdout, "", "nothing of what we mount shows");
-    changed(&sandbox, "busy", SCRIPT);
+    diff_says(&Sandbox::with_images(&["busybox"]));
+}
+
+#[test]
+fn diff_says_the_same_of_a_copy_of_the_image() {
+    requires![root];
+    diff_says(&Sandbox::on_overlay(&["busybox"]));
+}
+
+fn diff_says(sandbox: &Sandbox) {
+    does(sandbox, &["create", "--name", "fresh", "busybox", "true"]);
+    assert_eq!(does(sandbox, &["diff", "fresh"]).stdout, "");
+    changed(sandbox, "idle", "true");
+    assert_eq!(does(sandbox, &["diff", "idle"]).stdout, "", "nothing of what we mount shows");
+    changed(sandbox, "busy", SCRIPT);
     let below_var = sandbox.sh(&format!(
         "{} export idle | tar -t | grep -E '^var/[^/]+/?$' | sed 's,/$,,; s,^,D /,'",
         minirun_binary().display()
@@ -50,13 +59,13 @@ fn diff_says_what_was_added_changed_and_deleted() {
     .to_vec();
     want.extend(below_var);
     want.sort_by(|a, b| a[2..].cmp(&b[2..]));
-    let said = does(&sandbox, &["diff", "busy"]).stdout;
+    let said = does(sandbox, &["diff", "busy"]).stdout;
     assert_eq!(said.lines().collect::<Vec<_>>(), want);
     let dir = sandbox.path("plain").to_str().unwrap().to_owned();
     sandbox.sh(&format!("mkdir {dir}; {} export idle | tar -C {dir} -x", minirun_binary().display())).expect_code(0);
-    does(&sandbox, &["run", "--name", "plain", "--network", "none", "--rootfs", &dir, "true"]);
-    refused(&sandbox, &["diff", "plain"], 1, "no image to compare with");
-    refused(&sandbox, &["diff", "nobody"], 1, "no container nobody");
+    does(sandbox, &["run", "--name", "plain", "--network", "none", "--rootfs", &dir, "true"]);
+    refused(sandbox, &["diff", "plain"], 1, "no image to compare with");
+    refused(sandbox, &["diff", "nobody"], 1, "no container nobody");
 }
 
 /// All of a root that a commit must keep.
@@ -68,15 +77,24 @@ const FIND: &str =
 #[test]
 fn a_commit_runs_as_the_container_was() {
     requires![root];
-    let sandbox = Sandbox::with_images(&["busybox"]);
+    commit_runs(&Sandbox::with_images(&["busybox"]));
+}
+
+#[test]
+fn so_does_one_of_a_container_with_a_copy_of_its_image() {
+    requires![root];
+    commit_runs(&Sandbox::on_overlay(&["busybox"]));
+}
+
+fn commit_runs(sandbox: &Sandbox) {
     let script = format!("{SCRIPT}\necho ready; {FIND} >/new/list; sleep 1000");
     up_alone(
-        &sandbox,
+        sandbox,
         &["--name", "web", "-e", "A=1", "-w", "/tmp", "--expose", "99", "--stop-signal", "INT"],
         &["sh", "-c", &script],
     );
-    crate::detached::eventually_logs(&sandbox, "web", "ready");
-    let list = || does(&sandbox, &["exec", "web", "sh", "-c", &format!("rm -f /new/list; {FIND}")]).text();
+    crate::detached::eventually_logs(sandbox, "web", "ready");
+    let list = || does(sandbox, &["exec", "web", "sh", "-c", &format!("rm -f /new/list; {FIND}")]).text();
     let before = list();
     let change = |line: &'static str| ["-c", line];
     let changes = [
@@ -86,37 +104,37 @@ fn a_commit_runs_as_the_container_was() {
         change("EXPOSE 80"),
     ];
     let commit = ["commit", "-m", "a message", "--author", "me"];
-    let said = does(&sandbox, &[&commit[..], &changes.concat(), &["web", "site:2"]].concat());
+    let said = does(sandbox, &[&commit[..], &changes.concat(), &["web", "site:2"]].concat());
     assert_eq!(said.stderr, "");
     let id = said.text();
     assert!(id.starts_with("sha256:") && id.len() == 71, "{id}");
     assert_eq!(list(), before, "a commit changes nothing in the container");
-    assert_eq!(does(&sandbox, &["run", "--rm", "--network", "none", "site:2"]).text(), "1 2 /tmp\nv");
-    let again = does(&sandbox, &["run", "--rm", "--network", "none", "site:2", "sh", "-c", FIND]).text();
+    assert_eq!(does(sandbox, &["run", "--rm", "--network", "none", "site:2"]).text(), "1 2 /tmp\nv");
+    let again = does(sandbox, &["run", "--rm", "--network", "none", "site:2", "sh", "-c", FIND]).text();
     assert_eq!(again, before);
 
-    let image = inspect(&sandbox, "site:2");
+    let image = inspect(sandbox, "site:2");
     assert_eq!((&image["Id"], &image["Config"]["Labels"]["x"]), (&id.as_str().into(), &"y".into()));
     assert_eq!(image["RootFS"]["Layers"].as_array().unwrap().len(), 2);
     assert!(
         image["Config"]["ExposedPorts"]["80/tcp"].is_object() && image["Config"]["ExposedPorts"]["99/tcp"].is_object()
     );
     assert_eq!(image["Config"]["StopSignal"], "SIGINT");
-    let history = does(&sandbox, &["history", "site:2"]).stdout;
+    let history = does(sandbox, &["history", "site:2"]).stdout;
     let lines: Vec<&str> = history.lines().collect();
     assert!(
         lines[1].starts_with(&id[7..19]) && lines[1].ends_with("a message") && lines[2].contains("<missing>"),
         "{history}"
     );
     // the same changes, the same layer
-    let second = does(&sandbox, &["commit", "-p=false", "web"]).text();
-    let layers = |name: &str| inspect(&sandbox, name)["RootFS"]["Layers"].clone();
+    let second = does(sandbox, &["commit", "-p=false", "web"]).text();
+    let layers = |name: &str| inspect(sandbox, name)["RootFS"]["Layers"].clone();
     assert_eq!(layers(&second), layers("site:2"));
     // on top of the top
-    does(&sandbox, &["run", "--name", "third", "--network", "none", "site:2", "rm", "-r", "/var", "/new/twin"]);
-    does(&sandbox, &["commit", "third", "third"]);
+    does(sandbox, &["run", "--name", "third", "--network", "none", "site:2", "rm", "-r", "/var", "/new/twin"]);
+    does(sandbox, &["commit", "third", "third"]);
     let look = "[ ! -e /var ] && [ ! -e /new/twin ] && cat /new/file";
-    assert_eq!(does(&sandbox, &["run", "--rm", "--network", "none", "third", "sh", "-c", look]).text(), "a");
+    assert_eq!(does(sandbox, &["run", "--rm", "--network", "none", "third", "sh", "-c", look]).text(), "a");
 }
 
 #[test]

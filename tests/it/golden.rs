@@ -9,6 +9,7 @@ use minirun::net::names::Realm;
 use minirun::net::network::{Attachment, Holder, Network, Subnet};
 use minirun::net::plan::{BridgeFacts, Mode, NetFacts, NetPlan, NetRequest, NetworkFacts};
 use minirun::net::publish::Publish;
+use minirun::plan::root::Copy;
 use minirun::plan::{self, Birth, Plan};
 use minirun::security::capabilities::Caps;
 use minirun::spec::mount::MountRequest;
@@ -28,6 +29,8 @@ enum Host {
     V2,
     /// v1 controllers with a v2 hierarchy beside them; a container runs already.
     Hybrid,
+    /// The same as the first, but the store lies on an overlay.
+    Nested,
     /// A user with subordinate ids, below a delegated cgroup v2.
     Alice,
     /// A user without.
@@ -92,6 +95,9 @@ const PLANS: &[(&str, &str, Host, Change)] = &[
         r.source = Source::Rootfs(path("/srv/root"));
         r.hostname = Some("box".into());
         r.command = words("sh");
+    }),
+    ("copy", "-v data:/data busybox true", Host::Nested, |r| {
+        r.mounts = vec![spec::volume::parse("data:/data", "/").unwrap()];
     }),
     ("userns-v2", "--userns auto -v /src:/in --ulimit nofile=64 busybox true", Host::V2, users),
     ("userns-hybrid", "--userns auto -v /src:/in --ulimit nofile=64 busybox true", Host::Hybrid, users),
@@ -187,6 +193,7 @@ fn script(line: &str, host: Host, change: Change) -> String {
     let whose = match host {
         Host::V2 => "cgroup v2, the first container",
         Host::Hybrid => "cgroup v1 and v2, a later container",
+        Host::Nested => "cgroup v2, in a container: the store lies on an overlay",
         Host::Alice => "uid 1000 with subordinate ids, a delegated cgroup",
         Host::Bob => "uid 1000 without subordinate ids, a delegated cgroup",
     };
@@ -205,6 +212,14 @@ fn planned(host: Host, change: Change) -> (Plan, Vec<String>) {
     let network = network(&request, host, &mut spec);
     let mut birth = birth(&request, network);
     birth.volumes = volumes(&request, &birth.root);
+    if host == Host::Nested {
+        let image = path("/var/lib/minirun/layers/cccccccccccc.whole");
+        let (below, to) =
+            (path("/var/lib/minirun/skeleton"), path("/var/lib/minirun/containers").child(ID).child("rootfs"));
+        birth.volumes = volumes(&request, &RootSource::Directory(image.clone()));
+        (birth.root, birth.directories) = (RootSource::Directory(to.clone()), Vec::new());
+        birth.copy = Some(Copy { image, below, to, volatile: false });
+    }
     let facts = plan::Facts {
         uid: facts.caller.uid,
         mount: mounts(&spec),
@@ -242,6 +257,7 @@ fn birth(request: &RunRequest, network: NetPlan) -> Birth {
         security: security::plan::Request { seccomp: seccomp(request), preserve_fds: 0 },
         directories,
         files: vec![file("hosts", "127.0.0.1\tlocalhost\n"), file("hostname", "box\n"), file("resolv.conf", "")],
+        copy: None,
         volumes: Vec::new(),
         network,
         console: None,
@@ -271,7 +287,7 @@ fn seccomp(request: &RunRequest) -> security::seccomp::SeccompChoice {
 fn spec_facts(host: Host) -> SpecFacts {
     let user = |ranges: &[IdRange]| Caller { uid: 1000, gid: 1000, subuids: ranges.to_vec(), subgids: ranges.to_vec() };
     let (caller, cgroup_path) = match host {
-        Host::V2 | Host::Hybrid => (Caller::default(), format!("/minirun/{ID}")),
+        Host::V2 | Host::Hybrid | Host::Nested => (Caller::default(), format!("/minirun/{ID}")),
         Host::Alice => (user(&[IdRange { start: 100_000, count: 65536 }]), format!("{DELEGATED}/minirun/{ID}")),
         Host::Bob => (user(&[]), format!("{DELEGATED}/minirun/{ID}")),
     };
@@ -355,7 +371,7 @@ fn cgroups(host: Host) -> Hierarchies {
         ..Level::default()
     };
     hierarchy.levels = match host {
-        Host::V2 | Host::Hybrid => vec![level("", false)],
+        Host::V2 | Host::Hybrid | Host::Nested => vec![level("", false)],
         Host::Alice | Host::Bob => {
             let ours = DELEGATED.trim_start_matches('/');
             let above = cgroup::facts::ancestors(ours).into_iter().map(|path| level(path, true));

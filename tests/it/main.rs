@@ -12,6 +12,7 @@ mod check;
 mod coexistence;
 mod compare;
 mod completion;
+mod copied_images;
 mod crowd;
 mod debug;
 mod detached;

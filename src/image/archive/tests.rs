@@ -171,7 +171,7 @@ fn a_layout_comes_in_as_directory_and_as_archive() {
         assert_eq!(dirs.len(), 2);
         assert_eq!(fs::read_to_string(dirs[1].child("etc/x").as_path()).unwrap(), "2");
         assert_eq!(
-            fs::canonicalize(super::super::short_link(&dirs[1]).as_path()).unwrap(),
+            fs::canonicalize(super::super::unpack::short_link(&dirs[1]).as_path()).unwrap(),
             fs::canonicalize(dirs[1].as_path()).unwrap()
         );
         let removed = place.store.remove("busybox:1.36", &BTreeSet::new(), |_| Ok(())).unwrap();

@@ -1,7 +1,7 @@
 //! A container's changes as a layer on its image (OCI image-spec, layer.md): `.wh.NAME` for what is deleted,
 //! `.wh..wh..opq` in a directory that hides the one below.
 
-use super::changes::{hides, refuse_references};
+use super::changes::{Change, ChangeKind, hides, refuse_references};
 use super::pack::{Links, Xattrs, entry};
 use super::walk::{self, Found, Mounts};
 use crate::error::{Error, Result};
@@ -15,7 +15,7 @@ use crate::image::store::{Image, Store};
 use crate::sys::at;
 use crate::sys::fs::{self, Root};
 use oci_spec::image::{ImageConfiguration, MediaType};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fs::File;
 use std::os::unix::ffi::OsStrExt as _;
@@ -79,10 +79,7 @@ pub fn layer_entries(upper: &Arc<Root>) -> Result<Vec<Entry>> {
             entries.push(mark(found.path.with_file_name(hidden), found));
             return Ok(());
         }
-        if name.as_bytes().starts_with(b".wh.") {
-            return Err(Error::user(format!("/{} cannot be in an image", found.path.display()))
-                .hint("names that begin with `.wh.` mean deleted files there: rename it"));
-        }
+        refuse_mark(found.path)?;
         if found.dir.map(is_opaque).transpose()? == Some(true) {
             entries.push(mark(found.path.join(".wh..wh..opq"), found));
         }
@@ -90,6 +87,43 @@ pub fn layer_entries(upper: &Arc<Root>) -> Result<Vec<Entry>> {
         Ok(())
     })?;
     Ok(entries)
+}
+
+/// The entries of a layer that makes these changes, which have made `root` what it is. That of the root comes with them.
+pub fn changed_entries(root: &Arc<Root>, changes: &[Change]) -> Result<Vec<Entry>> {
+    let mut deleted: BTreeMap<PathBuf, Vec<OsString>> = BTreeMap::new();
+    let mut changed = BTreeSet::from([PathBuf::new()]);
+    for change in changes {
+        let path = change.path.strip_prefix("/").unwrap_or(&change.path).to_owned();
+        match (change.kind, path.parent(), path.file_name()) {
+            (ChangeKind::Deleted, Some(dir), Some(name)) => {
+                let mut hidden = OsString::from(".wh.");
+                hidden.push(name);
+                deleted.entry(dir.to_owned()).or_default().push(hidden);
+            }
+            _ => drop(changed.insert(path)),
+        }
+    }
+    let (mut entries, mut links) = (Vec::new(), Links::default());
+    walk::each(&root.name_fd(Path::new("."))?, Path::new(""), Mounts::Leave, &mut |found| {
+        if changed.contains(found.path) {
+            refuse_mark(found.path)?;
+            entries.extend(entry(found, &mut links, |found| later(root, found))?);
+        }
+        let gone = deleted.get(found.path).into_iter().flatten();
+        entries.extend(gone.map(|hidden| mark(found.path.join(hidden), found)));
+        Ok(())
+    })?;
+    Ok(entries)
+}
+
+/// A name that would delete another one.
+fn refuse_mark(path: &Path) -> Result<()> {
+    match path.file_name().is_some_and(|name| name.as_bytes().starts_with(b".wh.")) {
+        true => Err(Error::user(format!("/{} cannot be in an image", path.display()))
+            .hint("names that begin with `.wh.` mean deleted files there: rename it")),
+        false => Ok(()),
+    }
 }
 
 /// The entries of a layer that is a whole root.

@@ -9,7 +9,7 @@ mod place;
 mod walk;
 
 pub use changes::{Change, ChangeKind, changes};
-pub use commit::{Commit, commit, flat_entries, layer_entries};
+pub use commit::{Commit, changed_entries, commit, flat_entries, layer_entries};
 pub use ids::Ids;
 pub use pack::{pack, pack_but};
 pub use place::{Links, Owners, Placing, Special, place};

@@ -7,6 +7,7 @@ use crate::image::archive;
 use crate::image::ingest::Ingest;
 use crate::image::layer::{self, TarStream};
 use crate::image::store::{Image, Store};
+use crate::image::unpack::Lower;
 use crate::sys::fs;
 use std::fs::File;
 use std::io::BufReader;
@@ -24,8 +25,8 @@ pub struct Scratch<'s> {
 pub enum Found {
     Image {
         image: Box<Image>,
-        /// One for each layer, lowest first.
-        dirs: Vec<HostPath>,
+        /// One for each layer, lowest first, or all in one where those cannot be.
+        lower: Lower,
     },
     /// A root file system, whose content is told by the name.
     Root { dir: HostPath, name: String },
@@ -56,7 +57,7 @@ impl<'s> Scratch<'s> {
                 let own = Store::open(&dir)?;
                 let mut images = archive::load(&own, open(path)?, path.as_str(), &())?;
                 match (images.pop(), images.len()) {
-                    (Some(image), 0) => Found::Image { dirs: own.dir_of_each_layer(&image)?, image: Box::new(image) },
+                    (Some(image), 0) => Found::Image { lower: own.by_layer(&image)?, image: Box::new(image) },
                     (_, others) => {
                         return Err(Error::user(format!("{path} holds {} images", others + 1))
                             .hint(format!("minirun load -i {path}, then name one of them")));

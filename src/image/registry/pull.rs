@@ -109,8 +109,9 @@ fn take(
     let find = |digest: &Digest| blobs.iter().find(|blob| blob.digest == *digest);
     let opened = Mutex::new(Vec::new());
     let opened = || opened.lock().unwrap_or_else(PoisonError::into_inner);
-    // a normal user cannot make what is in layers, and may have the image all the same
-    let mut unpacks = host::uid() == 0;
+    // a normal user cannot make what is in layers, and may have the image all the same; what is unpacked whole is when it
+    // is needed
+    let mut unpacks = host::uid() == 0 && store.takes_overlay();
     while unpacks {
         let unpacked = store.layer_dirs_from(image, &|layer| {
             let Some(blob) = find(&layer.digest) else { return store.blob(layer) };

@@ -1,8 +1,10 @@
 //! Layers as directories: each unpacked once, beside its place and then renamed, so that what stands there is whole.
 //! `<diff id>` serves above any other layers; `<chain id>.over` depends on those below (a hard link to one of their
-//! files, a whiteout, a parent directory that the layer does not hold) and serves above them alone.
+//! files, a whiteout, a parent directory that the layer does not hold) and serves above them alone. `<chain id>.whole` is
+//! all layers in one, where the store's file system has no place for overlays.
 
 mod stack;
+mod whole;
 
 use super::layer::{self, Below};
 use super::store::{Image, LayerRef, Store};
@@ -15,6 +17,7 @@ use stack::Stack;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Read;
+pub use whole::{Lower, takes_overlay};
 
 /// The beginning of the names of directories that are being written or removed.
 const UNFINISHED: &str = ".unpack-";
@@ -22,6 +25,7 @@ const UNFINISHED: &str = ".unpack-";
 const LOCK: &str = ".lock";
 const SHORT: &str = "l";
 const OVER: &str = ".over";
+const AGAIN: &str = "remove the image and load or pull it again";
 
 impl Store {
     /// The directories of the image's layers, lowest first, in the form that overlayfs reads; unpacks what is
@@ -42,8 +46,7 @@ impl Store {
         Ok(visible(on_top_of_each_other(all))?)
     }
 
-    /// The same with one directory for each layer, also where several are one, or hidden by those above.
-    pub fn dir_of_each_layer(&self, image: &Image) -> Result<Vec<HostPath>> {
+    fn dir_of_each_layer(&self, image: &Image) -> Result<Vec<HostPath>> {
         self.layer_dirs(image)?;
         let dir = |names: &Names| self.unpacked(names).ok_or_else(|| Error::host("a layer was removed meanwhile"));
         names(image).iter().map(dir).collect()
@@ -155,16 +158,21 @@ impl Store {
     /// name that leads elsewhere.
     pub(super) fn unpacked_forms(&self, image: &Image) -> (usize, Vec<String>) {
         let (mut unpacked, mut wrong) = (0, Vec::new());
+        let is_directory =
+            |dir: &HostPath| fs::lstat(dir.as_path()).is_ok_and(|stat| stat.st_mode & libc::S_IFMT == libc::S_IFDIR);
+        let whole = self.whole(image);
+        if fs::exists(whole.as_path()) && !is_directory(&whole) {
+            wrong.push(format!("{whole} is no directory"));
+        }
         for dir in names(image).iter().filter_map(|names| self.unpacked(names)) {
             unpacked += 1;
-            let is_directory = fs::lstat(dir.as_path()).is_ok_and(|stat| stat.st_mode & libc::S_IFMT == libc::S_IFDIR);
-            if !is_directory {
+            if !is_directory(&dir) {
                 wrong.push(format!("{dir} is no directory"));
             } else if fs::read_link(short_link(&dir).as_path()).is_ok() && !is_linked(&dir) {
                 wrong.push(format!("{} does not lead to {dir}", short_link(&dir)));
             }
         }
-        (unpacked, wrong)
+        (if fs::exists(whole.as_path()) { image.layers.len() } else { unpacked }, wrong)
     }
 
     /// Removes the layer directories that are not among `used`, and what killed processes left.
@@ -234,11 +242,10 @@ fn visible(mut dirs: Vec<HostPath>) -> Result<Vec<HostPath>> {
 /// Fills the new directory `dir`, and compares what the blob was with its digests; whether the result depends on the
 /// layers below.
 fn unpack_into(dir: &HostPath, layer: &LayerRef, below: Below<'_>, blob: impl Read + Send) -> Result<bool> {
-    const HINT: &str = "remove the image and load or pull it again";
     at::chmod_fd(&at::open_root(dir.as_path())?, 0o755)?;
-    let unpacked = layer::unpack(blob, dir, below).map_err(|e| e.hint(HINT))?;
+    let unpacked = layer::unpack(blob, dir, below).map_err(|e| e.hint(AGAIN))?;
     let wrong = |what: &str, wanted: &Digest, is: &Digest| {
-        Err(Error::image(format!("{what} is {is}, not {wanted}")).hint(HINT))
+        Err(Error::image(format!("{what} is {is}, not {wanted}")).hint(AGAIN))
     };
     if unpacked.sums.digest != layer.digest {
         return wrong("the blob's digest", &layer.digest, &unpacked.sums.digest);
@@ -286,9 +293,9 @@ fn names(image: &Image) -> Vec<Names> {
     all
 }
 
-/// All names that the directories of this image's layers can have.
+/// All names that the directories of this image can have.
 pub(super) fn directory_names(image: &Image) -> impl Iterator<Item = String> {
-    names(image).into_iter().flat_map(|names| [names.alone, names.over])
+    names(image).into_iter().flat_map(|names| [names.alone, names.over]).chain([whole::whole_name(image)])
 }
 
 fn name_of(dir: &HostPath) -> &str {
@@ -314,7 +321,7 @@ fn is_linked(dir: &HostPath) -> bool {
 }
 
 /// The short path of a directory that [`Store::layer_dirs`] gave: `<root>/layers/l/<12 hex>`, a link to it.
-pub fn short_link(dir: &HostPath) -> HostPath {
+pub(super) fn short_link(dir: &HostPath) -> HostPath {
     let name = name_of(dir);
     let layers = dir.as_str().strip_suffix(name).unwrap_or("/");
     let short = Digest::of(name.as_bytes()).short().to_owned();

@@ -4,6 +4,7 @@ use crate::cgroup::{self, facts::Mode};
 use crate::error::Result;
 use crate::facts;
 use crate::id::HostPath;
+use crate::image;
 use crate::net::{self, files};
 use crate::security;
 use crate::state::Roots;
@@ -130,7 +131,7 @@ pub(super) fn look(roots: &Roots) -> Result<HostFacts> {
             (false, false) => Security::None,
         },
         overlay: modules.state("overlay"),
-        overlay_here: overlay_on(&space.name),
+        overlay_here: if image::takes_overlay(&space.name) { Overlay::Fine } else { Overlay::Not },
         store: roots.root.to_string(),
         store_filesystem: space.name,
         space: Space { at: here.display().to_string(), free: space.free, free_files: space.free_files },
@@ -180,13 +181,6 @@ fn user_namespaces() -> Option<u64> {
         return None;
     }
     Some(text("/proc/sys/user/max_user_namespaces").parse().unwrap_or(0))
-}
-
-fn overlay_on(filesystem: &str) -> Overlay {
-    match filesystem {
-        "overlay" | "nfs" | "smb" | "cifs" | "fuse" | "vfat" | "9p" | "ecryptfs" => Overlay::Not,
-        _ => Overlay::Fine,
-    }
 }
 
 fn resolvers() -> Vec<String> {

@@ -210,13 +210,15 @@ fn lsm(found: &Security) -> Row {
 fn overlay(facts: &HostFacts) -> Row {
     let on = &facts.store_filesystem;
     match (facts.overlay, &facts.overlay_here) {
-        (Module::None, _) => {
-            missing("overlay", "the kernel has no overlayfs", "a kernel with CONFIG_OVERLAY_FS, or run --rootfs DIR")
-        }
+        (Module::None, _) => degraded(
+            "overlay",
+            "the kernel has no overlayfs: each container gets a copy of its image",
+            "a kernel with CONFIG_OVERLAY_FS",
+        ),
         (_, Overlay::Not) => degraded(
             "overlay",
-            format!("{} lies on {on}, which cannot hold an overlay's changes", facts.store),
-            "put the store on ext4, xfs or btrfs: --root DIR, or MINIRUN_ROOT",
+            format!("{} lies on {on}, which holds no overlay: each container gets a copy of its image", facts.store),
+            "for less room and a faster first start put the store on ext4, xfs or btrfs: --root DIR, or MINIRUN_ROOT",
         ),
         (Module::Loadable, Overlay::Fine) => {
             ok("overlay", format!("on {on}; the kernel loads it with the first mount"))
@@ -381,7 +383,7 @@ mod tests {
             (HostFacts { user_namespaces: Some(0), ..good() }, "user namespaces", degraded),
             (HostFacts { seccomp: false, ..good() }, "seccomp", missing),
             (HostFacts { security: Security::AppArmor { profile: false }, ..good() }, "security module", degraded),
-            (HostFacts { overlay: Module::None, ..good() }, "overlay", missing),
+            (HostFacts { overlay: Module::None, ..good() }, "overlay", degraded),
             (HostFacts { overlay_here: Overlay::Not, ..good() }, "overlay", degraded),
             (HostFacts { space: space(100 << 20, 1 << 20), ..good() }, "space", degraded),
             (HostFacts { space: space(1 << 20, 1 << 20), ..good() }, "space", missing),

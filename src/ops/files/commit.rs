@@ -2,16 +2,17 @@
 
 use super::{Held, hold};
 use crate::error::{Error, Result};
-use crate::id::Digest;
+use crate::id::{Digest, HostPath};
 use crate::image::assemble::Entry;
 use crate::image::change;
 use crate::image::files::{self, Commit};
-use crate::image::{Image, Reference, Store};
+use crate::image::{Image, Lower, Reference, Store};
+use crate::ops::own::Own;
 use crate::ops::{cgroups, container as containers, record};
 use crate::spec;
 use crate::spec::health::ImageHealth;
 use crate::state::{Roots, events};
-use crate::sys::fs::{Root, exists};
+use crate::sys::fs::Root;
 use oci_spec::image::{Arch, History, HistoryBuilder, ImageConfiguration, ImageConfigurationBuilder, Os};
 use std::sync::Arc;
 
@@ -41,13 +42,14 @@ pub fn commit(roots: &Roots, request: &CommitRequest) -> Result<Digest> {
         return Err(Error::user("an image is not named by its digest").hint("minirun commit CONTAINER NAME:TAG"));
     }
     let held = hold(roots, &request.container)?;
-    let base = held.layers()?.map(|(image, _)| image);
-    let config = configuration(&held, base.as_ref(), request)?;
+    let base = held.lower()?;
+    let config = configuration(&held, base.as_ref().map(|(image, _)| image), request)?;
     let _paused = match (&held.init, request.pause) {
         (Some(_), Pause::Yes) => cgroups::pause(&containers::find(roots, &request.container)?)?,
         _ => None,
     };
-    let layer = entries(&held, base.is_some())?;
+    let layer = entries(&held, base.as_ref().map(|(_, lower)| lower))?;
+    let base = base.map(|(image, _)| image);
     let store = Store::open(&roots.root)?;
     let health = health(&held);
     let commit = Commit { base: base.as_ref(), layer, config, health, name: name.as_ref() };
@@ -69,15 +71,18 @@ fn health(held: &Held<'_>) -> Option<serde_json::Value> {
     serde_json::to_value(of_image).ok()
 }
 
-fn entries(held: &Held<'_>, has_image: bool) -> Result<Vec<Entry>> {
-    let upper = held.upper();
-    match has_image {
-        false => files::flat_entries(&Arc::new(held.bare()?)).map(|mut entries| {
+fn entries(held: &Held<'_>, lower: Option<&Lower>) -> Result<Vec<Entry>> {
+    let open = |dir: &HostPath| Ok::<_, Error>(Arc::new(Root::open(dir.as_path())?));
+    match (lower, held.own()) {
+        (None, _) => files::flat_entries(&Arc::new(held.bare()?)).map(|mut entries| {
             entries.iter_mut().for_each(|entry| held.ids.number_inside(entry));
             entries
         }),
-        true if exists(upper.as_path()) => files::layer_entries(&Arc::new(Root::open(upper.as_path())?)),
-        true => Ok(Vec::new()),
+        (Some(_), Own::Nothing) => Ok(Vec::new()),
+        (Some(_), Own::Upper(upper)) => files::layer_entries(&open(&upper)?),
+        (Some(lower), Own::Copy(copy)) => {
+            files::changed_entries(&open(&copy)?, &super::tree::changes_of_copy(held, lower, &copy)?)
+        }
     }
 }
 

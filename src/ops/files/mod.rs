@@ -1,5 +1,6 @@
 //! A container's files: how they are reached, running or not. A running one through its own root, by a descriptor
-//! that its pidfd pins; a stopped one through an overlay that is attached nowhere, and that nobody starts meanwhile.
+//! that its pidfd pins; a stopped one through an overlay that is attached nowhere, or in its copy of the image; nobody
+//! starts it meanwhile.
 
 pub mod commit;
 pub mod copy;
@@ -7,11 +8,13 @@ mod paths;
 pub mod tree;
 
 use super::container::{self as containers, Container};
+use super::own::{self, Own};
 use super::record;
+use crate::engine;
 use crate::error::{Errno, Error, Result};
 use crate::id::{HostPath, clean};
 use crate::image::files::Ids;
-use crate::image::{Image, Store, short_link};
+use crate::image::{Image, Lower, Store};
 use crate::mount::{apply, overlay, probe};
 use crate::spec::request::{RunRequest, Source};
 use crate::state::{Config, Roots, Status, container};
@@ -92,24 +95,34 @@ impl Held<'_> {
     }
 
     fn at_rest(&self, access: Access) -> Result<Root> {
-        let Some((_, mut layers)) = self.layers()? else { return self.directory() };
-        let (upper, work) = (self.upper(), self.dir().child("work"));
-        let made = fs::exists(upper.as_path());
-        match access {
-            Access::Read => {
-                layers.extend(made.then_some(upper));
+        let Some((_, lower)) = self.lower()? else { return self.directory() };
+        match (self.own(), &lower, access) {
+            (Own::Copy(dir), ..) => Ok(Root::open(dir.as_path())?),
+            (Own::Upper(upper), lower, Access::Read) => {
+                let layers: Vec<HostPath> = lower.dirs().iter().cloned().chain([upper]).collect();
                 probe::open_layers(&layers)
             }
-            Access::Write => {
-                if !made {
-                    let mode = probe::open_layers(&layers)?.stat(Path::new("/"))?.st_mode & 0o7777;
-                    fs::mkdir_all(work.as_path(), 0o700)?;
-                    fs::mkdir(upper.as_path(), mode)?;
-                    fs::chmod(upper.as_path(), mode)?;
-                }
-                Ok(Root::from_fd(overlay::overlay(&layers, Some((&upper, &work)), false)?))
+            (Own::Nothing, lower, Access::Read) => probe::open_layers(lower.dirs()),
+            (Own::Nothing, Lower::Whole(image), Access::Write) => {
+                let copy = own::to_make(self.roots, &self.config.id, image, self.request.remove);
+                engine::copy_root(&copy)?;
+                Ok(Root::open(copy.to.as_path())?)
             }
+            (own, lower, Access::Write) => self.overlay(lower.dirs(), &own),
         }
+    }
+
+    /// Its root with a place for changes, which is made where it is missing.
+    fn overlay(&self, layers: &[HostPath], own: &Own) -> Result<Root> {
+        let id = &self.config.id;
+        let (upper, work) = (own::upper(self.roots, id), own::work(self.roots, id));
+        if *own == Own::Nothing {
+            let mode = probe::open_layers(layers)?.stat(Path::new("/"))?.st_mode & 0o7777;
+            fs::mkdir_all(work.as_path(), 0o700)?;
+            fs::mkdir(upper.as_path(), mode)?;
+            fs::chmod(upper.as_path(), mode)?;
+        }
+        Ok(Root::from_fd(overlay::overlay(layers, Some((&upper, &work)), false)?))
     }
 
     /// The directory of `--rootfs`.
@@ -120,25 +133,20 @@ impl Held<'_> {
         Root::open(dir.as_path()).map_err(|e| Error::user(format!("cannot open the root {dir}: {e}")))
     }
 
-    /// The image it was made from and the layers below its changes, lowest first; `None` with `--rootfs`.
-    fn layers(&self) -> Result<Option<(Image, Vec<HostPath>)>> {
+    /// The image it was made from and what is below its changes; `None` with `--rootfs`.
+    fn lower(&self) -> Result<Option<(Image, Lower)>> {
         let Some(id) = &self.config.image_id else { return Ok(None) };
         let store = Store::open(&self.roots.root)?;
         let image = store.of_container(id).map_err(|e| {
             let error = e.during(format!("the image {} of container {}", self.config.image, self.config.name));
             error.hint(format!("minirun pull {}", self.config.image))
         })?;
-        let layers = [store.skeleton()].into_iter().chain(store.layer_dirs(&image)?.iter().map(short_link)).collect();
-        Ok(Some((image, layers)))
+        let lower = store.lower(&image)?;
+        Ok(Some((image, lower)))
     }
 
-    fn dir(&self) -> HostPath {
-        self.roots.container(&self.config.id)
-    }
-
-    /// What it has changed, where it ever did.
-    fn upper(&self) -> HostPath {
-        self.dir().child("upper")
+    fn own(&self) -> Own {
+        own::own(self.roots, &self.config.id)
     }
 
     /// The root in which a path is to be looked up, and the path in it. In a stopped container nothing is mounted: a

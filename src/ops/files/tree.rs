@@ -2,17 +2,19 @@
 
 use super::copy::Out;
 use super::{Held, hold};
-use crate::error::{Error, Result, SysResult};
+use crate::error::{Error, Result};
 use crate::id::HostPath;
-use crate::image::files::{self, ChangeKind, Mounts, pack_but};
-use crate::image::skeleton;
+use crate::image::files::{self, Change, ChangeKind, Mounts, pack_but};
+use crate::image::inside::{Form, Tree, changes_between};
+use crate::image::{Lower, Store};
 use crate::mount::probe;
+use crate::ops::own::Own;
 use crate::state::Roots;
-use crate::sys::fs::{Root, exists, stat_fd};
+use crate::sys::fs::Root;
 use std::collections::BTreeSet;
 use std::io::{BufWriter, Write};
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// A line of `diff`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,38 +28,41 @@ pub struct DiffRow {
 /// What a container has changed in its image, sorted.
 pub fn diff(roots: &Roots, word: &str) -> Result<Vec<DiffRow>> {
     let held = hold(roots, word)?;
-    let Some((_, layers)) = held.layers()? else {
+    let Some((_, lower)) = held.lower()? else {
         return Err(Error::user(format!("container {word} has no image to compare with"))
             .hint(format!("its root is the directory {} itself", held.config.image)));
     };
-    let upper = held.upper();
-    if !exists(upper.as_path()) {
-        return Ok(Vec::new());
-    }
-    let lower = OwnedFd::from(probe::open_layers(&layers)?);
-    let changes = files::changes(&OwnedFd::from(Root::open(upper.as_path())?), &lower)?;
+    let changes = match held.own() {
+        Own::Nothing => Vec::new(),
+        Own::Upper(upper) => {
+            let below = OwnedFd::from(probe::open_layers(lower.dirs())?);
+            files::changes(&OwnedFd::from(Root::open(upper.as_path())?), &below)?
+        }
+        Own::Copy(copy) => changes_of_copy(&held, &lower, &copy)?,
+    };
     let letter = |kind| match kind {
         ChangeKind::Modified => 'C',
         ChangeKind::Added => 'A',
         ChangeKind::Deleted => 'D',
     };
-    let row = |change: files::Change| DiffRow { letter: letter(change.kind), path: change.path.display().to_string() };
+    let row = |change: Change| DiffRow { letter: letter(change.kind), path: change.path.display().to_string() };
     Ok(changes.into_iter().map(row).collect())
 }
 
-/// What the lowest layer of every root alone has of it: neither the image nor the container.
-fn added(held: &Held<'_>) -> Result<BTreeSet<PathBuf>> {
-    let Some((_, layers)) = held.layers()? else { return Ok(BTreeSet::new()) };
-    let upper = held.upper();
-    let own = layers[1..].iter().chain(exists(upper.as_path()).then_some(&upper));
-    let own = own.map(|dir| Root::open(dir.as_path())).collect::<SysResult<Vec<Root>>>()?;
-    let paths = skeleton::DIRECTORIES.iter().chain(&skeleton::FILES).map(Path::new);
-    let has = |root: &Root, path: &Path| {
-        let found = root.name_fd(path).and_then(|found| stat_fd(&found));
-        // a whiteout is none of theirs
-        found.is_ok_and(|stat| stat.st_mode & libc::S_IFMT != libc::S_IFCHR)
-    };
-    Ok(paths.filter(|path| !own.iter().any(|root| has(root, path))).map(Path::to_owned).collect())
+/// The same by a comparison of all that is in both.
+pub(super) fn changes_of_copy(held: &Held<'_>, lower: &Lower, copy: &HostPath) -> Result<Vec<Change>> {
+    let one = |dir: &HostPath, form| (dir.to_string(), dir.clone(), form);
+    let mut image: Vec<_> = lower.of_image().iter().map(|dir| one(dir, form(lower))).collect();
+    image.insert(0, one(&Store::look(&held.roots.root).skeleton(), Form::Plain)); // it is in the copy, too
+    changes_between(&Tree::of(&image)?, &Tree::of(&[one(copy, Form::Plain)])?)
+}
+
+/// How the directories of an image are to be read.
+pub(in crate::ops) fn form(lower: &Lower) -> Form {
+    match lower {
+        Lower::Layers(_) => Form::Layer,
+        Lower::Whole(_) => Form::Plain,
+    }
 }
 
 /// Where an export goes.
@@ -72,7 +77,7 @@ pub enum Output {
 pub fn export(roots: &Roots, word: &str, output: &Output) -> Result<()> {
     let held = hold(roots, word)?;
     let root = held.bare()?.name_fd(Path::new("."))?;
-    let added = added(&held)?;
+    let added = held.lower()?.map_or_else(|| Ok(BTreeSet::new()), |(_, lower)| held.own().added(&lower))?;
     let write = |out: &mut dyn Write| {
         let out = BufWriter::with_capacity(128 << 10, out);
         pack_but(&added, out, &root, Path::new(""), Mounts::Leave, held.ids)

@@ -11,7 +11,7 @@ use crate::engine::FOR_OTHERS;
 use crate::error::{Errno, Error, Kind, Result};
 use crate::id::{Digest, HostPath};
 use crate::image::{
-    Image, Platform, Reference, Store, archive, builtin::Builtin, foreign_architecture, host_architecture, short_link,
+    Image, Lower, Platform, Reference, Store, archive, builtin::Builtin, foreign_architecture, host_architecture,
 };
 use crate::mount::probe;
 use crate::spec::request::{Pull, RunRequest, Source};
@@ -30,8 +30,8 @@ pub(super) struct Found {
     /// `None` where it cannot be looked into: `--explain` for a normal user.
     pub(super) root: Option<Root>,
     pub(super) config: Option<ImageConfiguration>,
-    /// Lowest first; none with `--rootfs`.
-    pub(super) layers: Vec<HostPath>,
+    /// `None` with `--rootfs`.
+    pub(super) lower: Option<Lower>,
     pub(super) id: Option<Digest>,
     /// docker's Healthcheck, where the image has one.
     pub(super) health: Option<serde_json::Value>,
@@ -91,13 +91,12 @@ pub(super) fn find(roots: &Roots, request: &RunRequest, progress: &dyn Progress)
         }
         (_, Err(error)) => return Err(error),
     };
-    let dirs = store.layer_dirs(&image)?;
-    let layers: Vec<HostPath> = [store.skeleton()].into_iter().chain(dirs.iter().map(short_link)).collect();
-    let root = probe::open_layers(&layers)?;
+    let lower = store.lower(&image)?;
+    let root = probe::open_layers(lower.dirs())?;
     Ok(Found {
         root: Some(root),
         id: Some(image.manifest.clone()),
-        layers,
+        lower: Some(lower),
         config: Some(image.config),
         health: image.health,
     })
@@ -106,7 +105,7 @@ pub(super) fn find(roots: &Roots, request: &RunRequest, progress: &dyn Progress)
 fn rootfs(dir: &HostPath) -> Result<Found> {
     let root = Root::open(dir.as_path())
         .map_err(|e| Error::user(format!("cannot use {dir} as root: {e}")).hint("--rootfs takes a directory"))?;
-    Ok(Found { root: Some(root), config: None, layers: Vec::new(), id: None, health: None })
+    Ok(Found { root: Some(root), config: None, lower: None, id: None, health: None })
 }
 
 /// The same for `--explain`: nothing is pulled, unpacked or made. Layers that were never unpacked cannot be looked into.
@@ -118,17 +117,18 @@ pub(super) fn look(roots: &Roots, request: &RunRequest) -> Result<Found> {
     let store = Store::look(&roots.root);
     match here(&store, name, platform(request)?.as_ref()) {
         Ok(image) => {
-            let (dirs, unpacked) = store.expected_dirs(&image);
-            let layers: Vec<HostPath> = [store.skeleton()].into_iter().chain(dirs.iter().map(short_link)).collect();
-            let root = if unpacked { probe::open_layers(&layers).ok() } else { None };
-            Ok(Found { root, id: Some(image.manifest), layers, config: Some(image.config), health: image.health })
+            let (lower, unpacked) = store.expected_lower(&image);
+            let root = if unpacked { probe::open_layers(lower.dirs()).ok() } else { None };
+            let (id, config, lower) = (Some(image.manifest), Some(image.config), Some(lower));
+            Ok(Found { root, id, lower, config, health: image.health })
         }
         Err(_) if let Some(builtin) = Builtin::of(name) => {
-            let layers = match builtin {
-                Builtin::Hello => vec![store.skeleton(), roots.root.child("layers/l/hello")],
-                Builtin::Scratch => vec![store.skeleton()],
+            let lower = match (builtin, store.takes_overlay()) {
+                (_, false) => Lower::Whole(roots.root.child("layers").child(builtin.name())),
+                (Builtin::Hello, true) => Lower::Layers(vec![store.skeleton(), roots.root.child("layers/l/hello")]),
+                (Builtin::Scratch, true) => Lower::Layers(vec![store.skeleton()]),
             };
-            Ok(Found { root: None, id: None, layers, config: Some(builtin.config()?), health: None })
+            Ok(Found { root: None, id: None, lower: Some(lower), config: Some(builtin.config()?), health: None })
         }
         Err(error) if error.is_errno(Errno::EACCES) => Err(error.during(format!("looking for image {name}")).hint(
             format!("these images are root's: sudo minirun run --explain {name} …, or try hello, which is built in"),

@@ -143,6 +143,10 @@ const WORST: usize = 10;
 pub fn layers(roots: &Roots, word: &Word) -> Result<LayerTree> {
     let shelf = Shelf::new(roots);
     let opened = shelf.open(word)?;
+    if !opened.by_layer {
+        return Err(Error::host(format!("the layers of {} {} are not kept apart", opened.kind, opened.name))
+            .hint("the store must lie on a file system that can hold overlays: minirun info --check"));
+    }
     let tree = &opened.tree;
     let stored: Vec<u64> = opened.image.iter().flat_map(|image| &image.layers).map(|layer| layer.size).collect();
     let named = made_by(&opened).into_iter().zip(&tree.sources).enumerate();

@@ -5,11 +5,13 @@ pub mod compare;
 pub mod difference;
 pub mod look;
 
+use super::own::{self, Own};
 use super::{container, image};
 use crate::error::{Error, Kind, Result};
 use crate::id::HostPath;
-use crate::image::inside::{Form, Found, Scratch, Tree, is_layout};
-use crate::image::{Image, Store};
+use crate::image::inside::{Form, Found, Scratch, Tree, is_layout, key};
+use crate::image::{Image, Lower, Store};
+use crate::ops::files::tree::form;
 use crate::state::Roots;
 use crate::sys::fs;
 use std::cell::OnceCell;
@@ -33,6 +35,8 @@ struct Opened<'s> {
     /// `image`, `container`, `directory`, `archive`.
     kind: &'static str,
     tree: Tree,
+    /// Whether the image's layers can be told apart in it.
+    by_layer: bool,
     image: Option<Image>,
     /// The words that start its program.
     command: Vec<String>,
@@ -64,8 +68,8 @@ impl<'r> Shelf<'r> {
         let name = word.text.clone();
         match self.meant(word)? {
             Meant::Image(found) => {
-                let dirs = self.store()?.dir_of_each_layer(&found)?;
-                of_image(name, "image", *found, &dirs)
+                let lower = self.store()?.by_layer(&found)?;
+                of_image(name, "image", *found, &lower)
             }
             Meant::Container(found) => self.container(name, &found),
             Meant::Path(path) => self.path(name, &path),
@@ -129,14 +133,27 @@ impl<'r> Shelf<'r> {
             return Ok(opened);
         };
         let base = self.store()?.find(id.as_str()).map_err(|e| e.during(format!("the image of container {name}")))?;
-        let mut layers = layers(&self.store()?.dir_of_each_layer(&base)?);
-        let upper = self.roots.container(&found.id).child("upper");
-        if fs::exists(upper.as_path()) {
-            layers.push((format!("changes of container {}", found.id), upper, Form::Layer));
-        }
-        let tree = Tree::of(&layers)?;
+        let own = own::own(self.roots, &found.id);
+        let changes = |dir, form| (format!("changes of container {}", found.id), dir, form);
+        let (tree, by_layer) = match own {
+            Own::Copy(ref copy) => {
+                let mut tree = Tree::of(&[changes(copy.clone(), Form::Plain)])?;
+                for path in own.added(&self.store()?.lower(&base)?)? {
+                    tree.entries.remove(&key(&path.to_string_lossy()));
+                }
+                (tree, false)
+            }
+            Own::Nothing | Own::Upper(_) => {
+                let lower = self.store()?.by_layer(&base)?;
+                let mut layers = layers(&lower);
+                if let Own::Upper(upper) = own {
+                    layers.push(changes(upper, Form::Layer));
+                }
+                (Tree::of(&layers)?, matches!(lower, Lower::Layers(_)))
+            }
+        };
         let command = config.args.clone();
-        Ok(Opened { name, kind: "container", tree, image: Some(base), command, _scratch: None })
+        Ok(Opened { name, kind: "container", tree, by_layer, image: Some(base), command, _scratch: None })
     }
 
     fn path(&self, name: String, path: &HostPath) -> Result<Opened<'_>> {
@@ -146,7 +163,8 @@ impl<'r> Shelf<'r> {
         match stat.st_mode & libc::S_IFMT {
             libc::S_IFDIR if !is_layout(path.as_path()) => {
                 let tree = Tree::of(&[(path.to_string(), path.clone(), Form::Plain)])?;
-                return Ok(Opened { name, kind: "directory", tree, image: None, command: Vec::new(), _scratch: None });
+                let (image, command, by_layer) = (None, Vec::new(), true);
+                return Ok(Opened { name, kind: "directory", tree, by_layer, image, command, _scratch: None });
             }
             libc::S_IFDIR | libc::S_IFREG => {}
             _ => {
@@ -157,10 +175,11 @@ impl<'r> Shelf<'r> {
         let mut scratch = Scratch::unpack(self.store()?, path)?;
         let nothing = Found::Root { dir: path.clone(), name: String::new() };
         let mut opened = match std::mem::replace(&mut scratch.found, nothing) {
-            Found::Image { image, dirs } => of_image(name, "archive", *image, &dirs)?,
+            Found::Image { image, lower } => of_image(name, "archive", *image, &lower)?,
             Found::Root { dir, name: content } => {
                 let tree = Tree::of(&[(content, dir, Form::Layer)])?;
-                Opened { name, kind: "archive", tree, image: None, command: Vec::new(), _scratch: None }
+                let (image, command, by_layer) = (None, Vec::new(), true);
+                Opened { name, kind: "archive", tree, by_layer, image, command, _scratch: None }
             }
         };
         opened._scratch = Some(scratch);
@@ -175,22 +194,26 @@ fn or_nothing<T>(found: Result<T>) -> Result<Option<T>> {
     }
 }
 
-fn of_image<'s>(name: String, kind: &'static str, image: Image, dirs: &[HostPath]) -> Result<Opened<'s>> {
-    let tree = Tree::of(&layers(dirs))?;
+fn of_image<'s>(name: String, kind: &'static str, image: Image, lower: &Lower) -> Result<Opened<'s>> {
+    let tree = Tree::of(&layers(lower))?;
+    let by_layer = matches!(lower, Lower::Layers(_));
     let config = image.config.config().as_ref();
     let words = config.map(|config| [config.entrypoint(), config.cmd()].map(|words| words.clone().unwrap_or_default()));
     let command = words.map(|words| words.concat()).unwrap_or_default();
-    Ok(Opened { name, kind, tree, image: Some(image), command, _scratch: None })
+    Ok(Opened { name, kind, tree, by_layer, image: Some(image), command, _scratch: None })
 }
 
 /// A layer is told from others by the name of its directory, which is a digest.
-fn layers(dirs: &[HostPath]) -> Vec<(String, HostPath, Form)> {
+fn layers(lower: &Lower) -> Vec<(String, HostPath, Form)> {
     let name = |dir: &HostPath| dir.as_str().rsplit('/').next().unwrap_or_default().to_owned();
-    dirs.iter().map(|dir| (name(dir), dir.clone(), Form::Layer)).collect()
+    lower.dirs().iter().map(|dir| (name(dir), dir.clone(), form(lower))).collect()
 }
 
 /// What each source of a tree is called, and the command that made it, the lowest first.
 fn made_by(opened: &Opened<'_>) -> Vec<(String, String)> {
+    if !opened.by_layer {
+        return vec![(opened.name.clone(), "all its layers in one".to_owned())];
+    }
     let image = opened.image.as_ref();
     let steps = image.and_then(|image| image.config.history().as_ref()).into_iter().flatten();
     let mut steps = steps.filter(|step| step.empty_layer() != Some(true));

@@ -6,6 +6,7 @@ use crate::net::cables::eth;
 use crate::net::network::{Loan, Network};
 use crate::net::{names, probe};
 use crate::ops::container::Container;
+use crate::ops::own::{self, Own};
 use crate::plan::step::Undo;
 use crate::state::{Roots, Status};
 use crate::sys::fs;
@@ -52,15 +53,24 @@ fn veth(roots: &Roots, found: &Container, (network, loan): &(Network, Loan)) -> 
     }))
 }
 
-/// How its root is put together, lowest layer last, as docker's driver has it. Its merged directory is in its own mount
+/// How its root is put together, lowest layer last, as docker's driver has it; or where it is, as it is. Its merged directory is in its own mount
 /// namespace alone: from outside it is seen through its process.
 pub(super) fn graph_driver(roots: &Roots, found: &Container, image: Option<&Image>) -> Value {
     let Some(image) = image else { return json!({ "Name": "directory", "Data": {} }) };
     let store = Store::look(&roots.root);
+    let id = &found.id;
+    let is_copy = match own::own(roots, id) {
+        Own::Copy(_) => true,
+        Own::Upper(_) => false,
+        Own::Nothing => !store.takes_overlay(),
+    };
+    if is_copy {
+        return json!({ "Name": "directory", "Data": { "Dir": own::copy(roots, id) } });
+    }
     let (layers, _) = store.expected_dirs(image);
     let lower: Vec<String> = layers.iter().rev().chain([&store.skeleton()]).map(ToString::to_string).collect();
-    let dir = roots.container(&found.id);
-    let mut data = json!({ "LowerDir": lower.join(":"), "UpperDir": dir.child("upper"), "WorkDir": dir.child("work") });
+    let (upper, work) = (own::upper(roots, id), own::work(roots, id));
+    let mut data = json!({ "LowerDir": lower.join(":"), "UpperDir": upper, "WorkDir": work });
     if let Some(init) =
         found.life.as_ref().and_then(|life| life.init.as_ref()).filter(|_| found.status == Status::Running)
     {

@@ -11,14 +11,14 @@ pub use network::port;
 
 use super::container::{self, Container};
 use super::image::told;
-use super::{cgroups, networks, volume};
+use super::{cgroups, networks, own, volume};
 use crate::error::Result;
 use crate::image::{Image, Store};
 use crate::monitor::{log, notes};
 use crate::spec::request::RunRequest;
 use crate::state::health::{self, Health};
 use crate::state::{Roots, Status};
-use crate::sys::{fs, usage};
+use crate::sys::fs;
 use serde_json::{Map, Value, json};
 
 /// What a name stands for.
@@ -83,7 +83,7 @@ fn whole(roots: &Roots, found: &Container, sizes: bool) -> Value {
         all.extend(of_record);
     }
     if sizes {
-        let own = usage::of_tree(roots.container(&found.id).child("upper").as_path()).unwrap_or(0);
+        let own = own::own(roots, &found.id).size();
         all["SizeRw"] = own.into();
         all["SizeRootFs"] = (own + image.as_ref().map_or(0, Image::size)).into();
     }

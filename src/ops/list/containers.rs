@@ -1,7 +1,7 @@
 //! `ps`: which containers there are, how they are, and which of them are wanted.
 
 use super::super::container;
-use super::super::{adopt, cgroups, inspect, network};
+use super::super::{adopt, cgroups, inspect, network, own};
 use super::filter::{self, Filter};
 use super::images;
 use crate::error::{Error, Kind, Result};
@@ -10,7 +10,6 @@ use crate::image::{Reference, Store};
 use crate::net::attachment;
 use crate::net::publish::{self, Published};
 use crate::state::{Config, Roots, Status, container as records, health};
-use crate::sys::usage;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use std::collections::BTreeMap;
@@ -112,7 +111,7 @@ pub fn list(roots: &Roots, wanted: &Wanted) -> Result<Vec<ContainerRow>> {
     if wanted.sizes {
         let images: BTreeMap<Digest, u64> = images::all(roots)?.into_iter().map(|row| (row.digest, row.size)).collect();
         for row in &mut kept {
-            let own = usage::of_tree(roots.container(&row.id).child("upper").as_path()).unwrap_or(0);
+            let own = own::own(roots, &row.id).size();
             let image = row.image_id.as_ref().and_then(|id| images.get(id)).copied().unwrap_or(0);
             row.size = Some(Size { own, image });
         }

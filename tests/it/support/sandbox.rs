@@ -48,11 +48,28 @@ impl Sandbox {
     /// A sandbox whose store has these images of images/.
     pub fn with_images(names: &[&str]) -> Sandbox {
         let sandbox = Sandbox::new();
+        sandbox.load(names);
+        sandbox
+    }
+
+    /// The same in a container: its store lies on an overlay, which holds no other one's changes.
+    pub fn on_overlay(names: &[&str]) -> Sandbox {
+        let sandbox = Sandbox::new();
+        let root = sandbox.path("root").display().to_string();
+        let script = format!(
+            "set -e; mount -t tmpfs tmpfs {root}; cd {root}; mkdir lower upper work
+            mount -t overlay -o lowerdir={root}/lower,upperdir={root}/upper,workdir={root}/work overlay {root}"
+        );
+        sandbox.sh(&script).expect_code(0);
+        sandbox.load(names);
+        sandbox
+    }
+
+    fn load(&self, names: &[&str]) {
         for name in names {
             let layout = image_layout(name);
-            sandbox.minirun(&["load", "-q", "-i", layout.to_str().unwrap()]).expect_code(0);
+            self.minirun(&["load", "-q", "-i", layout.to_str().unwrap()]).expect_code(0);
         }
-        sandbox
     }
 
     /// A path in the directory of this test: `root` and `state` are minirun's, the rest is free.

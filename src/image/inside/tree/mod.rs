@@ -12,7 +12,8 @@ use nix::sys::stat::FileStat;
 use std::collections::{BTreeMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::os::fd::OwnedFd;
-use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::path::PathBuf;
 
 /// A path below the root, its names separated by NUL: sorted bytewise, all below a directory follows it at once. The
 /// empty one is the root.
@@ -137,6 +138,12 @@ pub fn shown(key: &[u8]) -> String {
     let mut path = vec![b'/'];
     path.extend(key.iter().map(|b| if *b == 0 { b'/' } else { *b }));
     String::from_utf8_lossy(&path).into_owned()
+}
+
+/// The path as the kernel takes it, from the root on.
+pub(super) fn path(key: &[u8]) -> PathBuf {
+    let bytes: Vec<u8> = [b'/'].into_iter().chain(key.iter().map(|b| if *b == 0 { b'/' } else { *b })).collect();
+    PathBuf::from(OsString::from_vec(bytes))
 }
 
 /// The last name.
