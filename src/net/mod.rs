@@ -16,6 +16,7 @@ pub mod names;
 pub mod network;
 pub mod others;
 pub mod plan;
+pub mod port;
 pub mod probe;
 pub mod publish;
 pub mod record;

@@ -6,6 +6,7 @@ use super::entry::{self, Change};
 use super::names::Realm;
 use super::network::{Holder, Network};
 use super::plan::Cable;
+use super::port::{self, vlans_of};
 use super::reload::{Survey, content};
 use super::segment::sysctls;
 use super::shape::Segment;
@@ -17,10 +18,7 @@ use crate::sys::fs;
 use crate::sys::netlink::{self, Socket};
 use crate::sys::netns::Visit;
 use crate::sys::nftables::{self, Contents, Existing};
-use rtnetlink::packet_route::link::{
-    AfSpecBridge, BridgeVlanInfo, BridgeVlanInfoFlags, InfoBridgePort, InfoPortData, LinkAttribute, LinkFlags,
-    LinkInfo, LinkMessage,
-};
+use rtnetlink::packet_route::link::{InfoBridgePort, LinkAttribute, LinkFlags, LinkMessage};
 use std::path::Path;
 
 /// `all` are all networks with the loans of the living; `chosen` those of them to look after.
@@ -45,7 +43,7 @@ pub fn survey(state: &HostPath, all: &[Network], chosen: &[Network]) -> Result<S
         let host = network.shape.vlan.filter(|_| network.gate.is_some()); // the host is in it by the bridge
         let as_made = |link: &LinkMessage| {
             (!own || is_as_made(link, network, ipv6))
-                && host.is_none_or(|vlan| vlans_of(&vlans, link).any(|of| of.vid == vlan))
+                && host.is_none_or(|vlan| vlans_of(&vlans, link.header.index).any(|of| of.id == vlan))
         };
         if bridge.is_some_and(|link| !as_made(link)) {
             changed.insert(network.name.to_string());
@@ -82,7 +80,7 @@ fn loose(
         let hairpin = !loan.published.is_empty();
         let plugged = bridge.is_some_and(|index| link.attributes.contains(&LinkAttribute::Controller(index)));
         let up = link.header.flags.contains(LinkFlags::Up);
-        let has = |wanted: bool, flag| !wanted || port(link).any(|info| *info == flag);
+        let has = |wanted: bool, flag| !wanted || port::infos(link).any(|info| *info == flag);
         let flags = has(hairpin, InfoBridgePort::HairpinMode(true))
             && has(network.shape.isolated, InfoBridgePort::Isolated(true));
         if plugged && up && flags && is_member(vlans, link, network) {
@@ -95,41 +93,13 @@ fn loose(
 
 /// Whether a port is in the VLANs of its network, and not in the one that a new port is in.
 fn is_member(vlans: &[LinkMessage], link: &LinkMessage, network: &Network) -> bool {
-    let is_in = |vlan: u16, untagged: bool| {
-        vlans_of(vlans, link).any(|of| of.vid == vlan && of.flags.contains(BridgeVlanInfoFlags::Pvid) == untagged)
-    };
+    let is_in =
+        |vlan: u16, untagged: bool| vlans_of(vlans, link.header.index).any(|of| of.id == vlan && of.tagged != untagged);
     let shape = &network.shape;
     !shape.has_vlans()
         || (shape.vlan.is_none_or(|vlan| is_in(vlan, true))
             && shape.trunk.iter().all(|vlan| is_in(*vlan, false))
             && !is_in(1, true))
-}
-
-/// The VLANs that a port, or a bridge itself, is in.
-fn vlans_of<'a>(ports: &'a [LinkMessage], link: &LinkMessage) -> impl Iterator<Item = &'a BridgeVlanInfo> {
-    let index = link.header.index;
-    let of = ports.iter().filter(move |port| port.header.index == index).flat_map(|port| &port.attributes);
-    let specs = of.filter_map(|attribute| match attribute {
-        LinkAttribute::AfSpecBridge(specs) => Some(specs),
-        _ => None,
-    });
-    specs.flatten().filter_map(|spec| match spec {
-        AfSpecBridge::VlanInfo(info) => Some(info),
-        _ => None,
-    })
-}
-
-/// How it is as a port of its bridge.
-fn port(link: &LinkMessage) -> impl Iterator<Item = &InfoBridgePort> {
-    let infos = link.attributes.iter().filter_map(|attribute| match attribute {
-        LinkAttribute::LinkInfo(infos) => Some(infos),
-        _ => None,
-    });
-    let ports = infos.flatten().filter_map(|info| match info {
-        LinkInfo::PortData(InfoPortData::BridgePort(port)) => Some(port),
-        _ => None,
-    });
-    ports.flatten()
 }
 
 fn is_as_made(link: &LinkMessage, network: &Network, ipv6: bool) -> bool {

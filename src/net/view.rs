@@ -1,29 +1,36 @@
-//! What the kernel has of networks at this moment, here or in a container's namespace: links, addresses, default routes,
+//! What the kernel has of networks at this moment, here or in a container's namespace: links, addresses, routes,
 //! and entries of our table. For looking alone: nothing is decided by it. Reads only.
 
 use super::entry::Entry;
 use super::names::{Mac, Realm};
+use super::port::{self, Port, Vlan};
 use super::probe;
 use super::ruleset;
 use super::undo::alias;
 use crate::error::{Result, SysResult};
+use crate::id::IfName;
 use crate::sys::netlink::{self, Socket};
 use crate::sys::netns::Visit;
 use crate::sys::nftables;
 use crate::sys::process::Identity;
 use ipnet::IpNet;
+use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::address::AddressMessage;
 use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
 use rtnetlink::packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage};
-use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteType};
-use std::net::IpAddr;
+use rtnetlink::packet_route::route::{
+    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteType,
+};
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// One network namespace.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Space {
     pub links: Vec<Link>,
-    /// Of the main table, the preferred first.
-    pub routes: Vec<DefaultRoute>,
+    /// Of the main table, the default ones first, and the preferred before others. Not those that the kernel has made
+    /// itself, of a link's addresses.
+    pub routes: Vec<Route>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,19 +44,21 @@ pub struct Link {
     pub alias: Option<String>,
     /// What it is plugged into, by its index.
     pub controller: Option<u32>,
-    /// The other end of a veth, by its index in the other namespace.
+    /// The other end of a veth, or what it is a link on, by its index in the other namespace.
     pub peer: Option<u32>,
+    /// None where it is plugged into no bridge.
+    pub port: Option<Port>,
     /// Without those that every link of IPv6 gives itself.
     pub addresses: Vec<IpNet>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DefaultRoute {
-    /// None where all the world is on the link itself.
+pub struct Route {
+    pub to: IpNet,
+    /// None where all of it is on the link itself.
     pub via: Option<IpAddr>,
     /// The link's index.
     pub device: u32,
-    pub ipv4: bool,
     pub metric: u32,
 }
 
@@ -58,9 +67,22 @@ pub fn here() -> Result<Space> {
     let addresses = netlink::addresses()?;
     let mut links: Vec<Link> = netlink::links()?.iter().map(|link| view(link, &addresses)).collect();
     links.sort_by_key(|link| link.index);
-    let mut routes: Vec<DefaultRoute> = netlink::routes()?.iter().filter_map(default_route).collect();
-    routes.sort_by_key(|route| (!route.ipv4, route.metric));
+    let mut routes: Vec<Route> = netlink::routes()?.iter().filter_map(route).collect();
+    routes.sort_by_key(|route| (!route.is_default(), route.to.addr().is_ipv6(), route.metric));
     Ok(Space { links, routes })
+}
+
+impl Route {
+    pub fn is_default(&self) -> bool {
+        self.to.prefix_len() == 0
+    }
+}
+
+/// The VLANs that each port of the host's bridges is in, by the link's index.
+pub fn vlans() -> Result<BTreeMap<u32, Vec<Vlan>>> {
+    let ports = netlink::bridge_ports()?;
+    let of = |port: &LinkMessage| (port.header.index, port::vlans_of(&ports, port.header.index).collect());
+    Ok(ports.iter().map(of).collect())
 }
 
 /// Where this process is; `None` where it has ended.
@@ -114,6 +136,11 @@ pub fn forwarding() -> (bool, Option<bool>) {
     (ipv4, probe::is_on("net/ipv6/conf/all/forwarding"))
 }
 
+/// Whether the host answers on this link for who is behind another one.
+pub fn proxy_arp(link: &IfName) -> bool {
+    probe::is_on(&format!("net/ipv4/conf/{link}/proxy_arp")).unwrap_or(false)
+}
+
 fn view(link: &LinkMessage, addresses: &[AddressMessage]) -> Link {
     let index = link.header.index;
     let mut view = Link {
@@ -125,6 +152,7 @@ fn view(link: &LinkMessage, addresses: &[AddressMessage]) -> Link {
         alias: alias(link).map(str::to_owned),
         controller: None,
         peer: None,
+        port: port::of(link),
         addresses: addresses.iter().filter(|of| of.header.index == index).filter_map(probe::address).collect(),
     };
     view.addresses.retain(|net| !matches!(net, IpNet::V6(v6) if v6.addr().is_unicast_link_local()));
@@ -140,16 +168,18 @@ fn view(link: &LinkMessage, addresses: &[AddressMessage]) -> Link {
     view
 }
 
-fn default_route(route: &RouteMessage) -> Option<DefaultRoute> {
+fn route(route: &RouteMessage) -> Option<Route> {
     let header = &route.header;
-    if header.kind != RouteType::Unicast
-        || header.destination_prefix_length != 0
-        || header.table != RouteHeader::RT_TABLE_MAIN
-    {
+    let made_itself = header.protocol == RouteProtocol::Kernel;
+    if header.kind != RouteType::Unicast || header.table != RouteHeader::RT_TABLE_MAIN || made_itself {
         return None;
     }
-    let ipv4 = header.address_family == rtnetlink::packet_route::AddressFamily::Inet;
-    let mut found = DefaultRoute { via: None, device: 0, ipv4, metric: 0 };
+    let all: IpAddr = match header.address_family {
+        AddressFamily::Inet => Ipv4Addr::UNSPECIFIED.into(),
+        _ => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let mut found = Route { to: all.into(), via: None, device: 0, metric: 0 };
+    found.to = IpNet::new(destination(route).unwrap_or(all), header.destination_prefix_length).ok()?;
     for attribute in &route.attributes {
         match attribute {
             RouteAttribute::Priority(metric) => found.metric = *metric,
@@ -165,7 +195,16 @@ fn default_route(route: &RouteMessage) -> Option<DefaultRoute> {
     (found.device != 0).then_some(found)
 }
 
-fn way(found: &mut DefaultRoute, attribute: &RouteAttribute) {
+/// None of a default route.
+fn destination(route: &RouteMessage) -> Option<IpAddr> {
+    route.attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::Destination(RouteAddress::Inet(v4)) => Some((*v4).into()),
+        RouteAttribute::Destination(RouteAddress::Inet6(v6)) => Some((*v6).into()),
+        _ => None,
+    })
+}
+
+fn way(found: &mut Route, attribute: &RouteAttribute) {
     match attribute {
         RouteAttribute::Gateway(RouteAddress::Inet(v4)) => found.via = Some((*v4).into()),
         RouteAttribute::Gateway(RouteAddress::Inet6(v6)) => found.via = Some((*v6).into()),
@@ -177,9 +216,8 @@ fn way(found: &mut DefaultRoute, attribute: &RouteAttribute) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rtnetlink::packet_route::AddressFamily;
 
-    fn route(edit: impl FnOnce(&mut RouteMessage)) -> RouteMessage {
+    fn said(edit: impl FnOnce(&mut RouteMessage)) -> Option<Route> {
         let mut message = RouteMessage::default();
         message.header.address_family = AddressFamily::Inet;
         message.header.table = RouteHeader::RT_TABLE_MAIN;
@@ -190,17 +228,24 @@ mod tests {
             RouteAttribute::Oif(2),
         ];
         edit(&mut message);
-        message
+        route(&message)
     }
 
     #[test]
-    fn a_default_route_is_one_of_the_main_table_to_everywhere() {
-        let want = DefaultRoute { via: Some([10, 0, 2, 2].into()), device: 2, ipv4: true, metric: 100 };
-        assert_eq!(default_route(&route(|_| {})), Some(want));
-        assert_eq!(default_route(&route(|route| route.header.destination_prefix_length = 8)), None);
-        assert_eq!(default_route(&route(|route| route.header.table = 255)), None);
-        assert_eq!(default_route(&route(|route| route.header.kind = RouteType::Unreachable)), None);
-        let on_link = default_route(&route(|route| _ = route.attributes.remove(1))).unwrap();
+    fn a_route_is_one_of_the_main_table_that_somebody_has_set() {
+        let to =
+            |net: &str| Route { to: net.parse().unwrap(), via: Some([10, 0, 2, 2].into()), device: 2, metric: 100 };
+        assert_eq!(said(|_| {}), Some(to("0.0.0.0/0")));
+        let net = said(|route| {
+            route.header.destination_prefix_length = 8;
+            route.attributes.push(RouteAttribute::Destination(RouteAddress::Inet([11, 0, 0, 0].into())));
+        });
+        assert_eq!(net, Some(to("11.0.0.0/8")));
+        assert!(to("0.0.0.0/0").is_default() && !to("11.0.0.0/8").is_default());
+        assert_eq!(said(|route| route.header.protocol = RouteProtocol::Kernel), None);
+        assert_eq!(said(|route| route.header.table = 255), None);
+        assert_eq!(said(|route| route.header.kind = RouteType::Unreachable), None);
+        let on_link = said(|route| _ = route.attributes.remove(1)).unwrap();
         assert_eq!((on_link.via, on_link.device), (None, 2));
     }
 }

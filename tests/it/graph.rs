@@ -87,7 +87,7 @@ fn a_graph_has_the_links_and_numbers_that_ip_shows() {
     assert_eq!(cables, 4);
     let app = named(&graph["Containers"], "app");
     assert_eq!((&app["Cables"][0]["Network"], &app["Cables"][1]["Network"]), (&"front".into(), &"back".into()));
-    assert_eq!(app["Routes"][0], serde_json::json!({ "Via": "10.71.0.1", "Device": "eth0" }));
+    assert_eq!(app["Routes"][0], serde_json::json!({ "To": "0.0.0.0/0", "Via": "10.71.0.1", "Device": "eth0" }));
     let port = &named(&graph["Containers"], "web")["Ports"][0];
     assert_eq!(
         (&port["Listen"], &port["To"], &port["Live"]),
@@ -178,4 +178,93 @@ fn a_picture_is_xml() {
     };
     assert!(texts(&svg).text().parse::<u32>().unwrap() > 50);
     assert_ne!(texts(&svg.replace("</svg>", "")).code(), 0, "the control");
+}
+
+#[test]
+fn what_is_between_containers_is_drawn_as_the_kernel_has_it() {
+    requires![root, tool("nft"), link("macvlan")];
+    let sandbox = stocked();
+    for words in [
+        "--isolate --ipv6=false --subnet 10.74.0.0/24 quiet",
+        "--ipv6=false --subnet 10.75.0.0/24 --subnet 10.76.0.0/24 --route 10.99.0.0/24 --route 10.98.0.0/24,10.75.0.9 two",
+        "--proxy-arp --subnet 10.77.0.0/24 near",
+        "-d macvlan -o parent=out0 -o mode=private --subnet 192.0.2.192/26 --gateway 192.0.2.193 lan",
+    ] {
+        does(&sandbox, &[&["network", "create"][..], &words.split(' ').collect::<Vec<_>>()].concat());
+    }
+    for (name, network) in [("q", "quiet"), ("t", "two"), ("n", "near"), ("l", "lan")] {
+        up(&sandbox, &["--name", name, "--network", network], &["sleep", "1000"]);
+    }
+    let graph = json(&sandbox, &["quiet", "two", "near", "lan"]);
+    let network = |name: &str| named(&graph["Networks"], name);
+    let cable = |name: &str| named(&graph["Containers"], name)["Cables"][0].clone();
+    let host = links(&sandbox, None);
+    let link = |name: &Value| list(&host).iter().find(|link| link["ifname"] == *name).unwrap();
+    let isolated = |cable: &Value| link(&cable["Host"]["Name"])["linkinfo"]["info_slave_data"]["isolated"].clone();
+    assert_eq!((cable("q")["Isolated"].clone(), isolated(&cable("q"))), (true.into(), true.into()));
+    assert_eq!((cable("t")["Isolated"].clone(), isolated(&cable("t"))), (false.into(), false.into()));
+    // the link inside is one on out0, and says so by its number
+    let inside = links(&sandbox, Some(pid(&sandbox, "l")));
+    let eth0 = list(&inside).iter().find(|link| link["ifname"] == "eth0").unwrap();
+    let (out0, lan) = (link(&"out0".into()), cable("l"));
+    assert_eq!((&lan["Host"]["Name"], &lan["Host"]["Index"]), (&out0["ifname"], &out0["ifindex"]));
+    assert_eq!((&eth0["link_index"], &eth0["address"]), (&lan["Host"]["Index"], &lan["Inside"]["Mac"]));
+    assert_eq!((&network("lan")["Routed"], &network("lan")["Masquerade"]), (&false.into(), &false.into()));
+    assert_eq!(list(&network("two")["Bridge"]["Addresses"]).len(), 2);
+    let routes =
+        sandbox.sh(&format!("nsenter -t {} -n ip -4 route show | grep -v 'proto kernel'", pid(&sandbox, "t"))).text();
+    assert_eq!(list(&named(&graph["Containers"], "t")["Routes"]).len(), routes.lines().count());
+    for form in FORMS.iter().filter(|form| **form != "json") {
+        let text = drawn(&sandbox, form, &[]);
+        for fact in [
+            "from each other",
+            "isolated",
+            "10.75.0.1",
+            "10.76.0.1",
+            "10.99.0.0/24 on the wire",
+            "10.98.0.0/24 via 10.75.0.9",
+            "10.99.0.0/24 dev eth0",
+            "proxy ARP",
+            "macvlan, mode private",
+            "192.0.2.193, another router",
+            "not routed here",
+        ] {
+            assert!(text.contains(fact), "{form} does not say {fact}:\n{text}");
+        }
+    }
+    // what somebody has taken away
+    let (port, near) = (cable("q")["Host"]["Name"].clone(), network("near")["Bridge"]["Name"].clone());
+    let (port, near) = (port.as_str().unwrap(), near.as_str().unwrap());
+    sandbox
+        .sh(&format!(
+            "ip link set {port} type bridge_slave isolated off; echo 0 >/proc/sys/net/ipv4/conf/{near}/proxy_arp"
+        ))
+        .expect_code(0);
+    let text = drawn(&sandbox, "text", &["quiet", "near"]);
+    assert!(text.contains(", not isolated") && text.contains("proxy ARP missing"), "{text}");
+}
+
+#[test]
+fn vlans_are_drawn_as_the_ports_have_them() {
+    requires![root, tool("nft"), vlan];
+    let sandbox = Sandbox::with_images(&["busybox"]);
+    for words in [
+        "--ipv6=false --vlan 10 --subnet 10.10.0.0/24 ten",
+        "--ipv6=false --bridge ten --vlan-trunk 10,20 --no-gateway --subnet 10.30.0.0/24 trunk",
+    ] {
+        does(&sandbox, &[&["network", "create"][..], &words.split(' ').collect::<Vec<_>>()].concat());
+    }
+    for (name, network) in [("a", "ten"), ("t", "trunk")] {
+        up(&sandbox, &["--name", name, "--network", network], &["sleep", "1000"]);
+    }
+    let text = drawn(&sandbox, "text", &[]);
+    for fact in
+        ["VLAN link mr", ", 10.10.0.1/24", "VLAN 10", "trunk VLANs 10 20", "of network ten", "of t, tagged 10 20"]
+    {
+        assert!(text.contains(fact), "{fact}:\n{text}");
+    }
+    let port = json(&sandbox, &["ten"])["Containers"][0]["Cables"][0].clone();
+    assert_eq!(port["Vlans"], serde_json::json!([{ "Id": 10, "Tagged": false }]));
+    sandbox.sh(&format!("bridge vlan del dev {} vid 10", port["Host"]["Name"])).expect_code(0);
+    assert!(drawn(&sandbox, "text", &["ten"]).contains("of a, in no VLAN"));
 }

@@ -1,7 +1,8 @@
 //! The graph for graphviz: `minirun network graph --format dot | dot -Tpdf`.
 
-use super::mermaid::{of_container, of_network};
-use super::{forwarding, link, network, ports, way_out};
+use super::mermaid::{of_cable, of_container, of_network};
+use super::network;
+use super::words::{forwarding, link, ports, way_out};
 use crate::ops::graph::Graph;
 use std::fmt::Write as _;
 
@@ -46,12 +47,10 @@ pub(super) fn draw(graph: &Graph) -> String {
     let from = if graph.host.uplinks.is_empty() { "outside" } else { "uplink0" };
     for (at, one) in graph.containers.iter().enumerate() {
         for cable in &one.cables {
-            let Some((of, _)) = network(graph, cable) else { continue };
-            let ends: Vec<String> =
-                cable.host.iter().chain(&cable.inside).map(|end| link(&end.name, end.index)).collect();
-            let style = if ends.len() == 2 { "solid" } else { "dotted" };
-            let ends = if ends.is_empty() { vec!["no link".to_owned()] } else { ends };
-            let _ = writeln!(text, "  network{of} -- container{at} [style={style}, label={}];", label(&ends));
+            let Some((of, network)) = network(graph, cable) else { continue };
+            let style = if cable.host.is_some() && cable.inside.is_some() { "solid" } else { "dotted" };
+            let label = label(&of_cable(network, cable));
+            let _ = writeln!(text, "  network{of} -- container{at} [style={style}, label={label}];");
         }
         let ports = ports(one);
         if !ports.is_empty() {

@@ -1,8 +1,9 @@
 //! Where everything in the picture is: in columns from left to right the outside, the router, the switches, and as many
 //! columns of containers as make it as wide as a slide. Numbers alone; nothing is drawn here.
 
+use super::boxes::{Row, cards, plugs, router_rows, router_word, routes, socket_word, switches};
 use super::canvas::{Rect, width};
-use super::{cables_of, clip, forwarding, link, ports, via, way_out};
+use super::words::addresses;
 use crate::ops::graph::{Container, Graph, Network};
 use std::cmp::Reverse;
 
@@ -32,25 +33,10 @@ const BETWEEN: usize = 26;
 /// Between cables that run side by side to a farther column.
 const LANE: usize = 9;
 /// A socket of a switch or of the router.
-const SOCKET: usize = 22;
-/// Of the published ports: more would be a list, and no picture.
-const PORTS: usize = 8;
-/// A container's name, id and state.
-const CARD_HEAD: usize = 52;
+pub(super) const SOCKET: usize = 22;
 /// Above and below what is in the host.
 const TITLE: usize = 48;
 const LEGEND: usize = 56;
-
-/// A line in a box: what it says, and of what.
-#[derive(Debug)]
-pub(super) struct Row {
-    pub(super) label: &'static str,
-    pub(super) value: String,
-}
-
-fn row(label: &'static str, value: impl Into<String>) -> Row {
-    Row { label, value: value.into() }
-}
 
 #[derive(Debug)]
 pub(super) struct Switch<'a> {
@@ -169,143 +155,9 @@ impl<'a> Plan<'a> {
 /// The host is in it, or will be.
 fn is_joined(network: &Network) -> bool {
     match &network.bridge {
-        Some(bridge) => !bridge.addresses.is_empty(),
-        None => network.leads_out,
+        Some(_) => !addresses(network).is_empty() || network.driver != "bridge",
+        None => network.leads_out && network.routed,
     }
-}
-
-/// What the router's side says of a network.
-pub(super) fn router_word(network: &Network) -> String {
-    format!("{} · {}", way_out(network), clip(&network.name, LETTERS))
-}
-
-/// And the numbers of those of the uplinks.
-fn router_rows(graph: &Graph) -> (Vec<Row>, Vec<usize>) {
-    let mut rows = vec![row("forwarding", forwarding(graph))];
-    let mut lines = Vec::new();
-    for uplink in &graph.host.uplinks {
-        lines.push(rows.len());
-        rows.push(row("uplink", link(&uplink.name, uplink.index)));
-        rows.extend(uplink.addresses.iter().map(|address| row("", address.to_string())));
-        rows.extend(uplink.gateways.iter().map(|gateway| row("default via", gateway.to_string())));
-    }
-    if lines.is_empty() {
-        rows.push(row("uplink", "no default route"));
-    }
-    let published: Vec<String> = graph
-        .containers
-        .iter()
-        .flat_map(|one| {
-            ports(one).into_iter().map(|port| port.replace("→ ", &format!("→ {} ", clip(&one.name, LETTERS))))
-        })
-        .collect();
-    for (at, port) in published.iter().take(PORTS).enumerate() {
-        rows.push(row(if at == 0 { "published" } else { "" }, port.clone()));
-    }
-    if published.len() > PORTS {
-        rows.push(row("", format!("and {} more", published.len() - PORTS)));
-    }
-    (rows, lines)
-}
-
-/// Their sizes, all equally wide; they have no place yet.
-fn switches(graph: &Graph) -> Vec<Switch<'_>> {
-    let mut switches: Vec<Switch<'_>> =
-        graph.networks.iter().enumerate().map(|(at, of)| switch(graph, at, of)).collect();
-    let widest = switches.iter().map(|switch| switch.at.w).max().unwrap_or(0);
-    switches.iter_mut().for_each(|switch| switch.at.w = widest);
-    switches
-}
-
-fn switch<'a>(graph: &'a Graph, at: usize, of: &'a Network) -> Switch<'a> {
-    let mut rows = Vec::new();
-    match &of.bridge {
-        Some(bridge) => {
-            rows.push(row("bridge", link(&bridge.name, bridge.index)));
-            rows.extend(bridge.mac.clone().map(|mac| row("MAC", mac)));
-            rows.push(row("mtu", format!("{}, {}", bridge.mtu, if bridge.up { "up" } else { "down" })));
-            rows.extend(bridge.addresses.iter().map(|address| row("gateway", address.to_string())));
-        }
-        None => rows.push(row("bridge", "none yet: its first container makes it")),
-    }
-    rows.extend(of.subnets.iter().map(|subnet| row("subnet", subnet.net.to_string())));
-    let sockets = cables_of(graph, of).filter(|(_, cable)| cable.host.is_some()).count();
-    let inside = rows.iter().map(|row| LABEL + width(&row.value, TEXT));
-    let head = width(&clip(&of.name, LETTERS), NAME) + 2 * PAD + width("no masquerade", TEXT);
-    let w = inside.chain([head]).max().unwrap_or(0) + 2 * PAD;
-    let h = HEAD + 6 + ROW * rows.len() + if sockets > 0 { 10 + SOCKET * sockets } else { 0 } + PAD;
-    Switch { of, colour: at % COLOURS, at: Rect { x: 0, y: 0, w, h }, rows, sockets: Vec::new(), router: None }
-}
-
-/// Their sizes, all equally wide, in an order in which those of a network are together.
-fn cards(graph: &Graph) -> Vec<Card<'_>> {
-    let place = |one: &Container| {
-        let of = |name: &str| graph.networks.iter().position(|network| network.name == name).unwrap_or(0);
-        let sum: usize = one.cables.iter().map(|cable| 100 * of(&cable.network)).sum();
-        sum / one.cables.len().max(1)
-    };
-    let mut containers: Vec<&Container> = graph.containers.iter().collect();
-    containers.sort_by_key(|one| place(one)); // by name where that is the same
-    let w = containers.iter().map(|one| card_width(one)).max().unwrap_or(0);
-    containers
-        .into_iter()
-        .map(|of| {
-            let mut ports = ports(of);
-            if ports.len() > PORTS {
-                let more = format!("and {} more", ports.len() - PORTS);
-                ports.truncate(PORTS);
-                ports.push(more);
-            }
-            let lines = chips(&ports, w).last().map_or(0, |(_, line, _)| line + 1);
-            let chips = if lines > 0 { 4 + CHIP * lines } else { 0 };
-            let h = routes(of) + ROW * of.routes.len() + chips + PAD - 2;
-            Card { of, at: Rect { x: 0, y: 0, w, h }, ports }
-        })
-        .collect()
-}
-
-fn card_width(one: &Container) -> usize {
-    let head = width(&clip(&one.name, LETTERS), NAME) + width(&one.state, TEXT) + 2 * PAD;
-    let plug = one.cables.iter().flat_map(|cable| {
-        let mac = cable.inside.as_ref().and_then(|end| end.mac.as_deref()).unwrap_or_default();
-        let network = clip(&cable.network, LETTERS / 2);
-        let addresses = cable.addresses.iter().map(|address| width(&address.to_string(), TEXT));
-        addresses.chain([width(mac, TEXT) + PAD + width(&network, TEXT)]).map(|w| LABEL + w).collect::<Vec<_>>()
-    });
-    let routes = one.routes.iter().map(|route| LABEL + width(&via(route), TEXT));
-    let chips = ports(one).into_iter().map(|port| width(&port, TEXT) + PAD);
-    plug.chain(routes).chain(chips).chain([head]).max().unwrap_or(0) + 2 * PAD
-}
-
-/// The height of each plug, from the card's top.
-pub(super) fn plugs(one: &Container) -> Vec<usize> {
-    let mut y = CARD_HEAD + 16;
-    let heights = one.cables.iter().map(|cable| {
-        let at = y;
-        y += ROW * (1 + cable.addresses.len()) + 6;
-        at
-    });
-    heights.collect()
-}
-
-/// Where the default routes begin, from the card's top.
-fn routes(one: &Container) -> usize {
-    CARD_HEAD + 4 + one.cables.iter().map(|cable| ROW * (1 + cable.addresses.len()) + 6).sum::<usize>()
-}
-
-/// Side by side as far as they fit: the place from the card's left side, the line, the text.
-pub(super) fn chips(ports: &[String], card: usize) -> Vec<(usize, usize, String)> {
-    let (mut x, mut line) = (PAD, 0);
-    let mut placed = Vec::new();
-    for port in ports {
-        let w = width(port, TEXT) + 12;
-        if x > PAD && x + w > card - PAD {
-            (x, line) = (PAD, line + 1);
-        }
-        placed.push((x, line, port.clone()));
-        x += w + 6;
-    }
-    placed
 }
 
 /// The way of a cable to a farther column: above the row of its container.
@@ -351,10 +203,11 @@ fn place_cards(cards: &mut [Card<'_>], columns: usize) -> Vec<Lane> {
 fn plug(switch: &mut Switch<'_>, cards: &[Card<'_>], lanes: &[Lane]) {
     for (at, card) in cards.iter().enumerate() {
         for (index, (cable, y)) in card.of.cables.iter().zip(plugs(card.of)).enumerate() {
-            let Some(host) = cable.host.as_ref().filter(|_| cable.network == switch.of.name) else { continue };
+            let of = (cable.network == switch.of.name).then_some(switch.of);
+            let Some(word) = of.and_then(|of| socket_word(of, cable)) else { continue };
             let lane = lanes.iter().find(|lane| (lane.card, lane.cable) == (at, index)).map(|lane| lane.y);
             let to = (card.at.x, card.at.y + y);
-            switch.sockets.push(Socket { word: link(&host.name, host.index), to, lane });
+            switch.sockets.push(Socket { word, to, lane });
         }
     }
     switch.sockets.sort_by_key(|socket| socket.lane.unwrap_or(socket.to.1));
@@ -363,7 +216,8 @@ fn plug(switch: &mut Switch<'_>, cards: &[Card<'_>], lanes: &[Lane]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::graph::tests::graph;
+    use crate::cli::graph::boxes::{card_width, chips};
+    use crate::cli::graph::tests::{graph, segments};
 
     fn apart(a: &Rect, b: &Rect) -> bool {
         a.right() < b.x || b.right() < a.x || a.bottom() < b.y || b.bottom() < a.y
@@ -371,10 +225,10 @@ mod tests {
 
     #[test]
     fn no_box_lies_on_another_and_none_sticks_out() {
-        for (networks, containers, long) in
-            [(1, 1, false), (1, 12, false), (3, 1, true), (3, 12, true), (3, 12, false), (5, 40, true), (2, 0, false)]
-        {
-            let graph = graph(networks, containers, long);
+        let sizes =
+            [(1, 1, false), (1, 12, false), (3, 1, true), (3, 12, true), (3, 12, false), (5, 40, true), (2, 0, false)];
+        let plain = sizes.map(|(networks, containers, long)| graph(networks, containers, long));
+        for graph in plain.into_iter().chain([segments()]) {
             for columns in 1..=4 {
                 let plan = Plan::of(&graph, columns);
                 let switches = plan.switches.iter().map(|switch| switch.at);
@@ -403,13 +257,15 @@ mod tests {
 
     #[test]
     fn no_text_is_wider_than_its_box() {
-        for (networks, containers) in [(1, 1), (3, 12)] {
-            let graph = graph(networks, containers, true);
+        for graph in [graph(1, 1, true), graph(3, 12, true), segments()] {
             let plan = Plan::of(&graph, 2);
             let fits =
                 |rows: &[Row], at: Rect| rows.iter().all(|row| LABEL + width(&row.value, TEXT) + 2 * PAD <= at.w);
             assert!(fits(&plan.router_rows, plan.router));
             assert!(plan.switches.iter().all(|switch| fits(&switch.rows, switch.at)));
+            for switch in &plan.switches {
+                assert!(switch.sockets.iter().all(|socket| width(&socket.word, TEXT) + 2 * PAD <= switch.at.w));
+            }
             for card in &plan.cards {
                 assert!(card_width(card.of) <= card.at.w);
                 for (x, line, text) in chips(&card.ports, card.at.w) {

@@ -1,7 +1,8 @@
 //! The graph as a flowchart of mermaid, which web pages of repositories draw.
 
-use super::{NOT_YET, forwarding, link, network, ports, via, way_out};
-use crate::ops::graph::{Container, Graph, Network, Uplink};
+use super::network;
+use super::words::{self, forwarding, line, link, of_port, ports, route, way_out};
+use crate::ops::graph::{Cable, Container, Graph, Network, Uplink};
 use std::fmt::Write as _;
 
 pub(super) fn draw(graph: &Graph) -> String {
@@ -32,12 +33,9 @@ pub(super) fn draw(graph: &Graph) -> String {
     let from = if graph.host.uplinks.is_empty() { "outside" } else { "uplink0" };
     for (at, one) in graph.containers.iter().enumerate() {
         for cable in &one.cables {
-            let Some((of, _)) = network(graph, cable) else { continue };
-            let ends: Vec<String> =
-                cable.host.iter().chain(&cable.inside).map(|end| link(&end.name, end.index)).collect();
-            let line = if ends.len() == 2 { "---" } else { "-.-" };
-            let ends = if ends.is_empty() { vec!["no link".to_owned()] } else { ends };
-            let _ = writeln!(text, "  network{of} {line}|{}| container{at}", label(&ends));
+            let Some((of, network)) = network(graph, cable) else { continue };
+            let line = if cable.host.is_some() && cable.inside.is_some() { "---" } else { "-.-" };
+            let _ = writeln!(text, "  network{of} {line}|{}| container{at}", label(&of_cable(network, cable)));
         }
         let ports = ports(one);
         if !ports.is_empty() {
@@ -61,17 +59,17 @@ fn of_uplink(uplink: &Uplink) -> Vec<String> {
 /// What stands in the box of a network.
 pub(super) fn of_network(network: &Network) -> Vec<String> {
     let mut lines = vec![format!("network {}", network.name), way_out(network).to_owned()];
-    lines.extend(network.subnets.iter().map(|subnet| format!("subnet {}", subnet.net)));
-    match &network.bridge {
-        Some(bridge) => {
-            let state = if bridge.up { "up" } else { "down" };
-            lines.push(format!("bridge {}", link(&bridge.name, bridge.index)));
-            lines.extend(bridge.mac.clone());
-            lines.extend(bridge.addresses.iter().map(|address| format!("gateway {address}")));
-            lines.push(format!("mtu {}, {state}", bridge.mtu));
-        }
-        None => lines.push(NOT_YET.to_owned()),
+    lines.extend(words::of_network(network).into_iter().map(line));
+    lines
+}
+
+/// What stands at a cable.
+pub(super) fn of_cable(network: &Network, cable: &Cable) -> Vec<String> {
+    let mut lines: Vec<String> = cable.host.iter().chain(&cable.inside).map(|end| link(&end.name, end.index)).collect();
+    if lines.is_empty() {
+        lines.push("no link".to_owned());
     }
+    lines.extend(of_port(network, cable));
     lines
 }
 
@@ -83,7 +81,7 @@ pub(super) fn of_container(one: &Container) -> Vec<String> {
         lines.extend(inside.map(|end| [&*link(&end.name, end.index), end.mac.as_deref().unwrap_or("")].join(" ")));
         lines.extend(cable.addresses.iter().map(ToString::to_string));
     }
-    lines.extend(one.routes.iter().map(|route| format!("default via {}", via(route))));
+    lines.extend(one.routes.iter().map(|of| line(route(of))));
     lines
 }
 

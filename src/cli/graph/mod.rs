@@ -1,18 +1,19 @@
 //! `minirun network graph`: how a graph is drawn. All forms are pure text of the same data, and say the same with the
-//! same words, which are here.
+//! same [`words`].
 
+mod boxes;
 mod canvas;
 mod dot;
 mod layout;
 mod mermaid;
 mod svg;
 mod text;
+mod words;
 
 use super::ui;
 use crate::error::{Error, Result};
-use crate::ops::graph::{self, Cable, Container, Graph, Network, Port, Route};
+use crate::ops::graph::{self, Cable, Container, Graph, Network};
 use crate::state::Roots;
-use std::collections::BTreeMap;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum Form {
@@ -41,11 +42,6 @@ fn json(graph: &Graph) -> Result<String> {
     Ok(text + "\n")
 }
 
-/// A link and its ifindex.
-fn link(name: &str, index: u32) -> String {
-    format!("{name} ({index})")
-}
-
 /// At most this many characters; what is too long loses its middle, for names differ at their ends.
 pub(super) fn clip(text: &str, most: usize) -> String {
     let length = text.chars().count();
@@ -62,27 +58,6 @@ pub(super) fn clip(text: &str, most: usize) -> String {
     format!("{before}…{behind}")
 }
 
-/// Whether this host passes packets on.
-fn forwarding(graph: &Graph) -> String {
-    let on = |on| if on { "on" } else { "off" };
-    let ipv6 = graph.host.ipv6_forwarding.map(|ipv6| format!(", IPv6 {}", on(ipv6))).unwrap_or_default();
-    format!("IPv4 {}{ipv6}", on(graph.host.ip_forward))
-}
-
-/// What becomes of packets that leave a network.
-fn way_out(network: &Network) -> &'static str {
-    match (network.leads_out, network.masquerade) {
-        (true, true) if network.bridge.is_some() && !network.masquerade_live => "masquerade (missing)",
-        (true, true) => "masquerade",
-        (true, false) => "no masquerade",
-        (false, _) if network.internal => "internal",
-        (false, _) => "no gateway",
-    }
-}
-
-/// Why a network has no bridge.
-const NOT_YET: &str = "no bridge yet: its first container makes it";
-
 fn network<'a>(graph: &'a Graph, cable: &Cable) -> Option<(usize, &'a Network)> {
     graph.networks.iter().enumerate().find(|(_, network)| network.name == cable.network)
 }
@@ -92,55 +67,11 @@ fn cables_of<'a>(graph: &'a Graph, network: &'a Network) -> impl Iterator<Item =
     graph.containers.iter().flat_map(of).filter(|(_, cable)| cable.network == network.name)
 }
 
-/// `172.18.0.1 dev eth0`
-fn via(route: &Route) -> String {
-    let via = route.via.map(|via| format!("{via} ")).unwrap_or_default();
-    format!("{via}dev {}", route.device)
-}
-
-/// A container's published ports, `*:8080 → 80/tcp` each: both families are one word, and so are ports that follow
-/// one another. What the host's table does not have is said to be missing.
-fn ports(container: &Container) -> Vec<String> {
-    let mut families: BTreeMap<(bool, &str, String, u16, u16), Vec<&Port>> = BTreeMap::new();
-    for port in &container.ports {
-        let ip = port.listen.ip();
-        let at = if ip.is_unspecified() { String::new() } else { ip.to_string() };
-        let key = (!port.live, port.protocol.as_str(), at, port.listen.port(), port.to.port());
-        families.entry(key).or_default().push(port);
-    }
-    let whole: Vec<_> = families
-        .into_iter()
-        .map(|((missing, protocol, at, port, to), of)| {
-            let v6 = |v6: bool| of.iter().any(|port| port.listen.is_ipv6() == v6);
-            let at = match (v6(false), v6(true)) {
-                _ if at.contains(':') => format!("[{at}]"),
-                _ if !at.is_empty() => at,
-                (true, true) => "*".to_owned(),
-                (true, false) => "0.0.0.0".to_owned(),
-                (false, _) => "[::]".to_owned(),
-            };
-            (missing, protocol, at, port, to)
-        })
-        .collect();
-    let follow = |a: &(bool, &str, String, u16, u16), b: &(bool, &str, String, u16, u16)| {
-        (a.0, a.1, &a.2) == (b.0, b.1, &b.2) && (b.3.checked_sub(a.3), b.4.checked_sub(a.4)) == (Some(1), Some(1))
-    };
-    let word = |run: &[(bool, &str, String, u16, u16)]| {
-        let ((missing, protocol, at, first, to), (.., last, last_to)) = (run.first()?, run.last()?);
-        let range = |first: &u16, last: &u16| match run.len() {
-            1 => first.to_string(),
-            _ => format!("{first}-{last}"),
-        };
-        let missing = if *missing { " (missing)" } else { "" };
-        Some(format!("{at}:{} → {}/{protocol}{missing}", range(first, last), range(to, last_to)))
-    };
-    whole.chunk_by(follow).filter_map(word).collect()
-}
-
 #[cfg(test)]
 pub(super) mod tests {
+    use super::words::{link, ports, route, way_out};
     use super::*;
-    use crate::ops::graph::{Bridge, End, Host, Subnet, Uplink};
+    use crate::ops::graph::{Bridge, End, Host, Owner, Port, Route, Subnet, Uplink, Vlan, Way};
 
     fn end(name: &str, index: u32) -> End {
         End { name: name.into(), index, mac: Some(format!("02:6d:00:00:00:{index:02x}")) }
@@ -165,10 +96,22 @@ pub(super) mod tests {
         let net_of = |n: usize| Network {
             name: format!("net{n}{pad}"),
             id: format!("{n}").repeat(64),
+            driver: "bridge".into(),
+            mode: None,
+            segment: format!("mr-01234567{n:02}"),
+            segment_of: Owner::This,
+            routed: true,
             internal: n == 1,
             leads_out: n != 1,
             masquerade: n == 0,
             masquerade_live: n == 0,
+            isolated: false,
+            proxy_arp: false,
+            proxy_arp_live: false,
+            vlan: None,
+            trunk: Vec::new(),
+            routes: Vec::new(),
+            gate: None,
             subnets: vec![
                 Subnet { net: format!("{}0.0/16", subnet(n, false)).parse().unwrap(), gateway: None },
                 Subnet { net: format!("{}0/64", subnet(n, true)).parse().unwrap(), gateway: None },
@@ -196,6 +139,8 @@ pub(super) mod tests {
                 format!("{}0.{}/16", subnet(n, false), 2 + c).parse().unwrap(),
                 format!("{}{:x}/64", subnet(n, true), 2 + c).parse().unwrap(),
             ],
+            isolated: false,
+            vlans: Vec::new(),
         };
         let container_of = |c: usize| {
             let mut of = vec![c % networks];
@@ -212,7 +157,11 @@ pub(super) mod tests {
                     .iter()
                     .take(1)
                     .flat_map(|n| [format!("{}0.1", subnet(*n, false)), format!("{}1", subnet(*n, true))])
-                    .map(|via| Route { via: Some(via.parse().unwrap()), device: "eth0".into() })
+                    .map(|via| Route {
+                        to: "0.0.0.0/0".parse().unwrap(),
+                        via: Some(via.parse().unwrap()),
+                        device: "eth0".into(),
+                    })
                     .collect(),
                 ports: (0..if c == 0 { 2 } else { c % 2 })
                     .flat_map(|p| {
@@ -243,6 +192,38 @@ pub(super) mod tests {
         }
     }
 
+    /// What is between containers, in all its kinds: a VLAN with the host's link into it and a trunk beside it, one where
+    /// nobody reaches another, one of two subnets that the host answers for, and a link of the host's.
+    pub(in crate::cli::graph) fn segments() -> Graph {
+        let mut graph = graph(4, 3, false);
+        let link = graph.networks[0].bridge.clone().unwrap();
+        let [ten, quiet, near, lan] = &mut graph.networks[..] else { panic!() };
+        (ten.vlan, ten.trunk, ten.segment_of) = (Some(10), vec![20, 30], Owner::Network("base".into()));
+        let gate = Bridge { name: "mrl-0123456789".into(), index: 40, ..link.clone() };
+        ten.gate = Some(gate);
+        (quiet.isolated, near.proxy_arp, near.proxy_arp_live) = (true, true, true);
+        near.subnets[1].net = "192.168.1.0/24".parse().unwrap();
+        near.bridge.as_mut().unwrap().addresses[1] = "192.168.1.1/24".parse().unwrap();
+        near.subnets[1].gateway = Some("192.168.1.1".parse().unwrap());
+        near.routes = vec![
+            Way { to: "192.168.2.0/24".parse().unwrap(), via: None },
+            Way { to: "10.0.0.0/8".parse().unwrap(), via: Some("192.168.1.9".parse().unwrap()) },
+        ];
+        (lan.driver, lan.mode, lan.segment_of) = ("macvlan".into(), Some("private".into()), Owner::Host);
+        (lan.segment, lan.routed) = ("eth0".into(), false);
+        lan.bridge = Some(Bridge { name: "eth0".into(), index: 2, ..link });
+        lan.subnets[0].gateway = Some("172.21.0.254".parse().unwrap());
+        let [first, second, third] = &mut graph.containers[..] else { panic!() };
+        first.cables[0].vlans = vec![Vlan { id: 10, tagged: false }, Vlan { id: 20, tagged: true }];
+        second.cables[0].isolated = true;
+        third.routes.push(Route { to: "192.168.2.0/24".parse().unwrap(), via: None, device: "eth0".into() });
+        third.cables.truncate(1);
+        let mut on_parent = third.cables[0].clone();
+        (on_parent.network, on_parent.host) = ("net3".into(), Some(end("eth0", 2)));
+        third.cables.push(on_parent);
+        graph
+    }
+
     /// Everything of a graph that each form has to say.
     pub(in crate::cli::graph) fn facts(graph: &Graph) -> Vec<String> {
         let mut facts = vec![graph.host.name.clone(), link("eth0", 2), "10.0.2.15/24".into(), "10.0.2.2".into()];
@@ -257,7 +238,7 @@ pub(super) mod tests {
         for one in &graph.containers {
             facts.extend([one.name.clone(), one.short().to_owned(), one.state.clone()]);
             facts.extend(ports(one));
-            facts.extend(one.routes.iter().map(via));
+            facts.extend(one.routes.iter().map(|of| route(of).1));
             for cable in &one.cables {
                 let ends = cable.host.iter().chain(&cable.inside).map(|end| link(&end.name, end.index));
                 facts.extend(ends.chain(cable.addresses.iter().map(ToString::to_string)));
@@ -267,17 +248,22 @@ pub(super) mod tests {
         facts
     }
 
+    /// Each without what its form makes of some letters; a label stands apart from its value in the picture alone.
+    fn forms(graph: &Graph) -> [(&'static str, String); 4] {
+        let unescaped = |text: String| text.replace("&gt;", ">").replace("&amp;", "&").replace("#42;", "*");
+        [
+            ("text", text::draw(graph)),
+            ("mermaid", unescaped(mermaid::draw(graph))),
+            ("dot", dot::draw(graph)),
+            ("svg", unescaped(svg::draw(graph))),
+        ]
+    }
+
     #[test]
     fn every_form_says_everything() {
         for (networks, containers) in [(1, 1), (3, 12), (4, 5)] {
             let graph = graph(networks, containers, false);
-            let unescaped = |text: String| text.replace("&gt;", ">").replace("&amp;", "&").replace("#42;", "*");
-            for (form, text) in [
-                ("text", text::draw(&graph)),
-                ("mermaid", unescaped(mermaid::draw(&graph))),
-                ("dot", dot::draw(&graph)),
-                ("svg", unescaped(svg::draw(&graph))),
-            ] {
+            for (form, text) in forms(&graph) {
                 for fact in facts(&graph) {
                     assert!(text.contains(&fact), "{form} does not say {fact:?}:\n{text}");
                 }
@@ -286,31 +272,30 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn ports_are_said_in_few_words() {
-        let mut one = graph(1, 1, false).containers.remove(0);
-        one.ports = [8002, 8000, 8001]
-            .iter()
-            .flat_map(|n| {
-                [
-                    port(&format!("0.0.0.0:{n}"), &format!("10.0.0.2:{n}")),
-                    port(&format!("[::]:{n}"), &format!("[fd00::2]:{n}")),
-                ]
-            })
-            .collect();
-        one.ports.push(port("127.0.0.1:80", "10.0.0.2:80"));
-        one.ports.push(port("[::1]:80", "[fd00::2]:80"));
-        one.ports.push(port("0.0.0.0:9000", "10.0.0.2:80"));
-        one.ports.push(Port { live: false, ..port("[::]:9001", "[fd00::2]:81") });
-        assert_eq!(
-            ports(&one),
-            [
-                "*:8000-8002 → 8000-8002/tcp",
-                "0.0.0.0:9000 → 80/tcp",
-                "127.0.0.1:80 → 80/tcp",
-                "[::1]:80 → 80/tcp",
-                "[::]:9001 → 81/tcp (missing)"
-            ]
-        );
+    fn every_form_says_what_is_between_containers() {
+        let graph = segments();
+        for (form, text) in forms(&graph) {
+            for fact in [
+                "network base",
+                "mrl-0123456789 (40)",
+                "VLANs 20 30",
+                "VLAN 10, tagged 20",
+                "from each other",
+                "isolated",
+                "proxy ARP",
+                "192.168.1.0/24",
+                "192.168.1.1",
+                "192.168.2.0/24 on the wire",
+                "10.0.0.0/8 via 192.168.1.9",
+                "192.168.2.0/24 dev eth0",
+                "not routed here",
+                "macvlan, mode private",
+                "parent",
+                "172.21.0.254, another router",
+            ] {
+                assert!(text.contains(fact), "{form} does not say {fact:?}:\n{text}");
+            }
+        }
     }
 
     #[test]

@@ -2,11 +2,11 @@
 //! its socket on the switch to its socket on the container. Text stands in boxes alone and cables between them, so that
 //! neither ever lies on the other.
 
+use super::boxes::{Row, chips, plugs, router_word};
 use super::canvas::{At, Canvas, Rect, curve, letters, width};
-use super::layout::{
-    ALLEY, CHIP, Card, HEAD, LABEL, LETTERS, MARGIN, NAME, PAD, Plan, ROW, Row, Switch, TEXT, chips, plugs, router_word,
-};
-use super::{clip, link, via, way_out};
+use super::clip;
+use super::layout::{ALLEY, CHIP, Card, HEAD, LABEL, LETTERS, MARGIN, NAME, PAD, Plan, ROW, Switch, TEXT};
+use super::words::{self, link, way_out};
 use crate::ops::graph::{Cable, Graph};
 
 /// Of networks: dark enough for white letters on them.
@@ -148,7 +148,7 @@ impl Plan<'_> {
         };
         canvas.rect(at, 8, body);
         canvas.head(Rect { h: HEAD, ..at }, 8, &head);
-        let word = if of.leads_out { "network" } else { way_out(of) };
+        let word = if of.leads_out && of.routed { "network" } else { way_out(of) };
         let room = letters(at.w - 3 * PAD - width(word, TEXT), NAME);
         canvas.group(&of.name, |canvas| {
             canvas.text((at.x + PAD, at.y + 22), At::Start, "n w", &clip(&of.name, room));
@@ -186,8 +186,9 @@ impl Plan<'_> {
         }
         let mut y = card.routes_at();
         for route in &of.routes {
-            label(canvas, (at.x + PAD, y + 13), "default via");
-            canvas.text((at.x + PAD + LABEL, y + 13), At::Start, "m", &via(route));
+            let (what, value) = words::route(route);
+            label(canvas, (at.x + PAD, y + 13), what);
+            canvas.text((at.x + PAD + LABEL, y + 13), At::Start, "m", &value);
             y += ROW;
         }
         for (x, line, text) in chips(&card.ports, at.w) {

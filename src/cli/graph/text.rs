@@ -1,6 +1,9 @@
 //! The graph as a tree, for a person in a terminal.
 
-use super::{NOT_YET, cables_of, clip, forwarding, link, ports, via, way_out};
+use super::words::{
+    Said, addresses, forwarding, line, link, missing, of_port, other_gateway, ports, promises, route, segment, way_out,
+};
+use super::{cables_of, clip};
 use crate::ops::graph::{Cable, Container, End, Graph, Network};
 
 /// A line is never longer: what does not fit goes on in the next.
@@ -41,32 +44,41 @@ fn leaf(words: Vec<String>) -> Branch {
 }
 
 fn of_network(graph: &Graph, network: &Network) -> Branch {
-    let mut below = Vec::new();
-    match &network.bridge {
-        Some(bridge) => {
-            let mut words = vec![format!("bridge {}", link(&bridge.name, bridge.index))];
-            words.extend(bridge.mac.clone());
-            words.extend(bridge.addresses.iter().map(ToString::to_string));
-            words.push(format!("mtu {}", bridge.mtu));
-            words.push(if bridge.up { "up" } else { "down" }.to_owned());
-            below.push(leaf(words));
-        }
-        None => below.push(leaf(vec![NOT_YET.to_owned()])),
+    let mut below = vec![of_segment(network)];
+    if let Some(gate) = &network.gate {
+        let mut words = vec![format!("VLAN link {}", link(&gate.name, gate.index))];
+        words.extend(gate.mac.clone());
+        words.extend(addresses(network).iter().map(ToString::to_string));
+        below.push(leaf(words));
     }
     for subnet in &network.subnets {
-        let gateway = subnet.gateway.map(|gateway| format!("gateway {gateway}"));
+        let other = |gateway| other_gateway(network, gateway).unwrap_or_else(|| gateway.to_string());
+        let gateway = subnet.gateway.map(|gateway| format!("gateway {}", other(gateway)));
         below.push(leaf([format!("subnet {}", subnet.net)].into_iter().chain(gateway).collect()));
     }
+    let promises: Vec<String> = promises(network).into_iter().map(line).collect();
+    below.extend((!promises.is_empty()).then(|| leaf(promises)));
     for (one, cable) in cables_of(graph, network) {
         let name = clip(&one.name, NAME);
-        below.push(leaf(vec![format!(
-            "{} ── {} of {name}",
-            of_end(cable.host.as_ref()),
-            of_end(cable.inside.as_ref())
-        )]));
+        let (host, inside) = (of_end(cable.host.as_ref()), of_end(cable.inside.as_ref()));
+        let port = of_port(network, cable);
+        below.push(leaf([format!("{host} ── {inside} of {name}")].into_iter().chain(port).collect()));
     }
     let words = vec![format!("network {}", clip(&network.name, NAME)), way_out(network).to_owned()];
     Branch { words, below }
+}
+
+fn of_segment(network: &Network) -> Branch {
+    let Some(bridge) = &network.bridge else { return leaf(vec![missing(network)]) };
+    let clipped = |(label, value): Said| line((label, clip(&value, NAME)));
+    let mut words: Vec<String> = segment(network).into_iter().map(clipped).collect();
+    words.extend(bridge.mac.clone());
+    if network.gate.is_none() {
+        words.extend(addresses(network).iter().map(ToString::to_string));
+    }
+    words.push(format!("mtu {}", bridge.mtu));
+    words.push(if bridge.up { "up" } else { "down" }.to_owned());
+    leaf(words)
 }
 
 fn of_end(end: Option<&End>) -> String {
@@ -75,7 +87,8 @@ fn of_end(end: Option<&End>) -> String {
 
 fn of_container(one: &Container) -> Branch {
     let mut below: Vec<Branch> = one.cables.iter().map(of_cable).collect();
-    below.extend(one.routes.iter().map(|route| leaf(vec![format!("default route via {}", via(route))])));
+    let words = |of| line(route(of)).replacen("default", "default route", 1);
+    below.extend(one.routes.iter().map(|of| leaf(vec![words(of)])));
     let ports = ports(one);
     if let Some((first, others)) = ports.split_first() {
         let words = std::iter::once(format!("published {first}")).chain(others.iter().cloned());
@@ -125,7 +138,7 @@ fn write(text: &mut String, branch: &Branch, first: &str, next: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::graph::tests::{graph, port};
+    use crate::cli::graph::tests::{graph, port, segments};
 
     #[test]
     fn a_tree_of_host_networks_and_containers() {
@@ -145,6 +158,22 @@ host host, forwarding IPv4 on, IPv6 off
 "
         .replace("fd00:0::", "fd00::");
         assert_eq!(draw(&graph(1, 1, false)), want);
+    }
+
+    #[test]
+    fn what_is_between_containers_is_said() {
+        let text = draw(&segments());
+        for line in [
+            "│  ├─ VLAN link mrl-0123456789 (40), 02:6d:ff:00:00:00, 172.18.0.1/16, fd00::1/64",
+            "│  ├─ VLAN 10, trunk VLANs 20 30",
+            "│  └─ mrv0123456700 (100) ── eth0 (2) of web0, VLAN 10, tagged 20",
+            "│  ├─ subnet 192.168.1.0/24, gateway 192.168.1.1",
+            "│  ├─ proxy ARP on, route 192.168.2.0/24 on the wire, route 10.0.0.0/8 via 192.168.1.9",
+            "│  ├─ parent eth0 (2), 02:6d:ff:00:00:00, 172.18.0.1/16, fd00::1/64, mtu 1500, up",
+            "│  └─ eth0 (2) ── eth0 (2) of web2",
+        ] {
+            assert!(text.lines().any(|other| other == line), "{line}\n{text}");
+        }
     }
 
     #[test]
