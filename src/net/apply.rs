@@ -3,7 +3,9 @@
 
 use super::entry::{self, Change, Entry};
 use super::firewalld;
+use super::legacy;
 use super::link;
+use super::probe::transport;
 use super::publish::{Protocol, Published};
 use super::resolver;
 use super::ruleset::{self, Direction};
@@ -14,7 +16,7 @@ use crate::error::{Errno, Error, Result, SysError, SysResult};
 use crate::id::{ContainerId, IfName};
 use crate::sys::fs;
 use crate::sys::netlink::{Batch, Refused, Socket};
-use crate::sys::netns::{self, Transport, Visit};
+use crate::sys::netns::{self, Visit};
 use crate::sys::nftables::{self, Existing, Transaction};
 use nix::unistd::Pid;
 use std::collections::HashMap;
@@ -114,6 +116,7 @@ impl Run<'_> {
                 Ok(self.commit(add, step, Errno::UnknownErrno)?)
             }
             Step::AllowForward { chain, bridge, comment } => Ok(self.allow_forward(chain, bridge, comment)?),
+            Step::AllowLegacy { program, bridge, comment } => Ok(legacy::allow(program, bridge, comment)?),
             Step::TrustBridge { bridge } => Ok(firewalld::trust(bridge)?),
             Step::HoldPort { table, port } => self.hold_port(table, port),
             Step::Publish { table, owner, ports } => self.publish(table, owner, ports),
@@ -309,6 +312,7 @@ fn ensured(step: &Step, errno: Errno) -> bool {
         | Step::EnsureBridge { .. }
         | Step::SetAlias { .. }
         | Step::AllowForward { .. }
+        | Step::AllowLegacy { .. }
         | Step::TrustBridge { .. }
         | Step::AddVeth(_)
         | Step::SetIsolated { .. }
@@ -445,18 +449,11 @@ fn call(step: &Step) -> String {
         Step::EnsureRuleset { table } | Step::ReplaceRuleset { table, .. } => format!("NFT_MSG_NEWTABLE({table})"),
         Step::EnsureEntries { table, .. } | Step::Publish { table, .. } => format!("NFT_MSG_NEWSETELEM({table})"),
         Step::AllowForward { chain, .. } => format!("NFT_MSG_NEWRULE({})", chain.text()),
+        Step::AllowLegacy { program, .. } => program.to_string(),
         Step::TrustBridge { bridge } => format!("changeZoneOfInterface({bridge})"),
         Step::SetSysctl { key, .. } => format!("write(/proc/sys/{key})"),
         Step::HoldPort { port, .. } => format!("bind({})", port.listen()),
         Step::AnswerNames => "bind(127.0.0.11)".to_owned(),
         Step::ForgetFlows { protocol, .. } => format!("IPCTNL_MSG_CT_DELETE({protocol})"),
-    }
-}
-
-fn transport(protocol: Protocol) -> Transport {
-    match protocol {
-        Protocol::Tcp => Transport::Stream,
-        Protocol::Udp => Transport::Datagram,
-        Protocol::Sctp => Transport::Association,
     }
 }

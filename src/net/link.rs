@@ -80,6 +80,7 @@ pub(super) fn request<E>(
         | Step::ReplaceRuleset { .. }
         | Step::EnsureEntries { .. }
         | Step::AllowForward { .. }
+        | Step::AllowLegacy { .. }
         | Step::TrustBridge { .. }
         | Step::HoldPort { .. }
         | Step::Publish { .. }

@@ -1,6 +1,7 @@
 //! The container's network: a veth on a bridge, NAT and published ports. Data in [`plan`] and [`step`], the deed in
 //! [`apply`], the system's answers in [`probe`], what is lent to whom in [`record`] and [`lease`].
-//! It never starts a process or a thread, and no proxy: the kernel forwards.
+//! It never starts a thread, and no proxy: the kernel forwards. It starts no process but iptables-legacy's, where that
+//! has rules.
 
 pub mod apply;
 pub mod attachment;
@@ -32,6 +33,7 @@ pub mod survey;
 pub mod view;
 pub mod wire;
 
+mod legacy;
 mod link;
 mod undo;
 

@@ -5,7 +5,8 @@ use super::network::Network;
 use super::plan::{NetFacts, NetPlan};
 use super::publish::Published;
 use super::step::Step;
-use crate::id::IfName;
+use crate::id::{HostPath, IfName};
+use crate::shell::words;
 use serde::{Deserialize, Serialize};
 
 /// A firewalld that runs.
@@ -23,6 +24,25 @@ pub struct Legacy {
     pub bridge: IfName,
     /// `iptables-legacy` or `ip6tables-legacy`.
     pub tool: String,
+    /// Where that is installed.
+    #[serde(default)]
+    pub program: Option<HostPath>,
+}
+
+/// The two rules of iptables-legacy for a bridge, as words for its program behind what is to be done with them.
+pub(super) fn legacy_rules(to_do: &str, bridge: &IfName, comment: &str) -> [Vec<String>; 2] {
+    ["-i", "-o"].map(|key| {
+        // another one may be at work: its lock is waited for, but not for ever
+        let words = ["-w", "10", to_do, "FORWARD", key, bridge.as_str()];
+        let mark = ["-m", "comment", "--comment", comment, "-j", "ACCEPT"];
+        words.into_iter().chain(mark).map(str::to_owned).collect()
+    })
+}
+
+/// The lines that let packets of a bridge through.
+pub(super) fn legacy_text(program: &str, bridge: &IfName, comment: &str) -> String {
+    let line = |rule: Vec<String>| words(std::iter::once(program).chain(rule.iter().map(String::as_str)));
+    legacy_rules("-I", bridge, comment).map(line).join("; ")
 }
 
 /// Rules in chains that drop what they do not know, and the bridge in firewalld's zone; a warning for each.
@@ -39,13 +59,18 @@ pub(super) fn let_through(network: &Network, facts: &NetFacts, plan: &mut NetPla
         plan.prepare.push(Step::TrustBridge { bridge: bridge.clone() });
     }
     // its rules are of another kind, which no rule of nf_tables overrules and only its own program writes
-    for Legacy { tool, .. } in facts.legacy.iter().filter(|one| one.bridge == *bridge) {
-        let rule = |key| format!("{tool} -I FORWARD {key} {bridge} -j ACCEPT");
-        plan.warnings.push(format!(
-            "{tool} drops forwarded packets, and these let ours through: {}; {}",
-            rule("-i"),
-            rule("-o")
-        ));
+    for Legacy { tool, program, .. } in facts.legacy.iter().filter(|one| one.bridge == *bridge) {
+        let comment = network.mark.clone();
+        match program.clone() {
+            Some(program) => {
+                plan.warnings.push(format!("{tool} drops forwarded packets: added rules for {bridge}"));
+                plan.prepare.push(Step::AllowLegacy { program, bridge: bridge.clone(), comment });
+            }
+            None => plan.warnings.push(format!(
+                "{tool} drops forwarded packets, and these let ours through: {}",
+                legacy_text(tool, bridge, &comment)
+            )),
+        }
     }
 }
 

@@ -3,9 +3,9 @@
 
 use super::entry::Entry;
 use super::firewalld;
+use super::legacy;
 use super::names::Realm;
 use super::network::{Holder, Network};
-use super::others::Legacy;
 use super::plan::{BridgeFacts, ForeignFacts, NetFacts, NetworkFacts};
 use super::publish::{HostPort, Protocol, Publish};
 use super::record;
@@ -17,7 +17,7 @@ use super::undo::{alias, find_link};
 use crate::error::{Errno, Error, Result};
 use crate::id::{HostPath, IfName};
 use crate::sys::fs;
-use crate::sys::iptables::{self, Family};
+use crate::sys::iptables::Family;
 use crate::sys::netlink::{self, Dump, Socket};
 use crate::sys::netns::{self, Transport};
 use crate::sys::nftables::{self, BaseChain};
@@ -59,7 +59,8 @@ pub fn facts(
     let ipv6_forwarding = is_on("net/ipv6/conf/all/forwarding");
     let about_to = ipv6_forwarding == Some(false) && networks.iter().any(Network::has_ipv6_gateway);
     let (foreign, has_firewalld) = rules.foreign()?;
-    let bridges: Vec<&IfName> = routed(networks).map(Network::router).collect();
+    let routed: Vec<&Network> = networks.iter().filter(|network| network.shape.is_routed()).collect();
+    let bridges: Vec<&IfName> = routed.iter().map(|network| network.router()).collect();
     let facts = NetFacts {
         ip_forward: is_on("net/ipv4/ip_forward").unwrap_or(false),
         ipv6_forwarding,
@@ -70,7 +71,7 @@ pub fn facts(
         foreign,
         // who has no rules here is not asked: on most hosts that would be for nothing
         firewalld: if has_firewalld { firewalld::facts(&bridges)? } else { None },
-        legacy: [legacy(networks, Family::V4), legacy(networks, Family::V6)].concat(),
+        legacy: [Family::V4, Family::V6].into_iter().flat_map(|of| legacy::facts(&routed, of)).collect(),
         realm,
     };
     Ok((facts, rules.socket))
@@ -189,25 +190,6 @@ impl Rules {
         }
         Ok((foreign, owners(&chains).contains(&FIREWALLD)))
     }
-}
-
-/// Those whose packets the host hands on.
-fn routed(networks: &[Network]) -> impl Iterator<Item = &Network> {
-    networks.iter().filter(|network| network.shape.is_routed())
-}
-
-/// The networks of this family that iptables-legacy has no rule for, where it drops what it does not know.
-fn legacy(networks: &[Network], family: Family) -> Vec<Legacy> {
-    // only words come of it: that it cannot be looked at holds nobody up
-    let Some(filter) = iptables::filter(family).ok().flatten().filter(|filter| filter.drops) else {
-        return Vec::new();
-    };
-    let has_family = |one: &&Network| one.subnets.iter().any(|s| s.net.addr().is_ipv4() == (family == Family::V4));
-    let passes =
-        |bridge: &IfName| filter.accepts_from.contains(bridge.as_str()) && filter.accepts_to.contains(bridge.as_str());
-    let tool = if family == Family::V4 { "iptables-legacy" } else { "ip6tables-legacy" };
-    let dropped = routed(networks).filter(has_family).map(Network::router).filter(|link| !passes(link));
-    dropped.map(|bridge| Legacy { bridge: bridge.clone(), tool: tool.to_owned() }).collect()
 }
 
 /// What others have in nf_tables that may concern packets of ours.
@@ -413,16 +395,19 @@ fn bind(request: &Publish, port: u16) -> Result<std::os::fd::OwnedFd> {
         Some(IpAddr::V6(_)) => Ipv6Addr::UNSPECIFIED.into(),
         Some(IpAddr::V4(_)) | None => IpAddr::from([0; 4]),
     };
-    let transport = match request.protocol {
-        Protocol::Tcp => Transport::Stream,
-        Protocol::Udp => Transport::Datagram,
-        Protocol::Sctp => Transport::Association,
-    };
     let address = SocketAddr::new(request.ip.unwrap_or(any), port);
-    match netns::bind(transport, address) {
+    match netns::bind(transport(request.protocol), address) {
         // a kernel without such sockets: another protocol's free number is as good as any
         Err(e) if e.errno == Errno::EPROTONOSUPPORT => Ok(netns::bind(Transport::Stream, address)?),
         bound => Ok(bound?),
+    }
+}
+
+pub(super) fn transport(protocol: Protocol) -> Transport {
+    match protocol {
+        Protocol::Tcp => Transport::Stream,
+        Protocol::Udp => Transport::Datagram,
+        Protocol::Sctp => Transport::Association,
     }
 }
 

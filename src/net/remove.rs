@@ -11,7 +11,7 @@ use super::segment::entries;
 use super::shape::Segment;
 use super::step::{Step, Undo};
 use super::undo::{alias, delete_link, delete_route, find_link, undo};
-use super::{cables, firewalld, lease, link};
+use super::{cables, firewalld, lease, legacy, link};
 use crate::error::{Errno, Error, Result, SysError};
 use crate::id::{ContainerId, IfName, Name};
 use crate::sys::fs;
@@ -81,6 +81,8 @@ pub fn remove_network(networks: &Networks, network: &Network) -> Vec<Error> {
         _ => {}
     }
     note(remove_foreign_rules(&network.mark));
+    errors.extend(legacy::forget(&network.mark));
+    let mut note = |result: Result<()>| errors.extend(result.err());
     let (all, _) = record::all(&networks.state).unwrap_or_default();
     let shared = all.iter().any(|other| other.name != network.name && other.router() == network.router());
     if network.shape.is_routed() && !shared {

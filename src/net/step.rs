@@ -7,10 +7,11 @@
 use super::dns::redirect::{self, ADDRESS};
 use super::entry::{self, Entry};
 use super::names::Mac;
+use super::others::legacy_text;
 use super::publish::{Protocol, Published};
 use super::ruleset;
 use super::shape::{IpvlanMode, MacvlanMode};
-use crate::id::IfName;
+use crate::id::{HostPath, IfName};
 use crate::shell::{Shell, quote, words};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -60,6 +61,12 @@ pub enum Step {
     /// Two accept rules in front of somebody else's chain.
     AllowForward {
         chain: ForeignChain,
+        bridge: IfName,
+        comment: String,
+    },
+    /// Two accept rules in front of iptables-legacy's FORWARD, by its program.
+    AllowLegacy {
+        program: HostPath,
         bridge: IfName,
         comment: String,
     },
@@ -240,6 +247,7 @@ impl Step {
             }
             Step::SetAlias { link, alias } => format!("ip link set {link} alias {}", quote(alias)),
             Step::AllowForward { chain, bridge, comment } => format!("nft {}", quote(&allow(chain, bridge, comment))),
+            Step::AllowLegacy { program, bridge, comment } => legacy_text(program.as_str(), bridge, comment),
             Step::TrustBridge { bridge } => format!("firewall-cmd --zone=trusted --change-interface={bridge}"),
             Step::AddVeth(veth) => veth.shell(),
             Step::PlugIn { link, bridge } => format!("ip link set {link} up master {bridge}"),
@@ -291,6 +299,7 @@ impl Step {
             Step::EnsureBridge { .. } => "a bridge is a switch: containers of a network are plugged into it",
             Step::SetAlias { .. } => "our mark: nothing without it is ever removed",
             Step::AllowForward { .. } => "this chain drops what it does not know, and an accept elsewhere cannot help",
+            Step::AllowLegacy { .. } => "iptables-legacy drops what it does not know; only its own rules help",
             Step::TrustBridge { .. } => "firewalld rejects what comes from a link of none of its zones",
             Step::AddVeth(_) => "a veth is a cable: one end on the bridge, the other inside the container",
             Step::PlugIn { .. } => "a bridge that was deleted has left its cables unplugged",
@@ -340,6 +349,7 @@ impl Step {
             | Step::EnsureBridge { .. }
             | Step::SetAlias { .. }
             | Step::AllowForward { .. }
+            | Step::AllowLegacy { .. }
             | Step::TrustBridge { .. }
             | Step::PlugIn { .. }
             | Step::SetHairpin { .. }
@@ -512,6 +522,14 @@ mod tests {
             (
                 Step::AllowForward { chain, bridge: bridge.clone(), comment: "m".into() },
                 r#"nft 'insert rule ip filter FORWARD iifname "mr-0" accept comment "m"; insert rule ip filter FORWARD oifname "mr-0" accept comment "m"'"#,
+            ),
+            (
+                Step::AllowLegacy {
+                    program: HostPath::parse("/sbin/iptables-legacy").unwrap(),
+                    bridge: bridge.clone(),
+                    comment: "a b".into(),
+                },
+                "/sbin/iptables-legacy -w 10 -I FORWARD -i mr-0 -m comment --comment 'a b' -j ACCEPT; /sbin/iptables-legacy -w 10 -I FORWARD -o mr-0 -m comment --comment 'a b' -j ACCEPT",
             ),
             (
                 Step::AddVeth(veth),

@@ -453,24 +453,46 @@ fn firewalld_may_come_later_and_be_strict() {
 }
 
 #[test]
-fn what_iptables_legacy_drops_is_said_with_the_rules_that_help() {
-    requires![root, tool("nft"), tool("curl"), iptables_legacy];
+fn what_iptables_legacy_drops_is_let_through_by_its_own_program() {
+    requires![root, overlay, tool("nft"), tool("curl"), iptables_legacy];
     let sandbox = host_with_web();
     answers_everywhere(&sandbox);
     assert_eq!(sandbox.in_network("cat /proc/net/ip_tables_names").text(), "", "asking has made no table");
     sandbox.in_network("iptables-legacy -P FORWARD DROP; ip6tables-legacy -P FORWARD DROP").expect_code(0);
+    let chains = || sandbox.in_network("iptables-legacy -S; ip6tables-legacy -S").text();
+    let before = chains();
     assert!(is_silent(&sandbox, From::Outside), "the control");
-    let run = ["run", "--rm", "--network", "net", "busybox", "true"];
+    does(&sandbox, &["network", "create", "--ipv6", "both"]);
+    let run = ["run", "--rm", "--network", "both", "busybox", "true"];
+    // where it is not installed, it is said what would help
+    let hidden = "set -e; mkdir /run/up /run/work; \
+         mount -t overlay -o lowerdir=/usr/sbin,upperdir=/run/up,workdir=/run/work hidden /usr/sbin; \
+         rm /usr/sbin/iptables-legacy /usr/sbin/ip6tables-legacy";
+    sandbox.sh(hidden).expect_code(0);
     let said = does(&sandbox, &run).stderr;
-    let rules: Vec<&str> = said
-        .lines()
-        .filter_map(|line| line.split_once("drops forwarded packets, and these let ours through: "))
-        .map(|(_, rules)| rules)
-        .collect();
-    assert_eq!(rules.len(), 2, "of both families: {said}");
-    sandbox.in_network(&rules.join("; ")).expect_code(0);
+    for tool in ["iptables-legacy", "ip6tables-legacy"] {
+        let line =
+            format!("{tool} drops forwarded packets, and these let ours through: {tool} -w 10 -I FORWARD -i mr-");
+        assert!(said.contains(&line), "{said}");
+    }
+    sandbox.sh("umount /usr/sbin").expect_code(0);
+    assert_eq!(chains(), before);
+    assert_eq!(does(&sandbox, &run).stderr.matches("drops forwarded packets: added rules for mr-").count(), 2);
+    assert_eq!(does(&sandbox, &run).stderr, "", "once");
+    assert!(is_silent(&sandbox, From::Outside), "not for the other network");
+    assert!(reload(&sandbox).starts_with("iptables-legacy drops forwarded packets: added rules for mr-"));
     answers_everywhere(&sandbox);
-    assert_eq!((does(&sandbox, &run).stderr.as_str(), reload(&sandbox).as_str()), ("", ""));
+    assert_eq!(reload(&sandbox), "");
+    // one of the two rules is not enough, and a rule of somebody else's stays
+    let harm = "iptables-legacy -D FORWARD 1 && iptables-legacy -I FORWARD -i other -j ACCEPT";
+    sandbox.in_network(harm).expect_code(0);
+    assert!(is_silent(&sandbox, From::Outside), "the control");
+    reload(&sandbox);
+    answers_everywhere(&sandbox);
+    does(&sandbox, &["rm", "-f", "web", "b"]);
+    does(&sandbox, &["network", "rm", "net", "both"]);
+    sandbox.in_network("iptables-legacy -D FORWARD -i other -j ACCEPT").expect_code(0);
+    assert_eq!(chains(), before);
 }
 
 #[test]

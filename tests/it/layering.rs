@@ -52,6 +52,7 @@ const DEEDS: &[&str] = &[
     "net::files",
     "net::firewalld",
     "net::lease",
+    "net::legacy",
     "net::link",
     "net::resolver",
     "net::record",
