@@ -239,6 +239,11 @@ fn dispatch(cli: Cli) -> Result<u8> {
     let dir = |dir: Option<String>| dir.filter(|dir| !dir.is_empty()).map(|dir| caller::path(&dir)).transpose();
     let (logins, proxies) = (caller::logins(), caller::proxies());
     let roots = ops::roots(dir(cli.root)?, dir(cli.state)?, dir(cli.config)?, logins, proxies)?;
+    if cli.command.as_ref().is_some_and(looks_at_networks)
+        && let Some(line) = ops::reload::notice(&roots)
+    {
+        ui::warning(&line);
+    }
     obey(cli.command, &roots)
 }
 
@@ -312,6 +317,15 @@ fn obey(command: Option<Sub>, roots: &Roots) -> Result<u8> {
         Some(Sub::Version(args)) => version::main(&args),
         Some(Sub::Repair(args)) => repair::main(&args, roots),
         Some(Sub::System(args)) => system::main(&args, roots),
+    }
+}
+
+/// Those that show what is reached over a network, or end it. Who starts something looks for himself.
+fn looks_at_networks(command: &Sub) -> bool {
+    match command {
+        Sub::Ps(_) | Sub::Port(_) | Sub::Inspect(_) | Sub::Stats(_) | Sub::Stop(_) => true,
+        Sub::Network(args) => args.looks(),
+        _ => false,
     }
 }
 

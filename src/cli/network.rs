@@ -20,6 +20,13 @@ pub(super) struct Args {
     command: Verb,
 }
 
+impl Args {
+    /// Whether it shows networks. `graph` and `check` do not count: what is wrong is what they are asked for.
+    pub(super) fn looks(&self) -> bool {
+        matches!(self.command, Verb::Ls { .. } | Verb::Inspect { .. })
+    }
+}
+
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Make a network: what its containers are plugged into, a bridge of its own most of the time

@@ -47,6 +47,12 @@ impl Networks {
         Ok(Networks { state: state.clone(), lock })
     }
 
+    /// `None` where somebody else has them.
+    pub fn try_lock(state: &HostPath) -> Result<Option<Networks>> {
+        let lock = Lock::try_exclusive(directory(state).child(".lock").as_path())?;
+        Ok(lock.map(|lock| Networks { state: state.clone(), lock }))
+    }
+
     /// The lock alone, to be handed to the process that goes on.
     pub fn into_lock(self) -> OwnedFd {
         self.lock.into()
@@ -121,6 +127,15 @@ pub fn all(state: &HostPath) -> Result<(Vec<Network>, Vec<Error>)> {
     Ok(apart(each(state, load)?))
 }
 
+/// Those that have a record, whatever is in it.
+pub fn names(state: &HostPath) -> Result<Vec<Name>> {
+    let entries = match fs::list(directory(state).as_path()) {
+        Err(e) if e.errno == Errno::EACCES => Vec::new(), // a normal user's --explain sees what it may see
+        entries => entries?,
+    };
+    Ok(entries.iter().filter_map(|entry| Name::parse(entry.strip_suffix(".json")?).ok()).collect())
+}
+
 /// The networks whose records cannot be read.
 pub fn broken(state: &HostPath) -> Result<Vec<(Name, Error)>> {
     Ok(each(state, load)?.into_iter().filter_map(|(name, read)| Some((name, read.err()?))).collect())
@@ -170,11 +185,7 @@ fn apart<T>(each: Vec<(Name, Result<T>)>) -> (Vec<T>, Vec<Error>) {
 }
 
 fn each<T>(place: &HostPath, load: impl Fn(&HostPath, &Name) -> Result<Option<T>>) -> Result<Vec<(Name, Result<T>)>> {
-    let entries = match fs::list(directory(place).as_path()) {
-        Err(e) if e.errno == Errno::EACCES => Vec::new(), // a normal user's --explain sees what it may see
-        entries => entries?,
-    };
-    let names = entries.iter().filter_map(|entry| Name::parse(entry.strip_suffix(".json")?).ok());
+    let names = names(place)?.into_iter();
     Ok(names
         .filter_map(|name| Some((load(place, &name).transpose()?, name)))
         .map(|(read, name)| (name, read))

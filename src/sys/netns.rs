@@ -56,6 +56,13 @@ impl Visit {
     }
 }
 
+/// Whether a process is in our network namespace, and lives.
+pub fn is_ours(process: &Identity) -> bool {
+    let of = |name: &str| super::fs::stat(Path::new(&format!("/proc/{name}/ns/net"))).map(|stat| stat.st_ino);
+    let same = matches!((of("thread-self"), of(&process.pid.to_string())), (Ok(own), Ok(other)) if own == other);
+    same && process.is_alive()
+}
+
 fn go_back(own: &OwnedFd) {
     if let Err(error) = enter(own, || "setns(own, CLONE_NEWNET)".into()) {
         // All that this process does from here on would happen in the other namespace instead of the host's, so no

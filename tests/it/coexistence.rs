@@ -5,7 +5,7 @@ use crate::detached::{does, inspect, pid, refused, up};
 use crate::support::command::{Running, eventually, seconds};
 use crate::support::reach::{cut_off, reaches};
 use crate::support::requires::requires;
-use crate::support::sandbox::{HOST, OUTSIDE, Sandbox};
+use crate::support::sandbox::{HOST, OUTSIDE, Sandbox, minirun_binary};
 use crate::support::snapshot::Snapshot;
 use std::time::Duration;
 
@@ -73,8 +73,9 @@ fn answers_everywhere(sandbox: &Sandbox) {
     assert!(silent.is_empty(), "no answer from {silent:?}: {}", sandbox.in_network("nft list ruleset; ip -d link"));
 }
 
+/// As it is asked of the container itself: a command that looks at networks would repair them.
 fn address(sandbox: &Sandbox) -> String {
-    inspect(sandbox, "web")["NetworkSettings"]["Networks"]["net"]["IPAddress"].as_str().unwrap().to_owned()
+    does(sandbox, &["exec", "web", "hostname", "-i"]).text()
 }
 
 fn reload(sandbox: &Sandbox) -> String {
@@ -108,6 +109,41 @@ fn flushed_rules_are_made_again() {
     answers_everywhere(&sandbox);
     assert_eq!(shared(&sandbox), before);
     assert_eq!(reload(&sandbox), "");
+}
+
+#[test]
+fn the_next_command_that_looks_repairs_what_is_gone() {
+    requires![root, tool("nft"), tool("curl")];
+    let sandbox = host_with_web();
+    let (pids, before) = (["web", "b"].map(|name| pid(&sandbox, name)), shared(&sandbox));
+    let rules = "nft flush ruleset";
+    let bridge = "ip link delete $(ip -br link show type bridge | cut -d' ' -f1)";
+    for (harm, look, word) in [
+        (rules, &["ps"][..], "warning: networks were repaired: table minirun"),
+        (bridge, &["port", "web"], "warning: networks were repaired: bridge mr-"),
+        (rules, &["network", "ls"], "was missing"),
+        (bridge, &["inspect", "web"], "was missing"),
+    ] {
+        sandbox.in_network(harm).expect_code(0);
+        assert!(is_silent(&sandbox, From::Outside), "the control");
+        let said = does(&sandbox, look).stderr;
+        assert!(said.contains(word) && said.lines().count() == 1, "{look:?}: {said}");
+        answers_everywhere(&sandbox);
+        assert_eq!(does(&sandbox, look).stderr, "", "once");
+    }
+    assert_eq!((["web", "b"].map(|name| pid(&sandbox, name)), shared(&sandbox)), (pids, before.clone()));
+    // from another network namespace nothing of it is seen, and nothing is made there
+    let minirun = minirun_binary().display().to_string();
+    let elsewhere = sandbox.sh(&format!("unshare -n sh -c '{minirun} ps -q; ip -br link; nft list ruleset'"));
+    assert!(elsewhere.stderr.is_empty() && !elsewhere.stdout.contains("mr-"), "{elsewhere}");
+    // whoever has the networks' lock is not waited for, and is at it
+    sandbox.in_network(rules).expect_code(0);
+    let lock = sandbox.path("state/networks/.lock").display().to_string();
+    let meanwhile = format!("flock {lock} {minirun} ps");
+    let locked = sandbox.sh(&meanwhile).expect_code(0);
+    assert_eq!(locked.stderr, "");
+    assert!(reload(&sandbox).contains("was missing"));
+    assert_eq!(shared(&sandbox), before);
 }
 
 #[test]
