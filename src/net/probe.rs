@@ -50,8 +50,9 @@ pub fn facts(
             Some(gate) => bridge(&mut route, gate)?,
             None => there.clone(),
         };
-        let lost = there.is_none() && !network.loans.is_empty() && network.shape.is_routed();
-        let loose = if lost { survey::all_loose(&realm, network)? } else { Vec::new() };
+        // the routes to each container, which proxy ARP needs, go with a bridge that is down for a moment
+        let lost = (there.is_none() || network.shape.proxy_arp) && !network.loans.is_empty();
+        let loose = if lost && network.shape.is_routed() { survey::cut_off(&realm, network)? } else { Vec::new() };
         let entries = rules.know(network.router())?;
         of.push(NetworkFacts { network: network.clone(), bridge: there, router, entries, loose });
     }
@@ -335,7 +336,7 @@ pub fn used() -> Result<Vec<Used>> {
     Ok(used)
 }
 
-fn destination(route: &RouteMessage) -> Option<(IpNet, u32)> {
+pub(super) fn destination(route: &RouteMessage) -> Option<(IpNet, u32)> {
     if route.header.kind != RouteType::Unicast {
         return None;
     }

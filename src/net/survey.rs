@@ -18,7 +18,9 @@ use crate::sys::fs;
 use crate::sys::netlink::{self, Socket};
 use crate::sys::netns::Visit;
 use crate::sys::nftables::{self, Contents, Existing};
+use ipnet::IpNet;
 use rtnetlink::packet_route::link::{InfoBridgePort, LinkAttribute, LinkFlags, LinkMessage};
+use std::net::IpAddr;
 use std::path::Path;
 
 /// `all` are all networks with the loans of the living; `chosen` those of them to look after.
@@ -33,12 +35,13 @@ pub fn survey(state: &HostPath, all: &[Network], chosen: &[Network]) -> Result<S
         true => netlink::bridge_ports()?,
         false => Vec::new(),
     };
+    let routes = host_routes(chosen)?;
     let ipv6 = net.ipv6_forwarding.is_some();
     let mut changed = std::collections::BTreeSet::new();
     for of in &mut net.networks {
         let network = &of.network;
         let bridge = links.iter().find(|link| is_named(link, &network.bridge));
-        of.loose = loose(&links, &vlans, &net.realm, network, bridge.map(|link| link.header.index));
+        of.loose = loose((&links, &vlans, &routes), &net.realm, network, bridge.map(|link| link.header.index));
         let own = network.shape.segment == Segment::Bridge; // else another network's
         let host = network.shape.vlan.filter(|_| network.gate.is_some()); // the host is in it by the bridge
         let as_made = |link: &LinkMessage| {
@@ -88,16 +91,27 @@ fn as_it_should_be(table: &str, networks: &[Network]) -> Result<Contents> {
     Ok(nftables::contents(&mut socket, &ruleset::table(table))?.unwrap_or_default())
 }
 
-/// The cables of a network whose bridge is not there.
-pub(super) fn all_loose(realm: &Realm, network: &Network) -> Result<Vec<Cable>> {
-    Ok(loose(&netlink::links()?, &[], realm, network, None))
+/// The cables of a network whose bridge is not there, or that have no route from the host any more.
+pub(super) fn cut_off(realm: &Realm, network: &Network) -> Result<Vec<Cable>> {
+    let links = netlink::links()?;
+    let bridge = links.iter().find(|link| is_named(link, &network.bridge)).map(|link| link.header.index);
+    // what only `network reload` looks at counts as well
+    let vlans = if network.shape.has_vlans() { netlink::bridge_ports()? } else { Vec::new() };
+    Ok(loose((&links, &vlans, &host_routes(std::slice::from_ref(network))?), realm, network, bridge))
 }
 
-/// Those of the network's containers that are down, not on the bridge, would not hand back what comes from them, or are
-/// not kept from those from which they should be.
+/// Where the host's routes lead, and by which link; nothing where these networks need none for each container.
+fn host_routes(networks: &[Network]) -> Result<Vec<(IpNet, u32)>> {
+    match networks.iter().any(|network| network.shape.proxy_arp) {
+        true => Ok(netlink::routes()?.iter().filter_map(probe::destination).collect()),
+        false => Ok(Vec::new()),
+    }
+}
+
+/// Those of the network's containers that are down, not on the bridge, would not hand back what comes from them, are not
+/// kept from those from which they should be, or have lost their route from the host, as by a bridge that was down.
 fn loose(
-    links: &[LinkMessage],
-    vlans: &[LinkMessage],
+    (links, vlans, routes): (&[LinkMessage], &[LinkMessage], &[(IpNet, u32)]),
     realm: &Realm,
     network: &Network,
     bridge: Option<u32>,
@@ -111,7 +125,10 @@ fn loose(
         let has = |wanted: bool, flag| !wanted || port::infos(link).any(|info| *info == flag);
         let flags = has(hairpin, InfoBridgePort::HairpinMode(true))
             && has(network.shape.isolated, InfoBridgePort::Isolated(true));
-        if plugged && up && flags && is_member(vlans, link, network) {
+        let is_host = |(net, by): &&(IpNet, u32)| net.prefix_len() == net.max_prefix_len() && Some(*by) == bridge;
+        let led = |ip: &IpAddr| routes.iter().filter(is_host).any(|(net, _)| net.addr() == *ip);
+        let routed = !network.shape.proxy_arp || loan.addresses.iter().all(led);
+        if plugged && up && flags && routed && is_member(vlans, link, network) {
             return None;
         }
         Some(Cable { link: IfName::parse(&name(link)?).ok()?, container: loan.holder.container.clone(), hairpin })

@@ -179,6 +179,17 @@ fn one_subnet_on_two_segments_is_bridged_by_proxy_arp() {
     sandbox.sh("busybox ping -c 1 -W 1 192.168.0.77"); // the control: the host's own question does
     assert!(counted().contains("packets 1"), "{}", counted());
     sandbox.sh("nft delete table ip seen; ip route delete default").expect_code(0);
+    // the host's routes to each go with a bridge that was down, and come again
+    let bridge = does(&sandbox, &["network", "inspect", "-f", "{{.Host.Bridge}}", "right"]).text();
+    let routes = || sandbox.sh("ip route show | grep 192.168.0 | sort").text();
+    let all = routes();
+    for repair in [&["network", "reload"][..], &["run", "--rm", "--network", "right", "busybox", "true"]] {
+        sandbox.sh(&format!("ip link set {0} down; ip link set {0} up", bridge.trim())).expect_code(0);
+        assert!(cut_off(&sandbox, "a", &b), "the control");
+        does(&sandbox, repair);
+        assert_eq!((ttl(&sandbox, "a", &b), routes()), (63, all.clone()), "{repair:?}");
+        assert_eq!(does(&sandbox, &["network", "reload"]).stdout, "");
+    }
     assert_eq!(kept(&sandbox, "left"), 6); // two containers: the host, the other one, the one on the other side
     // that it is this which does it
     let name = does(&sandbox, &["network", "inspect", "-f", "{{.Host.Bridge}}", "left"]).text();

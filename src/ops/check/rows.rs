@@ -286,8 +286,8 @@ fn firewall(facts: &HostFacts) -> Vec<Row> {
     if *legacy {
         rows.push(degraded(
             NAME,
-            "iptables-legacy has rules, which are not seen here",
-            "iptables-legacy -S FORWARD shows them; use iptables-nft",
+            "iptables-legacy has rules, which nf_tables does not show",
+            "iptables-legacy -S FORWARD shows them; where they drop, minirun lets its bridges through by that program",
         ));
     }
     if rows.is_empty() {
