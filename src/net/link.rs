@@ -93,10 +93,20 @@ pub(super) fn request<E>(
 /// The question for one link by name, without its counters.
 pub(super) fn get(name: &IfName) -> RouteNetlinkMessage {
     use rtnetlink::packet_route::link::LinkExtentMask;
-    let mut message = LinkMessage::default();
-    message.attributes.push(LinkAttribute::IfName(name.to_string()));
+    let mut message = named(name);
     message.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
     RouteNetlinkMessage::GetLink(message)
+}
+
+/// The same with its counters.
+pub(super) fn get_counted(name: &IfName) -> RouteNetlinkMessage {
+    RouteNetlinkMessage::GetLink(named(name))
+}
+
+fn named(name: &IfName) -> LinkMessage {
+    let mut message = LinkMessage::default();
+    message.attributes.push(LinkAttribute::IfName(name.to_string()));
+    message
 }
 
 pub(super) fn delete(index: u32) -> RouteNetlinkMessage {

@@ -95,29 +95,9 @@ fn with_bridge_mates(state: &HostPath, route: &mut Socket, networks: &[Network])
     Ok(all)
 }
 
-/// A container's cable, as the host has it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Cable {
-    /// Of the host's end.
-    pub index: u32,
-    /// Of the container's end, in its own namespace.
-    pub peer_index: Option<u32>,
-    /// What it is plugged into, by its index.
-    pub bridge_index: Option<u32>,
-}
-
-/// The host's end of a veth; `None` where it is gone.
-pub fn cable(name: &IfName) -> Result<Option<Cable>> {
-    let Some(link) = find_link(&mut Socket::route()?, name)? else { return Ok(None) };
-    let (mut peer_index, mut bridge_index) = (None, None);
-    for attribute in &link.attributes {
-        match attribute {
-            LinkAttribute::Link(index) => peer_index = Some(*index),
-            LinkAttribute::Controller(index) => bridge_index = Some(*index),
-            _ => {}
-        }
-    }
-    Ok(Some(Cable { index: link.header.index, peer_index, bridge_index }))
+/// Whether the host has a link of this name.
+pub fn is_link(name: &IfName) -> Result<bool> {
+    Ok(find_link(&mut Socket::route()?, name)?.is_some())
 }
 
 /// Whether the host has a bridge of this name.

@@ -19,8 +19,17 @@ use std::net::IpAddr;
 
 /// The link of this name, where there is one.
 pub(super) fn find_link(socket: &mut Socket, name: &IfName) -> Result<Option<LinkMessage>> {
+    find(socket, name, link::get(name))
+}
+
+/// The same with its counters.
+pub(super) fn find_counted(socket: &mut Socket, name: &IfName) -> Result<Option<LinkMessage>> {
+    find(socket, name, link::get_counted(name))
+}
+
+fn find(socket: &mut Socket, name: &IfName, question: RouteNetlinkMessage) -> Result<Option<LinkMessage>> {
     use rtnetlink::packet_core::Parseable as _;
-    match socket.ask_route(link::get(name), Dump::One) {
+    match socket.ask_route(question, Dump::One) {
         Err(refused) if refused.errno == Errno::ENODEV => Ok(None),
         Err(refused) => Err(refused.named(format!("RTM_GETLINK({name})")).into()),
         Ok(replies) => Ok(replies.first().and_then(|reply| LinkMessage::parse(&reply.body[..]).ok())),

@@ -6,7 +6,7 @@ use super::names::{Mac, Realm};
 use super::port::{self, Port, Vlan};
 use super::probe;
 use super::ruleset;
-use super::undo::alias;
+use super::undo::{alias, find_counted};
 use crate::error::{Result, SysResult};
 use crate::id::IfName;
 use crate::sys::netlink::{self, Socket};
@@ -16,7 +16,7 @@ use crate::sys::process::Identity;
 use ipnet::IpNet;
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::address::AddressMessage;
-use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
+use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkMessage, Stats64};
 use rtnetlink::packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage};
 use rtnetlink::packet_route::route::{
     RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteType,
@@ -52,6 +52,22 @@ pub struct Link {
     pub addresses: Vec<IpNet>,
 }
 
+/// A link's counters (IFLA_STATS64).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counters {
+    pub received: Counter,
+    pub sent: Counter,
+}
+
+/// One direction, since the link was made.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counter {
+    pub bytes: u64,
+    pub packets: u64,
+    pub errors: u64,
+    pub dropped: u64,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {
     pub to: IpNet,
@@ -70,6 +86,23 @@ pub fn here() -> Result<Space> {
     let mut routes: Vec<Route> = netlink::routes()?.iter().filter_map(route).collect();
     routes.sort_by_key(|route| (!route.is_default(), route.to.addr().is_ipv6(), route.metric));
     Ok(Space { links, routes })
+}
+
+/// One of the host's links, without its addresses, and its counters; `None` where there is none of this name.
+pub fn counted(name: &IfName) -> Result<Option<(Link, Counters)>> {
+    let Some(link) = find_counted(&mut Socket::route()?, name)? else { return Ok(None) };
+    let stats = link.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::Stats64(stats) => Some(counters(stats)),
+        _ => None,
+    });
+    Ok(Some((view(&link, &[]), stats.unwrap_or_default())))
+}
+
+fn counters(of: &Stats64) -> Counters {
+    Counters {
+        received: Counter { bytes: of.rx_bytes, packets: of.rx_packets, errors: of.rx_errors, dropped: of.rx_dropped },
+        sent: Counter { bytes: of.tx_bytes, packets: of.tx_packets, errors: of.tx_errors, dropped: of.tx_dropped },
+    }
 }
 
 impl Route {

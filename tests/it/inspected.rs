@@ -1,6 +1,6 @@
 //! What `inspect` shows stands under docker's names: scripts read it by them.
 
-use crate::detached::{does, inspect, refused};
+use crate::detached::{does, inspect, pid, refused, up};
 use crate::support::requires::requires;
 use crate::support::sandbox::Sandbox;
 use serde_json::{Value, json};
@@ -115,4 +115,50 @@ fn an_images_labels_are_its_containers_too() {
     assert_eq!(inspect(&sandbox, "second")["Config"]["Labels"], json!({ "of": "image", "x": "2" }));
     let listed = does(&sandbox, &["ps", "-aq", "--no-trunc", "--filter", "label=of=image", "--filter", "label=x=2"]);
     assert_eq!(inspect(&sandbox, "second")["Id"], listed.text().as_str());
+}
+
+#[test]
+fn the_hosts_end_of_a_cable_is_shown_as_ip_shows_it() {
+    requires![root];
+    let sandbox = Sandbox::with_images(&["busybox"]);
+    does(&sandbox, &["network", "create", "--ipv6=false", "lab"]);
+    up(&sandbox, &["--name", "first", "--network", "lab"], &["sleep", "1000"]);
+    up(&sandbox, &["--name", "web", "--network", "lab", "-p", "8080:80"], &["sleep", "1000"]);
+    let all = inspect(&sandbox, "web");
+    let address = all["NetworkSettings"]["Networks"]["lab"]["IPAddress"].as_str().unwrap();
+    // more goes there than comes back, and what is too long for the other end is dropped
+    let send = format!("bash -c 'printf %01000d 0 >/dev/udp/{address}/9'");
+    let shorter = format!("nsenter -t {} -n ip link set eth0 mtu 500", pid(&sandbox, "web"));
+    sandbox.sh(&format!("{send}; {shorter}; {send}")).expect_code(0);
+    let name = all["Host"]["Veths"][0]["Name"].as_str().unwrap();
+    let ip = || -> Value {
+        serde_json::from_str(&sandbox.sh(&format!("ip -d -s -j link show {name}")).expect_code(0).stdout).unwrap()
+    };
+    // bridges send packets of their own: what is compared is from a moment without one
+    let (veth, seen) = loop {
+        let before = ip();
+        let veth = inspect(&sandbox, "web")["Host"]["Veths"][0].clone();
+        if ip()[0]["stats64"] == before[0]["stats64"] {
+            break (veth, before[0].clone());
+        }
+    };
+    let port = &seen["linkinfo"]["info_slave_data"];
+    let number = port["no"].as_str().unwrap().trim_start_matches("0x");
+    assert_eq!(veth["Mac"], seen["address"]);
+    assert_eq!(veth["Port"]["Number"], u16::from_str_radix(number, 16).unwrap(), "{port}");
+    let flags = [("State", "state"), ("Isolated", "isolated"), ("Hairpin", "hairpin")];
+    assert!(flags.iter().all(|(ours, theirs)| veth["Port"][ours] == port[theirs]), "{veth} {port}");
+    assert_eq!((&port["state"], &port["hairpin"]), (&json!("forwarding"), &json!(true)));
+    let (received, sent) = (&seen["stats64"]["rx"], &seen["stats64"]["tx"]);
+    for (ours, theirs) in [("Rx", received), ("Tx", sent)] {
+        for (name, counter) in
+            [("Bytes", "bytes"), ("Packets", "packets"), ("Errors", "errors"), ("Dropped", "dropped")]
+        {
+            assert_eq!(veth["Counters"][ours][name], theirs[counter], "{ours} {name}: {veth}");
+        }
+    }
+    assert!(sent["bytes"].as_u64() > received["bytes"].as_u64() && sent["dropped"] == 1, "{seen}");
+    // the namespace at its other end has the number that lsns shows
+    let namespace = sandbox.sh(&format!("lsns -n -t net -o NS -p {}", pid(&sandbox, "web"))).text();
+    assert_eq!(all["Host"]["Namespaces"]["net"], format!("net:[{}]", namespace.trim()));
 }

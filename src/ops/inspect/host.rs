@@ -3,8 +3,10 @@
 use crate::cgroup;
 use crate::image::{Image, Store};
 use crate::net::cables::eth;
+use crate::net::names;
 use crate::net::network::{Loan, Network};
-use crate::net::{names, probe};
+use crate::net::port::Port;
+use crate::net::view::{self, Counter};
 use crate::ops::container::Container;
 use crate::ops::own::{self, Own};
 use crate::plan::step::Undo;
@@ -39,22 +41,34 @@ pub(super) fn host(roots: &Roots, found: &Container, loans: &[(Network, Loan)]) 
     }))
 }
 
-/// One of its cables.
+/// One of its cables: of the host's end, whose counters are the host's, too (what the container has sent is received).
 fn veth(roots: &Roots, found: &Container, (network, loan): &(Network, Loan)) -> Option<Value> {
     let link = names::veth(&found.id.tag(roots.state.as_str()), loan.link).ok()?;
-    let cable = probe::cable(&link).ok().flatten();
+    let end = view::counted(&link).ok().flatten();
+    let (end, counters) = (end.as_ref().map(|(end, _)| end), end.as_ref().map(|(_, counters)| counters));
     Some(json!({
         "Name": link,
         "Network": network.name,
         "Inside": eth(loan.link).ok()?,
-        "Index": cable.as_ref().map(|cable| cable.index),
-        "PeerIndex": cable.as_ref().and_then(|cable| cable.peer_index),
-        "BridgeIndex": cable.as_ref().and_then(|cable| cable.bridge_index),
+        "Index": end.map(|end| end.index),
+        "PeerIndex": end.and_then(|end| end.peer),
+        "BridgeIndex": end.and_then(|end| end.controller),
+        "Mac": end.and_then(|end| end.mac),
+        "Port": end.and_then(|end| end.port.as_ref()).map(port),
+        "Counters": counters.map(|of| json!({ "Rx": counter(&of.received), "Tx": counter(&of.sent) })),
     }))
 }
 
-/// How its root is put together, lowest layer last, as docker's driver has it; or where it is, as it is. Its merged directory is in its own mount
-/// namespace alone: from outside it is seen through its process.
+fn port(of: &Port) -> Value {
+    json!({ "Number": of.number, "State": of.state, "Isolated": of.isolated, "Hairpin": of.hairpin })
+}
+
+fn counter(of: &Counter) -> Value {
+    json!({ "Bytes": of.bytes, "Packets": of.packets, "Errors": of.errors, "Dropped": of.dropped })
+}
+
+/// How its root is put together, lowest layer last, as docker's driver has it; or where it is, as it is. Its merged
+/// directory is in its own mount namespace alone: from outside it is seen through its process.
 pub(super) fn graph_driver(roots: &Roots, found: &Container, image: Option<&Image>) -> Value {
     let Some(image) = image else { return json!({ "Name": "directory", "Data": {} }) };
     let store = Store::look(&roots.root);

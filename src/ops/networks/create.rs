@@ -141,9 +141,9 @@ fn shape(request: &CreateRequest) -> Result<Shape> {
             Error::user("this driver needs a link of the host's").hint("-o parent=eth0; `ip link` lists what there is")
         };
         let name = IfName::parse(driver.parent.as_deref().ok_or_else(none)?)?;
-        match probe::cable(&name)? {
-            Some(_) => Ok(name),
-            None => Err(Error::user(format!("-o parent: this host has no link {name}")).hint("`ip link` lists them")),
+        match probe::is_link(&name)? {
+            true => Ok(name),
+            false => Err(Error::user(format!("-o parent: this host has no link {name}")).hint("`ip link` lists them")),
         }
     };
     shape.segment = match request.driver.as_deref() {
