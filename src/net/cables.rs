@@ -213,8 +213,13 @@ fn is_default_route(step: &Step) -> bool {
 /// The same ports at another network's addresses; those of a family that it has not are left out.
 pub fn moved(ports: &[Published], to: &Lease) -> Vec<Published> {
     let move_one = |port: &Published| {
-        let address = to.addresses.iter().map(IpNet::addr).find(|ip| ip.is_ipv4() == port.to.is_ipv4())?;
-        Some(Published { to: SocketAddr::new(address, port.to.port()), ..port.clone() })
+        // what is open at all addresses is so no longer where the other network says at which one
+        let ip = port.ip.or(to.shape.publish_at.map(IpAddr::V4));
+        let fits = |address: &IpAddr| {
+            address.is_ipv4() == port.to.is_ipv4() && ip.is_none_or(|ip| ip.is_ipv4() == address.is_ipv4())
+        };
+        let address = to.addresses.iter().map(IpNet::addr).find(fits)?;
+        Some(Published { ip, to: SocketAddr::new(address, port.to.port()), ..port.clone() })
     };
     ports.iter().filter_map(move_one).collect()
 }

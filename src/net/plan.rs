@@ -306,26 +306,27 @@ fn resolve(publish: &Publish, lease: &Lease) -> Result<Vec<Published>> {
     let HostPort::Exact(port) = publish.host else {
         return Err(Error::internal(format!("no host port was chosen for container port {}", publish.container)));
     };
-    let fits = |target: &IpAddr| publish.ip.is_none_or(|ip| ip.is_ipv4() == target.is_ipv4());
+    let asked = publish.ip.or(lease.shape.publish_at.map(IpAddr::V4));
+    let fits = |target: &IpAddr| asked.is_none_or(|ip| ip.is_ipv4() == target.is_ipv4());
     let targets: Vec<IpAddr> = lease.addresses.iter().map(IpNet::addr).filter(fits).collect();
     if targets.is_empty() {
-        let family = if publish.ip.is_some_and(|ip| ip.is_ipv6()) { "IPv6" } else { "IPv4" };
+        let family = if asked.is_some_and(|ip| ip.is_ipv6()) { "IPv6" } else { "IPv4" };
         return Err(Error::user(format!(
             "cannot publish port {} at {}: network {} has no {family} addresses",
             port,
-            publish.ip.map(|ip| ip.to_string()).unwrap_or_default(),
+            asked.map(|ip| ip.to_string()).unwrap_or_default(),
             lease.network
         ))
         .hint("leave the address out, or use a network with that family"));
     }
-    if publish.ip == Some(Ipv6Addr::LOCALHOST.into()) {
+    if asked == Some(Ipv6Addr::LOCALHOST.into()) {
         // the kernel has no route_localnet for it: what is sent from ::1 to another address is dropped
         return Err(Error::user(format!(
             "cannot publish port {port} at ::1: IPv6 leads nothing from there to a container"
         ))
         .hint(format!("-p 127.0.0.1:{port}:{} works", publish.container)));
     }
-    let ip = publish.ip.filter(|ip| !ip.is_unspecified());
+    let ip = asked.filter(|ip| !ip.is_unspecified());
     let to = |target: IpAddr| SocketAddr::new(target, publish.container);
     Ok(targets.into_iter().map(|target| Published { ip, port, protocol: publish.protocol, to: to(target) }).collect())
 }

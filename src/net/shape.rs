@@ -4,7 +4,7 @@ use crate::error::{Error, Result};
 use crate::id::{IfName, Name};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 /// What was asked of a network besides its subnets.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +20,8 @@ pub struct Shape {
     /// The host answers for addresses that are behind another link of its (ip-sysctl.rst, proxy_arp): one subnet may lie
     /// on several bridges.
     pub proxy_arp: bool,
+    /// Where ports are published that were asked for without an address; none is at all of the host's.
+    pub publish_at: Option<Ipv4Addr>,
     /// Routes that containers get besides that to their subnet and the default one.
     pub routes: Vec<Route>,
     pub segment: Segment,
@@ -79,6 +81,7 @@ impl Default for Shape {
             internal: false,
             isolated: false,
             proxy_arp: false,
+            publish_at: None,
             routes: Vec::new(),
             segment: Segment::Bridge,
             vlan: None,
@@ -192,6 +195,13 @@ mod tests {
             let want = want.map(|(via, to)| Route { to: to.parse().unwrap(), via: via.map(|ip| ip.parse().unwrap()) });
             assert_eq!(Route::parse(word).ok(), want, "{word}");
         }
+    }
+
+    #[test]
+    fn what_an_older_shape_does_not_say_is_as_it_was_without_it() {
+        let old = r#"{"mtu":1400,"masquerade":true,"internal":false}"#;
+        let want = Shape { mtu: Some(1400), ..Shape::default() };
+        assert_eq!((serde_json::from_str::<Shape>(old).unwrap(), want.publish_at), (want, None));
     }
 
     #[test]

@@ -171,7 +171,7 @@ fn an_internal_network_and_one_without_a_gateway_lead_nowhere() {
 }
 
 #[test]
-fn ports_are_published_through_a_network_that_leads_out() {
+fn ports_are_published_through_a_network_that_leads_out_and_where_it_says() {
     requires![root, tool("nft"), tool("curl")];
     let sandbox = Sandbox::with_images(&["busybox"]);
     sandbox.add_outside_host();
@@ -188,6 +188,25 @@ fn ports_are_published_through_a_network_that_leads_out() {
     for url in ["http://127.0.0.1:8080", &format!("http://{HOST}:8080")] {
         eventually(url, seconds(20), || fetch(url) == 0);
     }
+    let option = "com.docker.network.bridge.host_binding_ipv4";
+    create(&sandbox, &["-o", &format!("{option}=127.0.0.1"), "local"]);
+    assert_eq!(inspect_network(&sandbox, "local")["Options"][option], "127.0.0.1");
+    let flags = ["--name", "near", "--network", "local", "-p", "8090:80", "-p", &format!("{HOST}:8091:80")];
+    up(&sandbox, &flags, &["httpd", "-f", "-p", "80", "-h", "/etc"]);
+    let ports = does(&sandbox, &["port", "near"]).stdout;
+    assert_eq!(ports, format!("80/tcp -> 127.0.0.1:8090\n80/tcp -> {HOST}:8091\n"));
+    for url in ["http://127.0.0.1:8090", &format!("http://{HOST}:8091")] {
+        eventually(url, seconds(20), || fetch(url) == 0);
+    }
+    assert_ne!(fetch(&format!("http://{HOST}:8090")), 0);
+    // nor when they come there later
+    let flags = ["--name", "later", "--network", "open", "--network", "local", "-p", "8092:80"];
+    up(&sandbox, &flags, &["httpd", "-f", "-p", "80", "-h", "/etc"]);
+    eventually("it is open", seconds(20), || fetch(&format!("http://{HOST}:8092")) == 0);
+    does(&sandbox, &["network", "disconnect", "open", "later"]);
+    assert_eq!(does(&sandbox, &["port", "later"]).stdout, "80/tcp -> 127.0.0.1:8092\n");
+    assert_ne!(fetch(&format!("http://{HOST}:8092")), 0);
+    assert_eq!(fetch("http://127.0.0.1:8092"), 0);
 }
 
 #[test]
@@ -281,6 +300,11 @@ fn what_cannot_be_made_or_removed_is_named() {
         (&["-d", "overlay", "x"], "driver \"overlay\""),
         (&["-o", "colour=red", "x"], "there is no option"),
         (&["-o", "com.docker.network.driver.mtu=9", "x"], "invalid MTU"),
+        (&["-o", "com.docker.network.bridge.host_binding_ipv4=::1", "x"], "invalid option"),
+        (
+            &["-d", "macvlan", "-o", "parent=lo", "-o", "com.docker.network.bridge.host_binding_ipv4=1.2.3.4", "x"],
+            "is not for networks of driver macvlan",
+        ),
         (&["../x"], "invalid name"),
     ] {
         refused(&sandbox, &[&["network", "create"][..], args].concat(), 1, part);

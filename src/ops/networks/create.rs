@@ -1,6 +1,6 @@
 //! `network create`: from the command line's words to what is kept.
 
-use super::{BUILT_IN, named, refuse_without_root};
+use super::{BUILT_IN, HOST_BINDING, named, refuse_without_root};
 use crate::error::{Error, Result};
 use crate::id::{IfName, Name, hex};
 use crate::net::definition::{self, Definition, Wish};
@@ -13,6 +13,7 @@ use crate::net::shape::{IpvlanMode, MacvlanMode, Route, Segment, Shape, vlan};
 use crate::ops::network::is_alive;
 use crate::state::{Roots, events};
 use crate::sys::host;
+use std::net::Ipv4Addr;
 use std::str::FromStr;
 
 /// One `network create`, in the command line's words.
@@ -127,6 +128,7 @@ fn shape(request: &CreateRequest) -> Result<Shape> {
         internal: request.internal,
         isolated: request.isolate,
         proxy_arp: request.proxy_arp,
+        publish_at: None,
         routes: request.routes.iter().map(|word| Route::parse(word)).collect::<Result<_>>()?,
         segment: Segment::Bridge,
         vlan: request.vlan.as_deref().map(vlan).transpose()?,
@@ -171,6 +173,7 @@ fn shape(request: &CreateRequest) -> Result<Shape> {
         (!shape.trunk.is_empty(), "--vlan-trunk"),
         // what else is on that wire is not ours to keep away
         (shape.internal, "--internal"),
+        (shape.publish_at.is_some(), "-o host_binding_ipv4"),
         (request.bridge.is_some(), "--bridge"),
     ] {
         refuse(given, flag, shape.driver())?;
@@ -196,7 +199,7 @@ struct Driver {
 fn option(shape: &mut Shape, driver: &mut Driver, word: &str) -> Result<()> {
     let bad = |what: &str| {
         Error::user(format!("{what} {word:?}"))
-            .hint("parent=eth0, mode=…, com.docker.network.driver.mtu=1400 and …bridge.enable_icc=false are there")
+            .hint("parent=eth0, mode=…, com.docker.network.driver.mtu=1400, …enable_icc=false and …host_binding_ipv4=127.0.0.1 are there")
     };
     let (key, value) = word.split_once('=').ok_or_else(|| bad("invalid option"))?;
     let truth = || match value {
@@ -208,6 +211,10 @@ fn option(shape: &mut Shape, driver: &mut Driver, word: &str) -> Result<()> {
         "com.docker.network.driver.mtu" | "mtu" => shape.mtu = Some(value.parse().map_err(|_| bad("invalid option"))?),
         "com.docker.network.bridge.enable_ip_masquerade" => shape.masquerade = truth()?,
         "com.docker.network.bridge.enable_icc" => shape.isolated = !truth()?,
+        HOST_BINDING => {
+            let at: Ipv4Addr = value.parse().map_err(|_| bad("invalid option"))?;
+            shape.publish_at = Some(at).filter(|at| !at.is_unspecified()); // that is all of them
+        }
         "vlan" => shape.vlan = Some(vlan(value)?),
         "parent" => driver.parent = Some(value.to_owned()),
         "mode" | "macvlan_mode" | "ipvlan_mode" => driver.mode = Some(value.to_owned()),
@@ -224,7 +231,6 @@ fn option(shape: &mut Shape, driver: &mut Driver, word: &str) -> Result<()> {
 fn instead(key: &str) -> Option<&'static str> {
     Some(match key.strip_prefix("com.docker.network.")? {
         "bridge.name" => "leave it out: `network inspect` shows its name; a bridge that is there: --bridge NAME",
-        "bridge.host_binding_ipv4" => "give each port its address: -p ADDRESS:HOST:INSIDE",
         "bridge.gateway_mode_ipv4" | "bridge.gateway_mode_ipv6" => "routed is --no-masquerade, isolated --no-gateway",
         "bridge.inhibit_ipv4" => "--no-gateway",
         "bridge.trusted_host_interfaces" => "leave it out: what is not published is not reached from outside",

@@ -30,6 +30,9 @@ pub(super) fn refuse_without_root(what: &str) -> Result<()> {
     }
 }
 
+/// docker's option for the address at which ports are published that name none.
+const HOST_BINDING: &str = "com.docker.network.bridge.host_binding_ipv4";
+
 /// Networks that are always there, and their drivers.
 const BUILT_IN: [(&str, &str); 3] = [(DEFAULT_NETWORK, "bridge"), ("host", "host"), ("none", "null")];
 
@@ -161,6 +164,8 @@ pub fn inspect(roots: &Roots, word: &str) -> Result<Value> {
     let masquerade = defined.as_ref().is_none_or(|defined| defined.shape.masquerade);
     let mut options = Map::new();
     options.extend(mtu.map(|mtu| ("com.docker.network.driver.mtu".to_owned(), mtu.to_string().into())));
+    let at = defined.as_ref().and_then(|defined| defined.shape.publish_at);
+    options.extend(at.map(|at| (HOST_BINDING.to_owned(), at.to_string().into())));
     if row.driver == "bridge" {
         let key = "com.docker.network.bridge.enable_ip_masquerade".to_owned();
         options.insert(key, masquerade.to_string().into());
