@@ -6,7 +6,8 @@
 //!   `usage`: what is in it, against its digests and against the disk. `ingest`: blobs on their way in; the store changes
 //!   only when an image is whole. `unpack`: layer directories; `skeleton`: the one below all. `layer/`: the extractor.
 //!   `assemble`: making images; `builtin`: the one inside this program; `files/`: trees of files as tar streams, and
-//!   what a container has changed as a layer; `seed`: a directory of an image for a volume, or all of it; `inside/`: what is in one.
+//!   what a container has changed as a layer; `seed`: a directory of an image for a volume, or all of it; `inside/`: what
+//!   is in one.
 //! * Nothing here prints, knows a container, or trusts a byte that it has not hashed.
 
 pub mod archive;

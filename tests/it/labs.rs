@@ -60,7 +60,9 @@ fn a_lab_that_is_ended_or_killed_leaves_nothing() {
     let ended = begun();
     // to the lab alone, which is the older one, and not to its child
     sandbox.sh("kill -TERM $(pgrep -o -x minirun)").expect_code(0);
-    assert_eq!(ended.output().code(), 128 + 15);
+    let ended = ended.output();
+    assert_eq!(ended.code(), 128 + 15);
+    assert!(!ended.stdout.contains("on-link"), "no other one is played: {}", ended.stdout);
     before.assert_only(&sandbox, |_| false);
     // who is killed takes nothing back: the next one does
     let killed = begun();

@@ -3,8 +3,7 @@
 //!
 //! * `tree`: the merged root as data, its layers' share in it, and the only way to its files. `os`, `packages`, `rpm`,
 //!   `elf`, `libraries`: what a root says of itself. `difference`: two roots; `changes`: an image and a copy of it.
-//!   `unified`: two texts. `scratch`: an archive,
-//!   unpacked for as long as somebody looks.
+//!   `unified`: two texts. `scratch`: an archive, unpacked for as long as somebody looks.
 //! * A link is resolved in the data, so none leads out; no device and no FIFO is opened; every read has a bound.
 
 mod changes;

@@ -199,7 +199,7 @@ struct Driver {
 fn option(shape: &mut Shape, driver: &mut Driver, word: &str) -> Result<()> {
     let bad = |what: &str| {
         Error::user(format!("{what} {word:?}"))
-            .hint("parent=eth0, mode=…, com.docker.network.driver.mtu=1400, …enable_icc=false and …host_binding_ipv4=127.0.0.1 are there")
+            .hint("there are parent=, mode=, and com.docker.network… driver.mtu=, bridge.enable_icc=, bridge.host_binding_ipv4=")
     };
     let (key, value) = word.split_once('=').ok_or_else(|| bad("invalid option"))?;
     let truth = || match value {
