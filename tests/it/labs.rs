@@ -54,7 +54,7 @@ fn a_lab_that_is_ended_or_killed_leaves_nothing() {
     let before = Snapshot::of(&sandbox);
     let begun = || {
         sandbox
-            .start(&["lab", "run", "route-clash"])
+            .start(&["lab", "run", "route-clash", "on-link"])
             .until("it asks", seconds(60), |text| text.contains("netns1# ping"))
     };
     let ended = begun();
