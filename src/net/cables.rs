@@ -24,12 +24,12 @@ pub(super) fn links(
     for (index, lease) in leases.iter().enumerate() {
         if let Some(kind) = sublink(lease) {
             let (parent, kind) = kind;
-            let name = names::veth(tag, lease.link)?;
+            let name = names::veth(tag, lease.generation, lease.link)?;
             steps.push(Step::AddSublink(Sublink { parent, kind, name: name.clone(), mtu: lease.shape.mtu }));
             steps.push(Step::RenameLink { from: name, to: eth(lease.link)? });
             continue;
         }
-        let host = names::veth(tag, lease.link)?;
+        let host = names::veth(tag, lease.generation, lease.link)?;
         steps.push(Step::AddVeth(Veth {
             host: host.clone(),
             mac: Mac::of_link(&host),
@@ -196,7 +196,7 @@ pub fn disconnect(
     steps.retain(is_default_route); // where it is there already, it stays
     if let (Some(index), false) = (publishing(left), ports.is_empty()) {
         let (table, owner) = (realm.table(), names::owner(container));
-        steps.push(Step::SetHairpin { link: names::veth(tag, left[index].link)? });
+        steps.push(Step::SetHairpin { link: names::veth(tag, left[index].generation, left[index].link)? });
         let (udp, ports) = (udp_ports(ports), ports.to_vec());
         steps.push(Step::Publish { table, owner, ports });
         if !udp.is_empty() {

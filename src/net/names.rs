@@ -103,12 +103,31 @@ pub fn owner(container: &ContainerId) -> String {
     mark(container.as_str())
 }
 
-/// The host's end of a container's link in its `index`th network. `tag` holds the id and the start's generation: on a
-/// restart the old link may still be there, for a network namespace dies asynchronously.
-pub fn veth(tag: &str, index: usize) -> Result<IfName> {
+/// Tells the links of one start of a container from those of the start before, which may still be there: a network
+/// namespace dies asynchronously, and who ends the old start deletes them by their names.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Generation(u8);
+
+impl Generation {
+    /// A network counts its loans: a container's next one comes round to the same only after 36.
+    #[must_use]
+    pub fn next(self) -> Generation {
+        Generation((self.0 + 1) % 36)
+    }
+
+    fn digit(self) -> char {
+        char::from_digit(u32::from(self.0) % 36, 36).unwrap_or('0')
+    }
+}
+
+/// The host's end of a container's link in its `index`th network: 14 or 15 bytes (IFNAMSIZ is 16). `tag` is the
+/// container's.
+pub fn veth(tag: &str, generation: Generation, index: usize) -> Result<IfName> {
+    let start = format!("mrv{tag}{}", generation.digit());
     match index {
-        0 => IfName::parse(&format!("mrv{tag}")),
-        n => IfName::parse(&format!("mrv{tag}{}", char::from(b'a'.saturating_add(n as u8)))),
+        0 => IfName::parse(&start),
+        n => IfName::parse(&format!("{start}{}", char::from(b'a'.saturating_add(n as u8)))),
     }
 }
 
@@ -205,10 +224,14 @@ mod tests {
     fn links_fit_fifteen_bytes() {
         let id = ContainerId::parse("web").unwrap();
         let tag = id.tag("/run/minirun");
-        for index in [0, 1, 9] {
-            assert!(veth(&tag, index).unwrap().as_str().len() <= 15);
+        let veth = |generation, index| veth(&tag, generation, index).unwrap();
+        let mut generation = Generation::default();
+        for _ in 0..40 {
+            assert!([0, 1, 9].iter().all(|index| veth(generation, *index).as_str().len() <= 15));
+            assert_ne!(veth(generation, 1), veth(generation, 2));
+            assert_ne!(veth(generation, 1), veth(generation.next(), 1));
+            generation = generation.next();
         }
-        assert_ne!(veth(&tag, 1).unwrap(), veth(&tag, 2).unwrap());
     }
 
     #[test]

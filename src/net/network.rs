@@ -1,6 +1,6 @@
 //! A network and what it lends: subnets, addresses, holders. Pure data and its arithmetic; files are [`super::record`].
 
-use super::names::{Mac, Realm};
+use super::names::{Generation, Mac, Realm};
 use super::publish::Published;
 use super::shape::{Segment, Shape};
 use crate::error::{Error, Result};
@@ -29,6 +29,9 @@ pub struct Network {
     pub subnets: Vec<Subnet>,
     pub shape: Shape,
     pub loans: Vec<Loan>,
+    /// Of the next loan.
+    #[serde(default)]
+    pub generation: Generation,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,6 +61,8 @@ pub struct Loan {
     /// Which of the container's links leads here: eth0 is 0.
     #[serde(default)]
     pub link: usize,
+    #[serde(default)]
+    pub generation: Generation,
     /// Plugged in while it ran: no undo of its start knows the link.
     #[serde(default)]
     pub later: bool,
@@ -90,6 +95,7 @@ pub struct Lease {
     pub mac: Mac,
     /// Which of the container's links it is: eth0 is 0.
     pub link: usize,
+    pub generation: Generation,
     /// Other subnets of the network are behind the host and yet on the same wire.
     pub behind_host: bool,
 }
@@ -132,6 +138,7 @@ impl Network {
             subnets,
             shape: Shape::default(),
             loans: Vec::new(),
+            generation: Generation::default(),
         })
     }
 
@@ -160,8 +167,17 @@ impl Network {
             return Err(self.not_mine(*foreign));
         }
         let mac = want.mac.or(old.map(|loan| loan.mac)).unwrap_or_else(|| Mac::of_address(addresses[0]));
-        let (names, link) = (want.names.clone(), want.link);
-        let loan = Loan { holder: holder.clone(), addresses, mac, names, link, later: false, published: Vec::new() };
+        let loan = Loan {
+            holder: holder.clone(),
+            addresses,
+            mac,
+            names: want.names.clone(),
+            link: want.link,
+            generation: self.generation,
+            later: false,
+            published: Vec::new(),
+        };
+        self.generation = self.generation.next();
         let lease = self.lease(&loan);
         self.loans.push(loan);
         Ok(lease)
@@ -240,6 +256,7 @@ impl Network {
             },
             mac: loan.mac,
             link: loan.link,
+            generation: loan.generation,
             behind_host: self.gateways().iter().filter(|gateway| gateway.addr().is_ipv4()).count() > 1,
         }
     }

@@ -134,7 +134,7 @@ pub struct NetPlan {
 }
 
 /// The steps for one container. `leases` are those of the request's networks, in its order; `tag` names the links
-/// (id and generation, at most 11 bytes).
+/// (10 bytes).
 pub fn plan(
     request: &NetRequest,
     leases: &[Lease],

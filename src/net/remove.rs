@@ -40,7 +40,7 @@ pub fn give_back(
         for loan in network.loans.iter().filter(|loan| loan.holder.container == *container) {
             unpublish(networks, loan, lingering)?;
             if loan.later || only.is_some() {
-                delete_link(&names::veth(&tag, loan.link)?, &realm.container_mark(container))?;
+                delete_link(&names::veth(&tag, loan.generation, loan.link)?, &realm.container_mark(container))?;
             }
             for route in cables::host_routes(&network.lease(loan)) {
                 if let Step::AddRoute { to, link, .. } = route {

@@ -82,6 +82,14 @@ fn what_a_container_was_connected_to_it_has_after_a_restart_and_gives_back() {
         ("10.71.0.9".into(), "10.72.0.7".into())
     );
     assert!(inside(&sandbox, "web", &["ip", "link", "show", "eth1"]).contains("02:00:00:00:00:07"));
+    // whoever ends one start deletes its links, and not those of the next one
+    for _ in 0..6 {
+        let links = || sandbox.sh("ip -o link | grep -o 'mrv[0-9a-z]*'").stdout;
+        let before = links();
+        does(&sandbox, &["restart", "-t", "0", "web"]);
+        assert!(before.lines().all(|link| !links().contains(link)), "{before}{}", links());
+        assert_eq!(inside(&sandbox, "web", &["sh", "-c", "ip -o link | grep -c eth"]), "2\n");
+    }
     // it has ended: the addresses are free, and it is asked for other ones
     does(&sandbox, &["stop", "-t", "0", "web"]);
     does(&sandbox, &["network", "disconnect", "one", "web"]);

@@ -43,7 +43,7 @@ pub(super) fn host(roots: &Roots, found: &Container, loans: &[(Network, Loan)]) 
 
 /// One of its cables: of the host's end, whose counters are the host's, too (what the container has sent is received).
 fn veth(roots: &Roots, found: &Container, (network, loan): &(Network, Loan)) -> Option<Value> {
-    let link = names::veth(&found.id.tag(roots.state.as_str()), loan.link).ok()?;
+    let link = names::veth(&found.id.tag(roots.state.as_str()), loan.generation, loan.link).ok()?;
     let end = view::counted(&link).ok().flatten();
     let (end, counters) = (end.as_ref().map(|(end, _)| end), end.as_ref().map(|(_, counters)| counters));
     Some(json!({
