@@ -1,5 +1,6 @@
-//! The monitor's life: intent, birth, service, end. A container that outlived its monitor gets another one (`adopt`).
+//! The monitor's life: intent, birth, service, end.
 
+use super::adopt::adopt;
 use super::again;
 use super::client::{Client, Clients};
 use super::health::Checks;
@@ -13,8 +14,6 @@ use super::streams::{self, Streams};
 use crate::engine::{self, Observer, Running, Undone};
 use crate::error::{Error, Result};
 use crate::id::ContainerId;
-use crate::net::apply::hold;
-use crate::net::record;
 use crate::plan::Plan;
 use crate::plan::step::{Step, Undo};
 use crate::state::container::{self, Gone};
@@ -61,7 +60,7 @@ pub fn main(number: &str) -> u8 {
 }
 
 /// How a container's process ended, and what is still to be done when that has been told.
-struct End {
+pub(super) struct End {
     exit: Option<Exit>,
     undone: Undone,
     gone: Gone,
@@ -141,7 +140,7 @@ fn begin(roots: &Roots, config: &Config, life: &Life<Undo>, record: Record) -> R
     }
 }
 
-fn lock(roots: &Roots, id: &ContainerId) -> Result<Lock> {
+pub(super) fn lock(roots: &Roots, id: &ContainerId) -> Result<Lock> {
     Lock::try_directory(roots.container(id).as_path())?.ok_or_else(|| {
         Error::user(format!("container {} is being started already", id.short())).hint("`minirun ps` shows it")
     })
@@ -184,7 +183,7 @@ fn be_parent(
 }
 
 /// Writes down that it runs. It does so all the same where that cannot be written.
-fn note_start(roots: &Roots, config: &Config, init: &Identity) {
+pub(super) fn note_start(roots: &Roots, config: &Config, init: &Identity) {
     if let Err(error) = container::write_started(roots, &config.id, init, &now()) {
         notes::note(&roots.container(&config.id), &error);
     }
@@ -203,7 +202,7 @@ fn console(from: &OwnedFd) -> Result<OwnedFd> {
 }
 
 /// Serves the container until it has ended, and takes back what it held.
-fn serve(
+pub(super) fn serve(
     roots: &Roots,
     config: &Config,
     life: Life<Undo>,
@@ -289,53 +288,6 @@ fn exec(plan: &Plan, tty: bool, interactive: bool, uid: u32, trace: bool, client
     let exit = Some(process::wait(&running.pidfd)?);
     let (undone, gone) = (Undone::default(), Gone::default());
     Ok(End { exit, undone, gone, rest: Vec::new(), listener: None, rules: None, again: None })
-}
-
-/// Takes the place of a monitor that was killed.
-fn adopt(roots: &Roots, id: &ContainerId, clients: &mut Clients) -> Result<End> {
-    let _lock = lock(roots, id)?;
-    let found = container::load::<Undo>(roots, id);
-    let (Some(config), Some(mut life)) = (found.config, found.life) else {
-        return Err(Error::internal(format!("container {} has no record to adopt it by", id.short())));
-    };
-    let init = life.init.clone().ok_or_else(|| Error::internal("a container that was never born"))?;
-    let pidfd = init.open()?;
-    let dir = roots.life(id);
-    fs::unlink(dir.child(SOCKET).as_path())?;
-    let listener = socket::listen_at(&fs::open_read(dir.as_path())?, SOCKET)?;
-    let streams = Streams { listener: Some(listener), ..streams::reopen(&dir)? };
-    life.monitor = Identity::of_self()?;
-    container::write_life(roots, &life)?;
-    if found.started.is_none_or(|started| started.init != init) {
-        note_start(roots, &config, &init);
-    }
-    notes::note(&roots.container(id), &"the monitor was killed; another one has taken its place");
-    let mut resolver = Resolver::new(roots, &config, init.pid, None);
-    let _ports = reopen(roots, id, &mut resolver);
-    // whoever hears it may ask for a name, or listen on a port, at once
-    clients.tell(&Event::Started { pid: init.pid });
-    serve(roots, &config, life, &pidfd, streams, resolver, clients)
-}
-
-/// Opens again what the network had open in the monitor before; what resists is noted, for the container goes on. Gives
-/// the sockets that keep its ports.
-fn reopen(roots: &Roots, id: &ContainerId, resolver: &mut Resolver<'_>) -> Vec<OwnedFd> {
-    let note = |error: &Error| notes::note(&roots.container(id), error);
-    let loans = record::loans(&roots.state, id).unwrap_or_else(|error| {
-        note(&error);
-        Vec::new()
-    });
-    if let Err(error) = resolver.reopen(roots, id, &loans) {
-        note(&error);
-    }
-    let mut ports = Vec::new();
-    for port in loans.iter().flat_map(|(_, loan)| &loan.published) {
-        match hold(port) {
-            Ok(socket) => ports.extend(socket),
-            Err(error) => note(&Error::from(error).during(format!("port {port} is not kept from other programs"))),
-        }
-    }
-    ports
 }
 
 /// A container that never ran leaves nothing, or, where it was there before and stays, says why; what resists is for

@@ -2,6 +2,7 @@
 //! it is about to do, does it, serves the program's streams, waits for the end, and undoes it. It prints nothing: all
 //! it has to say goes to the commands in front of it, and to a log where there are none.
 
+mod adopt;
 mod again;
 mod client;
 mod health;

@@ -69,7 +69,7 @@ fn stacked(
             map(&tree, ids, false, dir)?;
             Ok::<_, Error>(mount::attach(&tree, &place.mkdir_all(Path::new(name), 0o700)?)?)
         };
-        let names: Vec<String> = (0..lower.len()).map(|n| n.to_string()).collect();
+        let names: Vec<String> = (0..lower.len()).map(overlay::short_name).collect();
         lower.iter().zip(&names).try_for_each(|(dir, short)| name(dir, short))?;
         let highest_first: Vec<&str> = names.iter().rev().map(String::as_str).collect();
         let joined = highest_first.join(":");

@@ -43,6 +43,11 @@ pub(super) fn layers<'a>(joined: &'a str, highest_first: impl Iterator<Item = &'
     }
 }
 
+/// What the nth layer is called in a place of its own, where many are to fit into a page of options.
+pub(super) fn short_name(n: usize) -> String {
+    n.to_string()
+}
+
 /// An overlay, attached nowhere; `attributes` are MOUNT_ATTR_*. `place` is where its layers have relative names, if they
 /// have: see [`mount::in_a_copy`].
 pub(super) fn made(parameters: &[Parameter<'_>], attributes: u64, place: Option<&Root>) -> Result<OwnedFd> {
@@ -70,7 +75,7 @@ fn by_mount(place: &Root, parameters: &[Parameter<'_>], attributes: u64) -> Resu
         return Err(error.hint("their names fit into no page of options; Linux 6.5 or newer takes them one by one"));
     }
     for (name, dir) in names.iter().enumerate().filter(|(_, dir)| dir.starts_with('/')) {
-        place.symlink(dir, Path::new(&name.to_string()))?;
+        place.symlink(dir, Path::new(&short_name(name)))?;
     }
     let read_only = parameters.contains(&Parameter::Flag("ro"));
     let flags = attributes & ALIKE | if read_only { libc::MS_RDONLY } else { 0 };
@@ -94,7 +99,7 @@ fn options<'a>(parameters: &[Parameter<'a>]) -> (String, Vec<&'a str>) {
         }
     }
     let short = names.iter().enumerate().map(|(n, dir)| match dir.starts_with('/') {
-        true => n.to_string(),
+        true => short_name(n),
         false => (*dir).to_owned(),
     });
     let lower = format!("lowerdir={}", short.collect::<Vec<_>>().join(":"));

@@ -1,25 +1,25 @@
-//! The network's steps, done. Consecutive messages to one namespace leave as one batch; nothing here decides anything.
-//! It opens sockets in the container's network namespace and never stays there.
+//! The network's steps, done; nothing here decides anything. Those of rtnetlink leave in batches (`batch`), the others
+//! one by one.
 
+use super::batch::Batches;
 use super::entry::{self, Change, Entry};
 use super::firewalld;
 use super::legacy;
-use super::link;
 use super::probe::transport;
 use super::publish::{Protocol, Published};
+use super::refused::{CHANGED, explained};
 use super::resolver;
 use super::ruleset::{self, Direction};
-use super::step::{ForeignChain, Netns, Step, Sublink, SublinkKind};
-use super::undo::{find_link, forget_flows};
+use super::step::{ForeignChain, Netns, Step};
+use super::undo::forget_flows;
 pub use super::undo::{port_owner, undo};
-use crate::error::{Errno, Error, Result, SysError, SysResult};
+use crate::error::{Errno, Error, Result, SysResult};
 use crate::id::{ContainerId, IfName};
 use crate::sys::fs;
-use crate::sys::netlink::{Batch, Refused, Socket};
-use crate::sys::netns::{self, Visit};
+use crate::sys::netlink::Socket;
+use crate::sys::netns;
 use crate::sys::nftables::{self, Existing, Transaction};
 use nix::unistd::Pid;
-use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
@@ -54,53 +54,22 @@ pub struct Held {
 /// Does the steps in order and stops at the first that fails; steps behind it in the same batch may be done already.
 /// `init` is wanted where a step concerns its namespace.
 pub fn apply(steps: &[Step], init: Option<Pid>, held: &mut Held) -> Result<(), Failure> {
-    let mut run = Run { init, visit: None, held, host: Channel::default(), inside: Channel::default() };
+    let mut run = Run { batches: Batches::of(init), held };
     for (index, step) in steps.iter().enumerate() {
-        run.step(index, step, steps)?;
+        if !run.batches.push(index, step, steps)? {
+            run.batches.flush(steps)?;
+            run.single(step).map_err(|taken| Failure { index, error: taken.error, owner: taken.owner })?;
+        }
     }
-    run.flush(steps)
+    run.batches.flush(steps)
 }
 
 struct Run<'a> {
-    init: Option<Pid>,
-    visit: Option<Visit>,
+    batches: Batches,
     held: &'a mut Held,
-    host: Channel,
-    inside: Channel,
-}
-
-/// rtnetlink in one namespace, with the messages that wait.
-#[derive(Default)]
-struct Channel {
-    socket: Option<Socket>,
-    indices: HashMap<IfName, u32>,
-    batch: Batch,
-    /// The step of each message.
-    steps: Vec<usize>,
 }
 
 impl Run<'_> {
-    fn step(&mut self, index: usize, step: &Step, steps: &[Step]) -> Result<(), Failure> {
-        // pid 0 is the caller itself for the kernel; a plan with inside steps always comes with init's
-        let init = self.init.unwrap_or(Pid::from_raw(0));
-        let request = link::request(step, init, &mut |netns, link| self.index_of(netns, link, index, steps))?;
-        match request {
-            Some(request) => {
-                if !self.channel(other(request.netns)).batch.is_empty() {
-                    self.flush(steps)?;
-                }
-                let channel = self.channel(request.netns);
-                channel.batch.push_route(request.message, request.flags);
-                channel.steps.push(index);
-                Ok(())
-            }
-            None => {
-                self.flush(steps)?;
-                self.single(step).map_err(|taken| Failure { index, error: taken.error, owner: taken.owner })
-            }
-        }
-    }
-
     /// Steps that are not of rtnetlink.
     fn single(&mut self, step: &Step) -> Result<(), Taken> {
         match step {
@@ -121,7 +90,7 @@ impl Run<'_> {
             Step::HoldPort { table, port } => self.hold_port(table, port),
             Step::Publish { table, owner, ports } => self.publish(table, owner, ports),
             Step::AnswerNames => {
-                self.held.names = Some(resolver::open(self.visit()?)?);
+                self.held.names = Some(resolver::open(self.batches.visit()?)?);
                 Ok(())
             }
             Step::ForgetFlows { protocol, ports } => Ok(forget_flows(self.netfilter()?, *protocol, ports)?),
@@ -149,17 +118,8 @@ impl Run<'_> {
         let write = || fs::write_existing(Path::new(&path), value);
         match netns {
             Netns::Host => Ok(write()?),
-            Netns::Init => Ok(self.visit()?.inside(write)??),
+            Netns::Init => Ok(self.batches.visit()?.inside(write)??),
         }
-    }
-
-    fn visit(&mut self) -> Result<&Visit> {
-        let visit = match (self.visit.take(), self.init) {
-            (Some(visit), _) => visit,
-            (None, Some(init)) => Visit::to(init)?,
-            (None, None) => return Err(Error::internal("a network step inside the container came without init's pid")),
-        };
-        Ok(self.visit.insert(visit))
     }
 
     fn allow_forward(&mut self, chain: &ForeignChain, bridge: &IfName, comment: &str) -> Result<()> {
@@ -239,100 +199,6 @@ impl Run<'_> {
         };
         Ok(self.held.rules.insert(socket))
     }
-
-    fn channel(&mut self, netns: Netns) -> &mut Channel {
-        match netns {
-            Netns::Host => &mut self.host,
-            Netns::Init => &mut self.inside,
-        }
-    }
-
-    /// The index of a link, asked once; messages that wait go first, for one of them may make the link.
-    fn index_of(&mut self, netns: Netns, link: &IfName, step: usize, steps: &[Step]) -> Result<u32, Failure> {
-        if let Some(index) = self.channel(netns).indices.get(link) {
-            return Ok(*index);
-        }
-        self.flush(steps)?;
-        let index = self.ask_index(netns, link).map_err(|error| Failure { index: step, error, owner: None })?;
-        self.channel(netns).indices.insert(link.clone(), index);
-        Ok(index)
-    }
-
-    fn ask_index(&mut self, netns: Netns, link: &IfName) -> Result<u32> {
-        let found = find_link(self.socket(netns)?, link)?;
-        let missing = || SysError { call: format!("RTM_GETLINK({link})"), errno: Errno::ENODEV };
-        Ok(found.ok_or_else(missing)?.header.index)
-    }
-
-    fn socket(&mut self, netns: Netns) -> Result<&mut Socket> {
-        let socket = match (self.channel(netns).socket.take(), netns) {
-            (Some(socket), _) => socket,
-            (None, Netns::Host) => Socket::route()?,
-            (None, Netns::Init) => self.visit()?.inside(Socket::route)??,
-        };
-        Ok(self.channel(netns).socket.insert(socket))
-    }
-
-    /// Sends what waits. At most one of the two batches holds anything.
-    fn flush(&mut self, steps: &[Step]) -> Result<(), Failure> {
-        for netns in [Netns::Host, Netns::Init] {
-            let channel = self.channel(netns);
-            if channel.batch.is_empty() {
-                continue;
-            }
-            let mut batch = std::mem::take(&mut channel.batch);
-            let of = std::mem::take(&mut channel.steps);
-            batch.acknowledge();
-            let first = |error| Failure { index: of[0], error, owner: None };
-            let socket = self.socket(netns).map_err(first)?;
-            socket.send(&batch, |message, errno| ensured(&steps[of[message]], errno)).map_err(|refused| {
-                let index = of[refused.index];
-                Failure { index, error: explained(refused, &steps[index]), owner: None }
-            })?;
-        }
-        Ok(())
-    }
-}
-
-/// Whether this errno says that what the step wants is there already, or is not wanted any more.
-fn ensured(step: &Step, errno: Errno) -> bool {
-    match step {
-        // a new port is in VLAN 1 only where its bridge has one by default
-        Step::LeaveVlan { .. } => errno == Errno::ENOENT,
-        Step::EnsureVlanLink { .. }
-        | Step::AddAddress { .. }
-        | Step::AddDefaultRoute { .. }
-        | Step::AddRoute { .. } => errno == Errno::EEXIST,
-        // its container has just ended; where it has only begun, the steps inside will say so
-        Step::PlugIn { .. } | Step::SetHairpin { .. } => errno == Errno::ENODEV,
-        Step::SetSysctl { .. }
-        | Step::EnsureRuleset { .. }
-        | Step::ReplaceRuleset { .. }
-        | Step::EnsureEntries { .. }
-        | Step::EnsureBridge { .. }
-        | Step::SetAlias { .. }
-        | Step::AllowForward { .. }
-        | Step::AllowLegacy { .. }
-        | Step::TrustBridge { .. }
-        | Step::AddVeth(_)
-        | Step::SetIsolated { .. }
-        | Step::FilterVlans { .. }
-        | Step::JoinVlan { .. }
-        | Step::AddSublink(_)
-        | Step::RenameLink { .. }
-        | Step::LinkUp { .. }
-        | Step::HoldPort { .. }
-        | Step::Publish { .. }
-        | Step::AnswerNames
-        | Step::ForgetFlows { .. } => false,
-    }
-}
-
-fn other(netns: Netns) -> Netns {
-    match netns {
-        Netns::Host => Netns::Init,
-        Netns::Init => Netns::Host,
-    }
 }
 
 /// A socket that keeps a published port from other programs. `None` in a kernel without such sockets: nobody else can
@@ -370,90 +236,4 @@ fn taken(port: &Published, owner: Option<ContainerId>) -> Taken {
     let mut error = Error::user(format!("cannot publish port {port}: {who}")).hint(hint);
     error.errno = Some(Errno::EADDRINUSE as i32);
     Taken { error, owner }
-}
-
-/// The error of a refused step, with a hint where the errno has a well-known cause.
-fn explained(refused: Refused, step: &Step) -> Error {
-    let errno = refused.errno;
-    let error = Error::from(refused.named(call(step)));
-    if [Errno::EPERM, Errno::EACCES].contains(&errno) {
-        return error.during("creating the network needs root").hint("sudo minirun run …");
-    }
-    match hint(step, errno) {
-        Some(hint) => error.hint(hint),
-        None => error,
-    }
-}
-
-fn hint(step: &Step, errno: Errno) -> Option<String> {
-    let missing = [Errno::ENOENT, Errno::EOPNOTSUPP, Errno::EINVAL].contains(&errno);
-    // net/bridge/br_if.c, find_portno: BR_MAX_PORTS is 1 << BR_PORT_BITS
-    if let (Step::AddVeth(veth), Errno::EXFULL) = (step, errno) {
-        let bridge = &veth.bridge;
-        return Some(format!("bridge {bridge} is full, the kernel plugs 1024 links into one: use a second network"));
-    }
-    if let (Step::EnsureBridge { .. } | Step::AddVeth(_), Errno::EOPNOTSUPP) = (step, errno) {
-        return Some("this kernel lacks bridge or veth: modprobe bridge veth".into());
-    }
-    if let (Step::FilterVlans { .. } | Step::JoinVlan { .. } | Step::LeaveVlan { .. }, true) = (step, missing) {
-        return Some(
-            "this kernel lacks CONFIG_BRIDGE_VLAN_FILTERING: --isolate keeps the containers of a network apart".into(),
-        );
-    }
-    if let (Step::EnsureVlanLink { .. }, true) = (step, missing) {
-        return Some("this kernel lacks CONFIG_VLAN_8021Q: modprobe 8021q".into());
-    }
-    if let Step::AddSublink(Sublink { parent, kind, .. }) = step {
-        let (name, option) = match kind {
-            SublinkKind::Macvlan(..) => ("macvlan", "CONFIG_MACVLAN"),
-            SublinkKind::Ipvlan(_) => ("ipvlan", "CONFIG_IPVLAN"),
-        };
-        return match errno {
-            Errno::EOPNOTSUPP => Some(format!("this kernel lacks {option}: modprobe {name}")),
-            Errno::EBUSY | Errno::EINVAL => {
-                Some(format!("does {parent} belong to a bridge, or has it sublinks of another kind or mode already?"))
-            }
-            _ => None,
-        };
-    }
-    if matches!(step, Step::EnsureEntries { .. }) && errno == Errno::ENOENT {
-        return Some(CHANGED.into());
-    }
-    if matches!(step, Step::EnsureRuleset { .. } | Step::ReplaceRuleset { .. }) && missing {
-        return Some("this kernel lacks nf_tables, nft_nat, nft_masq or nft_fib_inet: modprobe them".into());
-    }
-    None
-}
-
-/// Why a set is not there.
-const CHANGED: &str = "somebody has changed our table, or another version made it: minirun network reload";
-
-fn call(step: &Step) -> String {
-    match step {
-        Step::EnsureBridge { name, .. } => format!("RTM_NEWLINK({name}, bridge)"),
-        Step::AddVeth(veth) => format!("RTM_NEWLINK({}, veth, master {})", veth.host, veth.bridge),
-        Step::PlugIn { link, bridge } => format!("RTM_SETLINK({link}, master {bridge})"),
-        Step::SetHairpin { link } => format!("RTM_NEWLINK({link}, hairpin)"),
-        Step::SetIsolated { link } => format!("RTM_NEWLINK({link}, isolated)"),
-        Step::FilterVlans { bridge } => format!("RTM_NEWLINK({bridge}, vlan_filtering)"),
-        Step::LeaveVlan { link, vlan } => format!("RTM_DELLINK({link}, vlan {vlan})"),
-        Step::JoinVlan { link, vlan, .. } => format!("RTM_SETLINK({link}, vlan {vlan})"),
-        Step::EnsureVlanLink { name, bridge, vlan, .. } => format!("RTM_NEWLINK({name}, vlan {vlan} of {bridge})"),
-        Step::AddSublink(link) => format!("RTM_NEWLINK({}, on {})", link.name, link.parent),
-        Step::RenameLink { from, to } => format!("RTM_SETLINK({from}, name {to})"),
-        Step::AddRoute { to, link, .. } => format!("RTM_NEWROUTE({to}, {link})"),
-        Step::SetAlias { link, .. } => format!("RTM_SETLINK({link}, alias)"),
-        Step::LinkUp { link, .. } => format!("RTM_SETLINK({link}, up)"),
-        Step::AddAddress { link, address, .. } => format!("RTM_NEWADDR({address}, {link})"),
-        Step::AddDefaultRoute { via, link, .. } => format!("RTM_NEWROUTE(default via {via}, {link})"),
-        Step::EnsureRuleset { table } | Step::ReplaceRuleset { table, .. } => format!("NFT_MSG_NEWTABLE({table})"),
-        Step::EnsureEntries { table, .. } | Step::Publish { table, .. } => format!("NFT_MSG_NEWSETELEM({table})"),
-        Step::AllowForward { chain, .. } => format!("NFT_MSG_NEWRULE({})", chain.text()),
-        Step::AllowLegacy { program, .. } => program.to_string(),
-        Step::TrustBridge { bridge } => format!("changeZoneOfInterface({bridge})"),
-        Step::SetSysctl { key, .. } => format!("write(/proc/sys/{key})"),
-        Step::HoldPort { port, .. } => format!("bind({})", port.listen()),
-        Step::AnswerNames => "bind(127.0.0.11)".to_owned(),
-        Step::ForgetFlows { protocol, .. } => format!("IPCTNL_MSG_CT_DELETE({protocol})"),
-    }
 }

@@ -1,5 +1,6 @@
-//! The container's network: a veth on a bridge, NAT and published ports. Data in [`plan`] and [`step`], the deed in
-//! [`apply`], the system's answers in [`probe`], what is lent to whom in [`record`] and [`lease`].
+//! The container's network: a veth on a bridge, NAT and published ports. Data in [`plan`] and [`step`], said in
+//! `explain`, the deed in [`apply`], the system's answers in [`probe`], what is lent to whom in [`record`] and
+//! [`lease`].
 //! It never starts a thread, and no proxy: the kernel forwards. It starts no process but iptables-legacy's, where that
 //! has rules.
 
@@ -33,8 +34,11 @@ pub mod survey;
 pub mod view;
 pub mod wire;
 
+mod batch;
+mod explain;
 mod legacy;
 mod link;
+mod refused;
 mod undo;
 
 #[cfg(test)]
