@@ -4,6 +4,8 @@ use crate::support::source::{self, Source};
 
 /// A file above it answers two questions.
 const PRODUCTION_LINES: usize = 400;
+/// Columns of a page, as of code.
+const COLUMNS: usize = 120;
 /// A script above it should be Rust.
 const SCRIPT_LINES: usize = 50;
 
@@ -20,6 +22,15 @@ fn a_file_says_first_what_it_is() {
     for dir in ["src", "tests/it", "rootfs-builder/src"] {
         for path in source::rust_files(dir).into_iter().filter(|path| !path.ends_with("/tests.rs")) {
             assert!(source::read(&path).starts_with("//! "), "{path}: begin with `//!`, what this is");
+        }
+    }
+}
+
+#[test]
+fn the_first_page_and_the_map_have_at_most_120_columns() {
+    for page in ["README.md", "src/README.md"] {
+        for line in source::read(page).lines() {
+            assert!(line.chars().count() <= COLUMNS, "{page}: {line}");
         }
     }
 }
