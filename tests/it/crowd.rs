@@ -9,9 +9,12 @@ use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
-/// As many at once, and as often.
-fn crowds() -> (usize, usize) {
-    if soaks() { (50, 6) } else { (12, 2) }
+/// How many at once.
+const CROWD: usize = 50;
+
+/// How often they come.
+fn times() -> usize {
+    if soaks() { 6 } else { 1 }
 }
 
 /// How far a victim gets.
@@ -74,9 +77,8 @@ fn children(pid: u32) -> Vec<u32> {
 fn of_a_crowd_of_which_half_is_killed_nobody_has_what_another_has() {
     requires![root, tool("nft")];
     let (sandbox, before) = host();
-    let (many, times) = crowds();
-    for time in 0..times {
-        let survivors = start_and_kill(&sandbox, many, time);
+    for time in 0..times() {
+        let survivors = start_and_kill(&sandbox, time);
         assert_nothing_is_double(&sandbox);
         for port in ports_of_the_dead(&sandbox) {
             let publish = format!("{port}:80");
@@ -97,9 +99,9 @@ fn of_a_crowd_of_which_half_is_killed_nobody_has_what_another_has() {
 }
 
 /// Starts many at once and kills every second one at its moment; those that are left, all up.
-fn start_and_kill(sandbox: &Sandbox, many: usize, time: usize) -> Vec<Member> {
+fn start_and_kill(sandbox: &Sandbox, time: usize) -> Vec<Member> {
     let args = [&["run", "--rm", "-p", "80", "busybox"], &PROGRAM[..]].concat();
-    let mut running: Vec<Running> = (0..many).map(|_| sandbox.start(&args)).collect();
+    let mut running: Vec<Running> = (0..CROWD).map(|_| sandbox.start(&args)).collect();
     let moment = |n: usize| (n % 2 == 1).then(|| MOMENTS[(n / 2 + time) % MOMENTS.len()]);
     let member = |(n, running)| Member { command: sandbox.inner_pid(&running), running, victim: moment(n) };
     let all = running.drain(..).enumerate().map(member);
