@@ -5,7 +5,7 @@ use crate::detached::{does, inspect, pid, refused, up};
 use crate::support::command::{Running, eventually, seconds};
 use crate::support::reach::{cut_off, reaches};
 use crate::support::requires::requires;
-use crate::support::sandbox::{HOST, OUTSIDE, Sandbox, minirun_binary};
+use crate::support::sandbox::{HOST, HOST6, OUTSIDE, Sandbox, minirun_binary};
 use crate::support::snapshot::Snapshot;
 use std::time::Duration;
 
@@ -35,10 +35,15 @@ enum From {
     /// `b`, by the host's.
     SiblingByHost,
     Itself,
+    /// By the host's address of IPv6, as the next two.
+    OutsideBy6,
+    SiblingBy6,
+    ItselfBy6,
 }
 
 const EVERYWHERE: [From; 6] =
     [From::Outside, From::Host, From::Loopback, From::Sibling, From::SiblingByHost, From::Itself];
+const BY_IPV6: [From; 3] = [From::OutsideBy6, From::SiblingBy6, From::ItselfBy6];
 
 /// Whether the page of `web` is there, in time.
 fn fetched(sandbox: &Sandbox, from: From, patience: Duration) -> bool {
@@ -55,6 +60,9 @@ fn fetched(sandbox: &Sandbox, from: From, patience: Duration) -> bool {
         From::Sibling => wget("b", &address(sandbox)),
         From::SiblingByHost => wget("b", &format!("{HOST}:8080")),
         From::Itself => wget("web", &format!("{HOST}:8080")),
+        From::OutsideBy6 => sandbox.outside(&curl(&format!("[{HOST6}]"))),
+        From::SiblingBy6 => wget("b", &format!("[{HOST6}]:8080")),
+        From::ItselfBy6 => wget("web", &format!("[{HOST6}]:8080")),
     };
     said.code() == 0
 }
@@ -69,7 +77,12 @@ fn is_silent(sandbox: &Sandbox, from: From) -> bool {
 
 #[track_caller]
 fn answers_everywhere(sandbox: &Sandbox) {
-    let silent: Vec<From> = EVERYWHERE.into_iter().filter(|from| !answers(sandbox, *from)).collect();
+    all_answer(sandbox, &EVERYWHERE);
+}
+
+#[track_caller]
+fn all_answer(sandbox: &Sandbox, places: &[From]) {
+    let silent: Vec<From> = places.iter().copied().filter(|from| !answers(sandbox, *from)).collect();
     assert!(silent.is_empty(), "no answer from {silent:?}: {}", sandbox.in_network("nft list ruleset; ip -d link"));
 }
 
@@ -100,13 +113,14 @@ fn flushed_rules_are_made_again() {
     let before = shared(&sandbox);
     assert_eq!(reload(&sandbox), "", "all was well");
     sandbox.in_network("nft flush ruleset").expect_code(0);
-    assert!(is_silent(&sandbox, From::Outside), "the control");
+    assert!(is_silent(&sandbox, From::Outside) && is_silent(&sandbox, From::OutsideBy6), "the control");
     let said = reload(&sandbox);
     assert!(
         said.starts_with("table minirun") && said.ends_with("was missing\n") && said.lines().count() == 1,
         "{said}"
     );
     answers_everywhere(&sandbox);
+    all_answer(&sandbox, &BY_IPV6);
     assert_eq!(shared(&sandbox), before);
     assert_eq!(reload(&sandbox), "");
 }
@@ -341,6 +355,7 @@ fn a_host_that_drops_forwarded_packets_lets_ours_through() {
         let said = reload(&sandbox);
         assert_eq!(said.matches("drops forwarded packets: added rules for").count(), 2, "{said}");
         answers_everywhere(&sandbox);
+        all_answer(&sandbox, &BY_IPV6);
         assert!(reaches(&sandbox, "b", OUTSIDE));
         assert_eq!(reload(&sandbox), "");
         does(&sandbox, &["rm", "-f", "web", "b"]);

@@ -14,6 +14,8 @@ use tempfile::TempDir;
 /// The address of the sandbox on its link to the outside host, and of that host; from TEST-NET-1 (RFC 5737).
 pub const HOST: &str = "192.0.2.1";
 pub const OUTSIDE: &str = "192.0.2.2";
+/// The host's address of IPv6 on that link; of those for documentation (RFC 3849).
+pub const HOST6: &str = "2001:db8::1";
 
 #[derive(Debug)]
 pub struct Sandbox {
@@ -128,6 +130,7 @@ impl Sandbox {
             # no link-local addresses, which would appear some time later
             ip link set out0 addrgenmode none; ip -n outside link set eth0 addrgenmode none
             ip address add {HOST}/24 dev out0; ip -n outside address add {OUTSIDE}/24 dev eth0
+            ip address add {HOST6}/64 dev out0 nodad; ip -n outside address add {HOST6}0/64 dev eth0 nodad
             ip link set out0 up; ip -n outside link set eth0 up; ip -n outside link set lo up
             ip -n outside route add default via {HOST}
             busybox ping -q -c 1 -W 20 {OUTSIDE} # both sides know each other's link address from now on"
