@@ -98,7 +98,7 @@ pub(super) fn inside(request: &NetRequest, leases: &[Lease], facts: &NetFacts) -
     steps.extend(addresses(leases)?);
     steps.push(Step::LinkUp { netns, link: IfName::parse("lo")? });
     steps.extend(up(leases, &[])?);
-    if has_names(leases.iter().map(|lease| &lease.network)) {
+    if request.forwards || has_names(leases.iter().map(|lease| &lease.network)) {
         steps.push(Step::AnswerNames);
     }
     Ok(steps)

@@ -16,30 +16,36 @@ pub struct Dns {
     pub options: Vec<String>,
     /// The container has IPv6, so an IPv6 resolver of the host is of use.
     pub ipv6: bool,
-    /// Its monitor answers for names, and asks the others itself: also those that only the host can reach.
-    pub answered: bool,
+    pub asks: Asks,
+}
+
+/// Whom a container asks for names.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Asks {
+    /// The servers, from a network of its own.
+    #[default]
+    Servers,
+    /// The servers, from the host's network: what is on the host's loopback is there for it, too.
+    AsHost,
+    /// Its monitor, which asks the host's servers for it, from the host's network.
+    Forwarder,
+    /// Its monitor, which knows the names of its networks, and asks for the others.
+    Names,
 }
 
 /// resolv.conf from the host's (`host`) and, where that names only a resolver on the host's own loopback, from
 /// systemd-resolved's list of the real ones (/run/systemd/resolve/resolv.conf). A loopback address of the host's never
-/// gets into a container: there it would be the container's own.
+/// gets into a container's network: there it would be the container's own.
 pub fn resolv_conf(host: &str, systemd_resolved: Option<&str>, dns: &Dns) -> String {
-    let reachable = |ip: &IpAddr| !ip.is_loopback() && !ip.is_unspecified() && (dns.ipv6 || ip.is_ipv4());
-    let of = |text: &str| -> Vec<IpAddr> { servers(text).into_iter().filter(reachable).collect() };
-    let mut found = dns.servers.clone();
-    for source in [Some(host), systemd_resolved].into_iter().flatten() {
-        if found.is_empty() {
-            found = of(source);
-        }
-    }
+    let found = match dns.asks {
+        Asks::Servers | Asks::AsHost => reachable(host, systemd_resolved, dns),
+        Asks::Forwarder | Asks::Names => vec![ADDRESS.into()],
+    };
     let search = chosen(&dns.search, || search(host));
     let mut options = chosen(&dns.options, || words_of(host, "options"));
-    if dns.answered {
-        found = vec![ADDRESS.into()];
-        // a name without a dot is a container's first, and a part of a search domain's then
-        if !options.iter().any(|option| option.starts_with("ndots:")) {
-            options.push("ndots:0".to_owned());
-        }
+    // a name without a dot is a container's first, and a part of a search domain's then
+    if dns.asks == Asks::Names && !options.iter().any(|option| is_ndots(option)) {
+        options.push("ndots:0".to_owned());
     }
     let mut text = String::new();
     for server in &found {
@@ -56,6 +62,28 @@ pub fn resolv_conf(host: &str, systemd_resolved: Option<&str>, dns: &Dns) -> Str
         }
     }
     text
+}
+
+/// Those that the container can ask itself: what is given, else the host's, else systemd-resolved's.
+fn reachable(host: &str, systemd_resolved: Option<&str>, dns: &Dns) -> Vec<IpAddr> {
+    let is_near = |ip: &IpAddr| ip.is_loopback() || ip.is_unspecified();
+    let fits = |ip: &IpAddr| dns.asks == Asks::AsHost || !is_near(ip) && (dns.ipv6 || ip.is_ipv4());
+    let mut found = dns.servers.clone();
+    for source in [Some(host), systemd_resolved].into_iter().flatten() {
+        if found.is_empty() {
+            found = servers(source).into_iter().filter(fits).collect();
+        }
+    }
+    found
+}
+
+/// Whether the host has servers, and the container can reach none of them.
+pub fn is_cut_off(host: &str, systemd_resolved: Option<&str>, dns: &Dns) -> bool {
+    !servers(host).is_empty() && reachable(host, systemd_resolved, dns).is_empty()
+}
+
+fn is_ndots(option: &str) -> bool {
+    option.starts_with("ndots:")
 }
 
 fn chosen(asked: &[String], host: impl FnOnce() -> Vec<String>) -> Vec<String> {
@@ -197,10 +225,10 @@ pub fn is_answered(resolv_conf: &str) -> bool {
     servers(resolv_conf).contains(&ADDRESS.into())
 }
 
-/// resolv.conf of a container whose monitor has begun to answer.
-pub fn answered(resolv_conf: &str) -> String {
-    let dns = Dns { answered: true, ..Dns::default() };
-    self::resolv_conf(resolv_conf, None, &dns)
+/// resolv.conf of a container whose monitor has begun to know names; `None` where it says so already.
+pub fn with_names(resolv_conf: &str) -> Option<String> {
+    let knows = is_answered(resolv_conf) && words_of(resolv_conf, "options").iter().any(|option| is_ndots(option));
+    (!knows).then(|| self::resolv_conf(resolv_conf, None, &Dns { asks: Asks::Names, ..Dns::default() }))
 }
 
 /// /etc/hostname
@@ -241,6 +269,35 @@ mod tests {
             let text = resolv_conf(host, None, &six);
             assert!(!text.contains("\nnameserver") && text.starts_with("# the host's resolvers"), "{text}");
         }
+    }
+
+    #[test]
+    fn who_can_reach_no_server_asks_its_monitor() {
+        let (stub, six) = ("nameserver 127.0.0.53\nnameserver ::1\nsearch lan\n", "nameserver 2001:db8::1\n");
+        let with = |servers: &[&str], ipv6: bool| Dns {
+            servers: servers.iter().map(|ip| ip.parse().unwrap()).collect(),
+            ipv6,
+            ..Dns::default()
+        };
+        for (host, resolved, dns, cut_off) in [
+            (stub, None, with(&[], true), true),
+            (stub, Some(six), with(&[], false), true),
+            (stub, Some(six), with(&[], true), false),
+            (stub, Some("nameserver 192.0.2.1"), with(&[], false), false),
+            (stub, None, with(&["192.0.2.9"], false), false),
+            (six, None, with(&[], false), true),
+            ("", None, with(&[], true), false), // there is nobody to be asked
+        ] {
+            assert_eq!(is_cut_off(host, resolved, &dns), cut_off, "{host} {resolved:?} {dns:?}");
+        }
+        let of = |asks| resolv_conf(stub, None, &Dns { asks, ..Dns::default() });
+        let forwarder = of(Asks::Forwarder);
+        assert_eq!(forwarder, "nameserver 127.0.0.11\nsearch lan\n");
+        assert_eq!(of(Asks::AsHost), stub);
+        // its first network with names
+        let named = with_names(&forwarder).unwrap();
+        assert_eq!(named, of(Asks::Names));
+        assert_eq!(with_names(&named), None);
     }
 
     #[test]

@@ -290,7 +290,7 @@ mod tests {
     fn a_missing_network_is_named() {
         let dir = tempfile::tempdir().unwrap();
         let mode = Mode::Networks(vec![Attachment::any(Name::parse("web").unwrap())]);
-        let request = NetRequest { mode, publish: Vec::new(), sysctls: Vec::new() };
+        let request = NetRequest { mode, publish: Vec::new(), sysctls: Vec::new(), forwards: false };
         let error = peek(&state(&dir), &request, &holder("a"), &quiet(&state(&dir))).unwrap_err();
         assert_eq!(error.message, "network web not found");
     }

@@ -25,6 +25,8 @@ pub struct NetRequest {
     /// Of the new namespace: path below /proc/sys and value, see [`DEFAULT_SYSCTLS`]. All `net.*` sysctls of a
     /// container belong here, for only this side knows when its links exist.
     pub sysctls: Vec<(String, String)>,
+    /// Its monitor asks the host's servers for it, for it reaches none of them.
+    pub forwards: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,11 +55,11 @@ impl NetRequest {
     pub fn bridge(publish: Vec<Publish>) -> Result<NetRequest> {
         let mode = Mode::Networks(vec![Attachment::any(Name::parse(DEFAULT_NETWORK)?)]);
         let sysctls = DEFAULT_SYSCTLS.map(|(key, value)| (key.to_owned(), value.to_owned())).to_vec();
-        Ok(NetRequest { mode, publish, sysctls })
+        Ok(NetRequest { mode, publish, sysctls, forwards: false })
     }
 
     pub(super) fn of_nobody() -> NetRequest {
-        NetRequest { mode: Mode::None, publish: Vec::new(), sysctls: Vec::new() }
+        NetRequest { mode: Mode::None, publish: Vec::new(), sysctls: Vec::new(), forwards: false }
     }
 }
 

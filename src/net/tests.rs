@@ -522,8 +522,7 @@ fn networks_are_isolated_from_each_other() {
         let mut other = Network::new(&realm, &name, subnets).unwrap();
         other.shape.mtu = Some(1400);
         Networks::lock(&host.state()).unwrap().save(&other).unwrap();
-        let request =
-            NetRequest { mode: Mode::Networks(vec![Attachment::any(name)]), publish: vec![], sysctls: vec![] };
+        let request = NetRequest { mode: Mode::Networks(vec![Attachment::any(name)]), ..NetRequest::of_nobody() };
         let stranger = host.start_with("stranger", &request).unwrap();
         assert!(call(At::Space(&stranger.space), &web.at(80)).is_err());
         // what is published is for everybody, and the control: the networks without the one barrier
@@ -601,7 +600,7 @@ fn none_has_lo_alone() {
         let host = Host::new();
         let before = snapshot();
         let sysctls = vec![("net/ipv4/ip_unprivileged_port_start".into(), "0".into())];
-        let none = host.start_with("none", &NetRequest { mode: Mode::None, publish: vec![], sysctls }).unwrap();
+        let none = host.start_with("none", &NetRequest { sysctls, ..NetRequest::of_nobody() }).unwrap();
         assert_eq!(none.space.sh("ip -br link | cut -d\" \" -f1").trim(), "lo");
         assert!(none.space.sh("ip link show lo").contains("UP"));
         assert_eq!(

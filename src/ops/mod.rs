@@ -10,6 +10,7 @@ pub mod container;
 pub mod debug;
 pub mod detach_keys;
 pub mod df;
+mod etc;
 pub mod events;
 mod exec;
 pub mod files;

@@ -1,19 +1,18 @@
 //! A container's network, from the words of the command line to what it is lent and the steps that make it.
 
-use super::{Progress, Silent, container, networks, remains};
+use super::{Progress, Silent, container, etc, networks, remains};
 use crate::engine;
 use crate::error::{Error, Result};
 use crate::id::{ContainerId, HostPath, Name};
 use crate::monitor::spawn::Handed;
-use crate::net::files::{AddHost, Dns, Hosts};
 use crate::net::lease::{self, Around};
 use crate::net::network::{Attachment, Holder, Lease, Loan, Network};
 use crate::net::plan::{DEFAULT_NETWORK, Mode, NetPlan, NetRequest};
 use crate::net::publish::{HostPort, Protocol, Publish, Published};
 use crate::net::record::{self, Networks};
-use crate::net::{attachment, files, names, plan, probe, remove};
+use crate::net::{attachment, names, plan, probe, remove};
 use crate::plan::step::Undo;
-use crate::spec::request::{NetworkNamespace, NetworkWords, RunRequest};
+use crate::spec::request::{NetworkNamespace, NetworkWords};
 use crate::spec::sysctl;
 use crate::state::{Roots, container as records, user_ids};
 use crate::sys::fs;
@@ -21,9 +20,7 @@ use crate::sys::process::{Identity, Pid};
 use oci_spec::image::ImageConfiguration;
 use oci_spec::runtime::Spec;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 use std::os::fd::OwnedFd;
-use std::path::Path;
 
 /// Whether an address is taken or only looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,6 +59,7 @@ pub(super) fn lend(
         Use::Peek => {
             choose_ports(roots, &mut request, id)?;
             let (networks, leases) = lease::peek(&roots.state, &request, &holder, &around)?;
+            request.forwards = etc::is_cut_off(words, &leases)?;
             let (facts, _) = probe::facts(&roots.state, &networks, &alive)?;
             let plan = plan::plan(&request, &leases, &facts, id, &tag)?;
             Ok(Lent { plan, leases, undo: Vec::new(), handed: Handed::default() })
@@ -76,6 +74,7 @@ pub(super) fn lend(
             let networks = Networks::lock(&roots.state)?;
             choose_ports(roots, &mut request, id)?; // nobody else chooses meanwhile
             let leases = lease::acquire(&networks, &request, &holder, &around)?;
+            request.forwards = etc::is_cut_off(words, &leases)?;
             let (facts, rules) = probe::facts(&roots.state, &lease::involved(&roots.state, &leases)?, &alive)?;
             let plan = plan::plan(&request, &leases, &facts, id, &tag)?;
             refuse_taken_ports(roots, id, &plan::published(&request, &leases)?)?;
@@ -160,7 +159,7 @@ fn request(
     }
     let own = !matches!(mode, Mode::Host);
     let sysctls = if own { sysctl::take_net(spec) } else { Vec::new() };
-    Ok(NetRequest { mode, publish, sysctls })
+    Ok(NetRequest { mode, publish, sysctls, forwards: false })
 }
 
 /// Those that were left open; what other containers were lent is theirs, bound or not yet, and taken back or not yet.
@@ -273,54 +272,6 @@ pub(super) fn attachments(words: &NetworkWords) -> Result<Vec<Attachment>> {
 pub(super) fn is_alive(roots: &Roots, holder: &Holder) -> bool {
     let process = Identity { pid: Pid(holder.pid), start_time: holder.start_time, boot_id: holder.boot_id.clone() };
     process.is_alive() || records::load::<Undo>(roots, &holder.container).status.is_alive()
-}
-
-/// /etc/hosts, /etc/hostname and /etc/resolv.conf of a container, by their place on the host.
-/// Who shares another container's network shares what that says of names.
-pub(super) fn files(
-    roots: &Roots,
-    life: &HostPath,
-    request: &RunRequest,
-    lent: &Lent,
-    hostname: &str,
-) -> Result<Vec<(HostPath, String)>> {
-    let words = &request.network;
-    if let NetworkNamespace::Container(name) = words.namespace() {
-        let of = roots.life(&container::find_as_it_is(roots, name)?.id);
-        let copy = |name: &str| Ok((life.child(name), fs::read_text(of.child(name).as_path())?));
-        return ["hosts", "hostname", "resolv.conf"].into_iter().map(copy).collect();
-    }
-    let ipv6 = lent.leases.iter().flat_map(|lease| &lease.addresses).any(|net| net.addr().is_ipv6());
-    let dns = Dns {
-        servers: servers(words)?,
-        search: words.dns_search.clone(),
-        options: words.dns_option.clone(),
-        ipv6: ipv6 || lent.leases.is_empty(),
-        answered: plan::has_names(lent.leases.iter().map(|lease| &lease.network)),
-    };
-    let text = |path: &str| fs::read_text(Path::new(path)).ok();
-    let host = text("/etc/resolv.conf").unwrap_or_default();
-    let resolved = text("/run/systemd/resolve/resolv.conf");
-    let hosts = Hosts {
-        own: lent.leases.iter().flat_map(|lease| &lease.addresses).map(ipnet::IpNet::addr).collect(),
-        names: vec![hostname.to_owned()],
-        gateway: plan::host_gateway(&lent.leases),
-        extra: words.add_host.iter().map(|word| AddHost::parse(word)).collect::<Result<_>>()?,
-    };
-    Ok(vec![
-        (life.child("hosts"), files::hosts(&hosts)?),
-        (life.child("hostname"), files::hostname(hostname)),
-        (life.child("resolv.conf"), files::resolv_conf(&host, resolved.as_deref(), &dns)),
-    ])
-}
-
-/// `--dns`.
-pub(super) fn servers(words: &NetworkWords) -> Result<Vec<IpAddr>> {
-    let server = |server: &String| {
-        let wrong = |_| Error::user(format!("invalid resolver {server:?}")).hint("--dns takes an address like 9.9.9.9");
-        server.parse().map_err(wrong)
-    };
-    words.dns.iter().map(server).collect()
 }
 
 /// The others of its networks call a container by its new name from now on.

@@ -147,7 +147,7 @@ fn check(roots: &Roots, wanted: &Attachment, found: &Container) -> Result<()> {
 }
 
 fn one(wanted: &Attachment) -> NetRequest {
-    NetRequest { mode: Mode::Networks(vec![wanted.clone()]), publish: Vec::new(), sysctls: Vec::new() }
+    NetRequest { mode: Mode::Networks(vec![wanted.clone()]), publish: Vec::new(), sysctls: Vec::new(), forwards: false }
 }
 
 /// What can be refused before anything is done.
@@ -291,8 +291,9 @@ fn rewrite_files(roots: &Roots, found: &Container, moved: &Moved, named: bool) -
         let text = files::after_move(&hosts, hostname.trim(), moved);
         fs::write_new(life.child("hosts").as_path(), text.as_bytes(), 0o644)?;
     }
-    if let Some(before) = read("resolv.conf")?.filter(|text| named && !files::is_answered(text)) {
-        fs::write_new(life.child("resolv.conf").as_path(), files::answered(&before).as_bytes(), 0o644)?;
+    let named = read("resolv.conf")?.filter(|_| named).and_then(|text| files::with_names(&text));
+    if let Some(text) = named {
+        fs::write_new(life.child("resolv.conf").as_path(), text.as_bytes(), 0o644)?;
     }
     Ok(())
 }

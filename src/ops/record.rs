@@ -1,7 +1,7 @@
 //! What is written down of a container, from what was asked for and decided.
 
 use super::run::Design;
-use super::{mounts, network};
+use super::{etc, mounts};
 use crate::error::{Error, Result};
 use crate::id::Name;
 use crate::spec;
@@ -34,7 +34,7 @@ pub(super) fn config(name: Name, design: &Design) -> Result<Config> {
         restart: restart_policy(request.restart),
         health: health_check(request, design.found.health.as_ref())?,
         log: (!request.no_log).then(|| log_limits(request)),
-        dns: network::servers(&request.network)?,
+        dns: etc::servers(&request.network)?,
         uid: uid(&design.spec),
         volumes: mounts::uses(request),
         images: mounts::image_uses(request),

@@ -8,7 +8,7 @@ pub use super::exec::exec;
 use super::image::{self, Explains, Found};
 use super::network::{self, Lent};
 use super::own::{self, Ground};
-use super::{Progress, cgroups, container as containers, mounts, names, record, remains};
+use super::{Progress, cgroups, container as containers, etc, mounts, names, record, remains};
 use crate::error::{Error, Kind, Result};
 use crate::facts;
 use crate::id::{ContainerId, Name};
@@ -339,7 +339,7 @@ fn birth(
         copy,
         security: super::seccomp(&spec::security::seccomp(request))?,
         directories,
-        files: network::files(roots, &life, request, lent, &hostname)?,
+        files: etc::files(roots, &life, request, lent, &hostname)?,
         network: lent.plan.clone(),
         console: request.tty.then(size_of_terminal),
         state_dir: life,

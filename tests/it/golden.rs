@@ -391,7 +391,7 @@ fn network(request: &RunRequest, host: Host, spec: &mut Spec) -> NetPlan {
     };
     let sysctls = if mode == Mode::Host { Vec::new() } else { spec::sysctl::take_net(spec) };
     let publish = request.network.publish.iter().flat_map(|word| Publish::parse(word).unwrap()).collect();
-    let request = NetRequest { mode, publish, sysctls };
+    let request = NetRequest { mode, publish, sysctls, forwards: false };
     let (id, name) = (ContainerId::parse(ID).unwrap(), Name::parse("bridge").unwrap());
     let realm = Realm { state: path("/run/minirun") };
     let subnets = vec![Subnet::with_gateway("172.18.0.0/16".parse().unwrap())];

@@ -112,6 +112,41 @@ fn the_default_network_has_no_names_and_asks_as_the_host_does() {
 }
 
 #[test]
+fn on_the_default_network_the_monitor_asks_those_that_only_the_host_reaches() {
+    requires![root, tool("dig"), tool("dnsmasq")];
+    let sandbox = Sandbox::with_images(&["busybox"]);
+    add_server(&sandbox, "--address=/there.test/192.0.2.7");
+    does(&sandbox, &["network", "create", "net"]);
+    waits(&sandbox, "web", &[]);
+    waits(&sandbox, "db", &[]);
+    let conf = |name: &str| does(&sandbox, &["exec", name, "cat", "/etc/resolv.conf"]).stdout;
+    assert_eq!(conf("web"), "nameserver 127.0.0.11\n");
+    let ask = |asked: &str| dig(&sandbox, "web", asked);
+    assert_eq!((ask("there.test A"), ask("+tcp there.test A")), ("192.0.2.7".to_owned(), "192.0.2.7".to_owned()));
+    // the others have no names there, as with docker
+    assert_eq!(ask("db A"), "");
+    kill_monitor(&sandbox, "web");
+    does(&sandbox, &["ps"]);
+    assert_eq!(ask("there.test A"), "192.0.2.7");
+    // a network with names is one more
+    does(&sandbox, &["network", "connect", "net", "web"]);
+    assert_eq!(conf("web"), "nameserver 127.0.0.11\noptions ndots:0\n");
+    assert_eq!(ask("web A"), address(&sandbox, "web", "net"));
+    // whoever is told others asks them; on the host's network its loopback is the container's
+    for (flags, want) in [
+        (&["--dns", "192.0.2.9"][..], "nameserver 192.0.2.9\n"),
+        (&["--network", "host"], "nameserver 127.0.0.53\n"),
+        (&["--network", "none"], "# the host's resolvers are on its loopback, where a container cannot reach them"),
+    ] {
+        let words = [&["run", "--rm"][..], flags, &["busybox", "cat", "/etc/resolv.conf"]].concat();
+        let said = does(&sandbox, &words).stdout;
+        assert!(said.starts_with(want), "{flags:?}: {said}");
+    }
+    let rows = sandbox.minirun(&["info", "--check"]).stdout;
+    assert!(rows.contains("  127.0.0.53; containers' monitors ask for them"), "{rows}");
+}
+
+#[test]
 fn other_names_are_asked_of_the_hosts_servers_even_on_its_loopback() {
     requires![root, tool("dig"), tool("dnsmasq")];
     let sandbox = Sandbox::with_images(&["busybox"]);

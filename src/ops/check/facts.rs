@@ -6,11 +6,13 @@ use crate::facts;
 use crate::id::HostPath;
 use crate::image;
 use crate::net::{self, files};
+use crate::ops::etc;
 use crate::security;
 use crate::state::Roots;
 use crate::sys::fs;
 use crate::sys::host::{self, Call};
 use crate::sys::usage;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,8 +43,10 @@ pub(super) struct HostFacts {
     pub nftables: Module,
     pub ip_forward: bool,
     pub firewall: Firewall,
-    /// Servers that a container gets.
-    pub resolvers: Vec<String>,
+    /// Servers that a container asks for names.
+    pub resolvers: Vec<IpAddr>,
+    /// Its monitor asks them for it.
+    pub forwards: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -111,6 +115,7 @@ pub(super) fn look(roots: &Roots) -> Result<HostFacts> {
     let modules = Modules::of(&release);
     let nftables = modules.state("nf_tables");
     let here = above(&roots.root);
+    let (resolvers, forwards) = resolvers();
     let space = usage::of_filesystem(&here)?;
     Ok(HostFacts {
         root: host::uid() == 0,
@@ -138,7 +143,8 @@ pub(super) fn look(roots: &Roots) -> Result<HostFacts> {
         firewall: firewall(roots, nftables),
         nftables,
         ip_forward: text("/proc/sys/net/ipv4/ip_forward") == "1",
-        resolvers: resolvers(),
+        resolvers,
+        forwards,
         release,
     })
 }
@@ -183,12 +189,13 @@ fn user_namespaces() -> Option<u64> {
     Some(text("/proc/sys/user/max_user_namespaces").parse().unwrap_or(0))
 }
 
-fn resolvers() -> Vec<String> {
-    let host = text("/etc/resolv.conf");
-    let resolved = fs::read_text(Path::new("/run/systemd/resolve/resolv.conf")).ok();
+fn resolvers() -> (Vec<IpAddr>, bool) {
+    let (host, resolved) = etc::resolv_confs();
     let dns = files::Dns { ipv6: true, ..files::Dns::default() };
-    let given = files::resolv_conf(&host, resolved.as_deref(), &dns);
-    given.lines().filter_map(|line| line.strip_prefix("nameserver ")).map(str::to_owned).collect()
+    if files::is_cut_off(&host, resolved.as_deref(), &dns) {
+        return (files::servers(&host), true);
+    }
+    (files::servers(&files::resolv_conf(&host, resolved.as_deref(), &dns)), false)
 }
 
 /// nf_tables is asked only where it is there: a question to it would load it.

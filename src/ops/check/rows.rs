@@ -298,12 +298,14 @@ fn firewall(facts: &HostFacts) -> Vec<Row> {
 
 fn resolver(facts: &HostFacts) -> Row {
     match facts.resolvers.as_slice() {
-        [] => degraded(
-            "resolver",
-            "/etc/resolv.conf names no server that containers can reach",
-            "run with --dns ADDRESS, or name a server there that is not on the host's loopback",
-        ),
-        some => ok("resolver", some.join(", ")),
+        [] => {
+            degraded("resolver", "/etc/resolv.conf names no server", "run with --dns ADDRESS, or name a server there")
+        }
+        some => {
+            let asked = if facts.forwards { "; containers' monitors ask for them" } else { "" };
+            let some: Vec<String> = some.iter().map(ToString::to_string).collect();
+            ok("resolver", format!("{}{asked}", some.join(", ")))
+        }
     }
 }
 
@@ -338,7 +340,8 @@ mod tests {
             nftables: Module::There,
             ip_forward: true,
             firewall: Firewall::Seen { dropping: Vec::new(), owners: Vec::new(), legacy: false },
-            resolvers: vec!["192.0.2.53".to_owned()],
+            resolvers: vec!["192.0.2.53".parse().unwrap()],
+            forwards: false,
         }
     }
 
