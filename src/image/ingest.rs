@@ -14,11 +14,17 @@ use crate::sys::record::{Lock, UNWRITTEN};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{Read, Write as _};
+use std::time::{Duration, Instant};
 
 /// The largest single blob: a registry that sends without end must not fill more than this.
 pub(super) const MAX_BLOB: u64 = 64 << 30;
 /// The lock that all who bring blobs share, and who removes unused ones holds alone.
 const LOCK: &str = ".ingest.lock";
+/// The lock that all share who make a container of an image, until the container's record says which images it needs.
+/// Who removes unused ones holds it alone, too.
+const USE_LOCK: &str = ".use.lock";
+/// How long whoever removes images waits for those who make containers: they may have to unpack an image.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// The beginning of the staging directories' names.
 const STAGING: &str = ".staging-";
 /// The beginning of the names of blobs that have come in part; the digest's digits follow.
@@ -211,20 +217,46 @@ pub(super) fn is_unfinished(name: &str) -> bool {
     [STAGING, PARTIAL, UNWRITTEN].iter().any(|start| name.starts_with(start))
 }
 
+/// Gives the manifests that containers were made from. It is asked when no container can come to be meanwhile.
+pub(super) type InUse<'u> = &'u dyn Fn() -> Result<BTreeSet<Digest>>;
+
 impl Store {
+    /// While this is held no image that was looked up loses what it needs: for who makes a container of it, until its
+    /// record is written. One who holds it may bring images.
+    pub fn hold_for_a_container(&self) -> Result<Lock> {
+        Ok(Lock::shared(self.images().child(USE_LOCK).as_path())?)
+    }
+
+    /// Nobody brings blobs, and nobody makes a container. `None` where images are on their way in, which may take long,
+    /// or somebody makes a container for longer than our patience.
+    fn alone(&self) -> Result<Option<[Lock; 2]>> {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let Some(ingest) = Lock::try_exclusive(self.images().child(LOCK).as_path())? else { return Ok(None) };
+            if let Some(users) = Lock::try_exclusive(self.images().child(USE_LOCK).as_path())? {
+                return Ok(Some([ingest, users]));
+            }
+            drop(ingest); // whoever makes a container may want to pull: nobody waits for one who waits for him
+            if Instant::now() >= end {
+                return Ok(None);
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     /// While this is held no blob is removed.
     pub(super) fn hold(&self) -> Result<Lock> {
         Ok(Lock::shared(self.images().child(LOCK).as_path())?)
     }
 
     /// Removes what belongs to no image: blobs, unpacked layers, and what killed processes left. Nothing is touched
-    /// while an image is on its way in; it is done when the next image is removed. `in_use` are manifests that
-    /// containers were made from. Gives the paths.
-    pub fn sweep(&self, in_use: &BTreeSet<Digest>) -> Result<Vec<HostPath>> {
-        let Some(_alone) = Lock::try_exclusive(self.images().child(LOCK).as_path())? else { return Ok(Vec::new()) };
+    /// while an image is on its way in; it is done when the next image is removed. Gives the paths.
+    pub fn sweep(&self, in_use: InUse<'_>) -> Result<Vec<HostPath>> {
+        let Some(alone) = self.alone()? else { return Ok(Vec::new()) };
+        let in_use = in_use()?;
         let mut removed = Vec::new();
         let index = self.index()?;
-        let (blobs, layers) = self.needed(index.manifests.iter().map(|e| &e.digest).chain(in_use));
+        let (blobs, layers) = self.needed(index.manifests.iter().map(|e| &e.digest).chain(&in_use));
         let blob_dir = self.images().child("blobs/sha256");
         for name in fs::list(blob_dir.as_path())? {
             if !blobs.contains(&name) {
@@ -240,24 +272,28 @@ impl Store {
             fs::remove_tree(path.as_path())?;
         }
         if let Some(layers) = layers {
-            removed.extend(self.sweep_layers(&layers)?);
+            removed.extend(self.put_layers_away(&layers)?);
+            drop(alone); // their files may be many, and the next container need not wait for that
+            self.remove_unfinished_layers()?;
         }
         Ok(removed)
     }
 
     /// Before the index can be written anew: removes what belongs to no image, and where an image is to go (`gone`)
     /// what no other needs, but its manifest and configuration, by which it is known until it is gone.
-    pub(super) fn make_room(&self, image: &Digest, in_use: &BTreeSet<Digest>, gone: bool) -> Result<()> {
+    pub(super) fn make_room(&self, image: &Digest, in_use: InUse<'_>, gone: bool) -> Result<()> {
         self.sweep(in_use)?;
-        let Some(_alone) = Lock::try_exclusive(self.images().child(LOCK).as_path())? else { return Ok(()) };
+        let Some(_alone) = self.alone()? else { return Ok(()) };
+        let in_use = in_use()?;
         if !gone || in_use.contains(image) {
             return Ok(());
         }
         let index = self.index()?;
-        let others = || index.manifests.iter().map(|e| &e.digest).chain(in_use).filter(|other| *other != image);
+        let others = || index.manifests.iter().map(|e| &e.digest).chain(&in_use).filter(|other| *other != image);
         let (blobs, layers) = self.needed(others());
         if let Some(layers) = layers {
-            self.sweep_layers(&layers)?;
+            self.put_layers_away(&layers)?;
+            self.remove_unfinished_layers()?;
         }
         let parsed = self.read_blob(image).and_then(|bytes| store::parse_manifest(image, &bytes))?;
         let digests = parsed.layers().iter().filter_map(|layer| store::digest_of(layer).ok());

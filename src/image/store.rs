@@ -3,13 +3,13 @@
 //! checked against its digest again.
 
 use super::index::{Entry, Index};
+use super::ingest::InUse;
 use super::reference::Reference;
 use crate::error::{During as _, Errno, Error, Kind, Result};
 use crate::id::{Digest, HostPath};
 use crate::sys::record::{Durability, Lock};
 use crate::sys::{fs, record};
 use oci_spec::image::{Arch, ImageConfiguration, ImageManifest, MediaType};
-use std::collections::BTreeSet;
 
 /// Manifests and configurations: docker's and containerd's own limit.
 pub(super) const MAX_METADATA: u64 = 4 << 20;
@@ -150,14 +150,9 @@ impl Store {
     }
 
     /// Takes away a name, and with the last name the image with all that no other image uses. By id or digest all
-    /// names go. `in_use` are manifests of images that containers were made from: those keep everything but names. Whether
-    /// a manifest may lose its last name `let_go` decides.
-    pub fn remove(
-        &self,
-        text: &str,
-        in_use: &BTreeSet<Digest>,
-        let_go: impl Fn(&Digest) -> Result<()>,
-    ) -> Result<Removed> {
+    /// names go. Images that containers were made from keep everything but names. Whether a manifest may lose its last
+    /// name `let_go` decides.
+    pub fn remove(&self, text: &str, in_use: InUse<'_>, let_go: impl Fn(&Digest) -> Result<()>) -> Result<Removed> {
         let removed = match self.forget(text, &let_go) {
             // a full disk has no room for a shorter index either: then what only this image needs goes first
             Err(e) if e.is_errno(Errno::ENOSPC) || e.is_errno(Errno::EDQUOT) => {

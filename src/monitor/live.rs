@@ -28,14 +28,14 @@ use std::time::{Duration, Instant};
 
 /// The whole of a monitor. `number` is the descriptor of its order.
 pub fn main(number: &str) -> u8 {
-    let Received { order, control, handed: Handed { locks, sockets } } = match spawn::receive(number) {
+    let Received { order, control, handed: Handed { images, locks, sockets } } = match spawn::receive(number) {
         Ok(received) => received,
         Err(error) => return error.exit_code(),
     };
     let (roots, trace) = (&order.roots, order.trace);
     let mut clients = Clients(vec![Client::new(control, order.attach)]);
     let outcome = detach().and_then(|()| match order.task {
-        Task::Run(birth) => run(roots, *birth, trace, &mut clients, locks),
+        Task::Run(birth) => run(roots, *birth, trace, &mut clients, (images, locks)),
         Task::Exec { plan, tty, interactive, uid } => exec(&plan, tty, interactive, uid, trace, &mut clients),
         Task::Adopt(id) => adopt(roots, &id, &mut clients),
     });
@@ -87,12 +87,19 @@ fn detach() -> Result<()> {
 }
 
 /// A container from its start to its end.
-fn run(roots: &Roots, birth: Birth, trace: bool, clients: &mut Clients, locks: Vec<OwnedFd>) -> Result<End> {
+fn run(
+    roots: &Roots,
+    birth: Birth,
+    trace: bool,
+    clients: &mut Clients,
+    (images, locks): (Option<OwnedFd>, Vec<OwnedFd>),
+) -> Result<End> {
     let Birth { config, plan, undo, cgroups, record, restarts } = birth;
     let (version, monitor) = (container::VERSION, Identity::of_self()?);
     let kept = record == Record::Kept;
     let mut life = Life { version, id: config.id.clone(), monitor, init: None, undo, cgroups, restarts, kept };
     let started = begin(roots, &config, &life, record).and_then(|_lock| {
+        drop(images);
         let born = be_parent(roots, &config, &plan, &mut life, trace, clients)?;
         drop(locks);
         Ok((born, _lock))

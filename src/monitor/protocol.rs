@@ -32,6 +32,8 @@ pub struct Order {
     pub attach: Attach,
     /// Descriptors that the monitor inherits, by number.
     pub control: i32,
+    /// The lock that keeps its images, let go as soon as its record is written.
+    pub images: Option<i32>,
     /// Locks that are let go as soon as the container has started.
     pub locks: Vec<i32>,
     /// Sockets that are closed when all is over.

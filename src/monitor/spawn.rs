@@ -21,6 +21,8 @@ pub struct Monitor {
 /// What a command hands over to its monitor, to be held on to.
 #[derive(Debug, Default)]
 pub struct Handed {
+    /// Until the container's record says which images it needs.
+    pub images: Option<OwnedFd>,
     /// Until the container has started.
     pub locks: Vec<OwnedFd>,
     /// Until all is over, for closing them takes time.
@@ -32,6 +34,7 @@ pub struct Handed {
 pub fn spawn(mut order: Order, handed: &Handed, cgroup: Option<&OwnedFd>, join: &[Step]) -> Result<Monitor> {
     let (ours, monitors) = socket::pair()?;
     order.control = monitors.as_raw_fd();
+    order.images = handed.images.as_ref().map(|fd| fd.as_raw_fd());
     order.locks = numbers(&handed.locks);
     order.sockets = numbers(&handed.sockets);
     let bytes = serde_json::to_vec(&order).map_err(|e| Error::internal(format!("the monitor's order: {e}")))?;
@@ -56,7 +59,7 @@ fn numbers(fds: &[OwnedFd]) -> Vec<i32> {
 fn become_monitor(memory: &OwnedFd, control: &OwnedFd, handed: &Handed, join: &[Step]) -> Error {
     let attempt = || -> Result<std::convert::Infallible> {
         engine::run(join)?;
-        for fd in [memory, control].into_iter().chain(&handed.locks).chain(&handed.sockets) {
+        for fd in [memory, control].into_iter().chain(&handed.images).chain(&handed.locks).chain(&handed.sockets) {
             sys::keep_on_exec(fd)?;
         }
         let args = [ARGV0.to_owned(), memory.as_raw_fd().to_string()];
@@ -85,6 +88,7 @@ pub(super) fn receive(number: &str) -> Result<Received> {
         serde_json::from_slice(&bytes).map_err(|e| Error::internal(format!("the monitor's order: {e}")))?;
     let control = sys::inherited(order.control)?;
     let all = |numbers: &[i32]| numbers.iter().map(|fd| sys::inherited(*fd)).collect::<Result<Vec<_>, _>>();
-    let handed = Handed { locks: all(&order.locks)?, sockets: all(&order.sockets)? };
+    let images = order.images.map(sys::inherited).transpose()?;
+    let handed = Handed { images, locks: all(&order.locks)?, sockets: all(&order.sockets)? };
     Ok(Received { order, control, handed })
 }

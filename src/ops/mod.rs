@@ -144,7 +144,8 @@ fn refuse_without_root(request: &RunRequest) -> Result<()> {
 
 /// An order for a monitor; which descriptors it inherits is known when it is spawned.
 fn order(roots: &Roots, task: Task, attach: Attach, trace: bool) -> Order {
-    Order { roots: roots.clone(), task, trace, attach, control: -1, locks: Vec::new(), sockets: Vec::new() }
+    let (locks, sockets) = (Vec::new(), Vec::new());
+    Order { roots: roots.clone(), task, trace, attach, control: -1, images: None, locks, sockets }
 }
 
 /// Starts a monitor in the monitors' own cgroup.

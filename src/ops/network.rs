@@ -80,8 +80,11 @@ pub(super) fn lend(
             refuse_taken_ports(roots, id, &plan::published(&request, &leases)?)?;
             networks.intend(&plan)?;
             let undo = vec![Undo::ReturnLeases { state: roots.state.clone(), container: id.clone() }];
-            let handed =
-                Handed { locks: vec![networks.into_lock()], sockets: rules.into_iter().map(OwnedFd::from).collect() };
+            let handed = Handed {
+                locks: vec![networks.into_lock()],
+                sockets: rules.into_iter().map(OwnedFd::from).collect(),
+                images: None,
+            };
             Ok(Lent { plan, leases, undo, handed })
         }
     }

@@ -103,7 +103,7 @@ pub fn images(roots: &Roots, all: bool, filters: &[String]) -> Result<Pruned<Rem
     }
     // what belongs to no image: pulls that failed have kept it for the next one, or somebody was killed
     if filters.is_empty() {
-        store.sweep(&used)?;
+        store.sweep(&|| image::users::all(roots).map(|users| users.kept))?;
     }
     pruned.reclaimed = before.saturating_sub(store.usage(&used)?.bytes());
     Ok(pruned)

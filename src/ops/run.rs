@@ -14,7 +14,7 @@ use crate::facts;
 use crate::id::{ContainerId, Name};
 use crate::image::skeleton;
 use crate::monitor::protocol::{Attach, Birth as Order, Record, Task};
-use crate::monitor::spawn::Monitor;
+use crate::monitor::spawn::{Handed, Monitor};
 use crate::mount::plan::Kind as FileKind;
 use crate::plan::step::{Step, Undo};
 use crate::plan::volume::Step as VolumeStep;
@@ -26,12 +26,14 @@ use crate::state::container::Restarts;
 use crate::state::user_ids::{self, Taken};
 use crate::state::{Config, Life, Raw, Roots, container, events};
 use crate::sys::process::Identity;
+use crate::sys::record::Lock;
 use crate::sys::tty::Size;
 use crate::sys::{host, tty};
 use crate::{engine, security};
 use oci_spec::image::ImageConfiguration;
 use oci_spec::runtime::Spec;
 use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
 
 /// A container as it is to be: everything that was looked up and decided, and nothing done yet.
 pub(super) struct Design {
@@ -41,6 +43,8 @@ pub(super) struct Design {
     pub(super) volumes: Vec<VolumeStep>,
     pub(super) security: security::plan::Request,
     pub(super) found: Found,
+    /// Keeps its images until its record says which they are.
+    pub(super) images: Option<Lock>,
     pub(super) spec: Spec,
     pub(super) lent: Lent,
     pub(super) ids: Option<Taken>,
@@ -242,8 +246,9 @@ pub(super) fn design(
     purpose: Purpose,
     progress: &dyn Progress,
 ) -> Result<Design> {
-    let find = |request: &RunRequest| match purpose {
-        Purpose::Create | Purpose::Start => image::find(roots, request, progress),
+    let mut held = None;
+    let mut find = |request: &RunRequest| match purpose {
+        Purpose::Create | Purpose::Start => image::find(roots, request, &mut held, progress),
         Purpose::Explain => image::look(roots, request),
     };
     let found = find(request)?;
@@ -290,6 +295,7 @@ pub(super) fn design(
         volumes,
         security,
         found,
+        images: held,
         spec,
         lent,
         ids,
@@ -368,7 +374,8 @@ pub(super) fn hand_over(
     let (plan, cgroups) = (design.planned.plan, Raw::of(&design.planned.cgroups)?);
     let task = Task::Run(Box::new(Order { config, plan, undo, cgroups, record, restarts }));
     let order = super::order(roots, task, attach, request.trace.is_some());
-    super::spawn_monitor(roots, order, &design.lent.handed, &design.cgroups)
+    let handed = Handed { images: design.images.map(OwnedFd::from), ..design.lent.handed };
+    super::spawn_monitor(roots, order, &handed, &design.cgroups)
 }
 
 pub(super) fn new_id() -> Result<ContainerId> {

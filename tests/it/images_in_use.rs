@@ -1,8 +1,9 @@
 //! What a container needs of its image stays, whatever is removed by force, and whatever its record says.
 
 use crate::detached::{does, refused, up_alone};
+use crate::support::command::{Running, eventually, seconds};
 use crate::support::requires::requires;
-use crate::support::sandbox::{Sandbox, image_layout};
+use crate::support::sandbox::{Sandbox, image_layout, minirun_binary};
 
 fn images(sandbox: &Sandbox) -> String {
     does(sandbox, &["images", "-a", "--format", "{{.Repository}}:{{.Tag}}"]).stdout
@@ -81,4 +82,48 @@ fn nothing_goes_while_it_is_not_known_what_a_container_needs() {
         ("", 0),
         "the control: it is known that nobody needs them"
     );
+}
+
+/// A command that stands still after its first call of this name.
+fn stopped(sandbox: &Sandbox, call: &str, args: &[&str]) -> Running {
+    let list = sandbox.path("list");
+    let _ = std::fs::remove_file(&list);
+    let mut strace = sandbox.command("strace");
+    strace.args(["-qq", "-e", &format!("trace={call}"), "-e", &format!("inject={call}:signal=STOP:when=1"), "-o"]);
+    let running = Running::start(strace.arg(&list).arg(minirun_binary()).args(args));
+    let stands = || std::fs::read_to_string(&list).unwrap_or_default().contains("stopped by SIGSTOP");
+    eventually("the command stands still", seconds(20), stands);
+    running
+}
+
+#[test]
+fn what_comes_to_be_while_its_image_is_removed_has_all_of_it() {
+    requires![root, tool("strace")];
+    let sandbox = Sandbox::with_images(&["busybox"]);
+    let run = ["--network", "none", "busybox", "cat", "/etc/passwd"];
+    let passwd = does(&sandbox, &[&["run", "--rm"], &run[..]].concat()).stdout; // unpacked from here on
+    let goes_on = || sandbox.sh("kill -CONT $(pgrep -x minirun)").expect_code(0);
+    let works = |name: &str| assert_eq!(does(&sandbox, &["start", "-a", name]).stdout, passwd, "{name}");
+
+    // it has looked its image up, and has no record yet
+    let create = stopped(&sandbox, "renameat", &[&["create", "--name", "early"], &run[..]].concat());
+    let removal = sandbox.start(&["rmi", "busybox"]);
+    eventually("the name is gone", seconds(20), || images(&sandbox).is_empty());
+    goes_on();
+    create.output().expect_code(0);
+    removal.output().expect_code(0);
+    works("early");
+
+    // the removal has looked which containers there are
+    does(&sandbox, &["load", "-q", "-i", image_layout("busybox").to_str().unwrap()]);
+    does(&sandbox, &["rm", "early"]);
+    let removal = stopped(&sandbox, "flock", &["rmi", "busybox"]);
+    does(&sandbox, &[&["create", "--name", "late"], &run[..]].concat());
+    goes_on();
+    removal.output().expect_code(0);
+    works("late");
+
+    does(&sandbox, &["rm", "late"]);
+    does(&sandbox, &["image", "prune", "-f"]);
+    assert_eq!(layers(&sandbox), 0, "the control: nobody needs it");
 }

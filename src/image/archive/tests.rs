@@ -174,7 +174,7 @@ fn a_layout_comes_in_as_directory_and_as_archive() {
             fs::canonicalize(super::super::unpack::short_link(&dirs[1]).as_path()).unwrap(),
             fs::canonicalize(dirs[1].as_path()).unwrap()
         );
-        let removed = place.store.remove("busybox:1.36", &BTreeSet::new(), |_| Ok(())).unwrap();
+        let removed = place.store.remove("busybox:1.36", &|| Ok(BTreeSet::new()), |_| Ok(())).unwrap();
         assert_eq!(removed.deleted, [found.id]);
         place.check_empty(form);
         let left = fs::read_dir(place.store.layers().as_path()).unwrap().map(|e| e.unwrap().file_name());
@@ -203,19 +203,20 @@ fn a_docker_archive_comes_in_with_its_tags() {
     assert_eq!(images[0].layers[0], images[0].layers[2]);
     assert_eq!(images[0].layers[1].media_type, "application/vnd.oci.image.layer.v1.tar+gzip");
     // one name goes, the image stays; with the last name it goes too
-    place.store.remove("alpine:3", &BTreeSet::new(), |_| Ok(())).unwrap();
+    place.store.remove("alpine:3", &|| Ok(BTreeSet::new()), |_| Ok(())).unwrap();
     let image = place.store.find("team/x:y").unwrap();
     let in_use = BTreeSet::from([image.manifest.clone()]);
-    let refused = place.store.remove("team/x:y", &in_use, |manifest| Err(Error::user(manifest.as_str())));
+    let refused =
+        place.store.remove("team/x:y", &|| Ok(in_use.clone()), |manifest| Err(Error::user(manifest.as_str())));
     assert_eq!(refused.unwrap_err().message, image.manifest.as_str());
     // what a container needs stays without a name, too
     place.store.layer_dirs(&image).unwrap();
-    place.store.remove(image.id.short(), &in_use, |_| Ok(())).unwrap();
+    place.store.remove(image.id.short(), &|| Ok(in_use.clone()), |_| Ok(())).unwrap();
     assert!(place.store.list().unwrap().is_empty());
-    place.store.sweep(&in_use).unwrap();
+    place.store.sweep(&|| Ok(in_use.clone())).unwrap();
     assert!(place.store.expected_dirs(&image).1);
     assert_eq!(place.store.of_container(&image.manifest).unwrap().layers, image.layers);
-    place.store.sweep(&BTreeSet::new()).unwrap();
+    place.store.sweep(&|| Ok(BTreeSet::new())).unwrap();
     place.check_empty("removed");
 }
 
@@ -436,7 +437,7 @@ fn a_damaged_store_is_noticed_and_the_rest_goes_on() {
     fs::write(place.store.blob_path(&a.manifest).as_path(), "{}").unwrap();
     let list = place.store.list().unwrap();
     assert!(list[0].is_err() && list[1].is_ok());
-    place.store.remove("a", &BTreeSet::new(), |_| Ok(())).unwrap();
+    place.store.remove("a", &|| Ok(BTreeSet::new()), |_| Ok(())).unwrap();
     assert_eq!(place.store.find("b").unwrap().id, b.id);
 }
 
@@ -470,8 +471,8 @@ fn what_a_killed_load_left_goes_and_a_running_one_is_let_be() {
     let orphan = place.store.blob_path(&Digest::of(b"orphan"));
     fs::write(orphan.as_path(), "orphan").unwrap();
     let running = Ingest::begin(&place.store).unwrap();
-    assert!(place.store.sweep(&BTreeSet::new()).unwrap().is_empty());
+    assert!(place.store.sweep(&|| Ok(BTreeSet::new())).unwrap().is_empty());
     drop(running);
-    assert_eq!(place.store.sweep(&BTreeSet::new()).unwrap(), [orphan.clone(), stale.clone()]);
+    assert_eq!(place.store.sweep(&|| Ok(BTreeSet::new())).unwrap(), [orphan.clone(), stale.clone()]);
     assert!(!orphan.as_path().exists() && !stale.as_path().exists());
 }

@@ -476,10 +476,10 @@ fn what_is_kept_of_a_failed_pull_goes_with_a_sweep() {
     place.pull(&server, "alpine").unwrap_err();
     assert_eq!(place.partials(), [1000]);
     let ingest = crate::image::ingest::Ingest::begin(&place.store).unwrap();
-    place.store.sweep(&std::collections::BTreeSet::new()).unwrap();
+    place.store.sweep(&|| Ok(std::collections::BTreeSet::new())).unwrap();
     assert_eq!(place.partials(), [1000], "somebody pulls");
     drop(ingest);
-    place.store.sweep(&std::collections::BTreeSet::new()).unwrap();
+    place.store.sweep(&|| Ok(std::collections::BTreeSet::new())).unwrap();
     place.check_empty();
 }
 
@@ -513,7 +513,7 @@ fn a_part_that_is_wrong_is_thrown_away_and_fetched_once_more() {
         let image = place.pull(&server, "alpine").unwrap();
         assert_eq!(std::fs::read(place.store.blob_path(&image.layers[0].digest).as_path()).unwrap(), made.layer);
         assert_eq!(place.partials(), [0; 0]);
-        place.store.remove("alpine", &std::collections::BTreeSet::new(), |_| Ok(())).unwrap();
+        place.store.remove("alpine", &|| Ok(std::collections::BTreeSet::new()), |_| Ok(())).unwrap();
     }
     // and where the registry itself is wrong, once
     let mut wrong = made.layer.clone();

@@ -175,8 +175,9 @@ impl Store {
         (if fs::exists(whole.as_path()) { image.layers.len() } else { unpacked }, wrong)
     }
 
-    /// Removes the layer directories that are not among `used`, and what killed processes left.
-    pub(super) fn sweep_layers(&self, used: &BTreeSet<String>) -> Result<Vec<HostPath>> {
+    /// The layer directories that are not among `used` are layers no more; they and what killed processes left wait to be
+    /// removed. Gives their paths as they were.
+    pub(super) fn put_layers_away(&self, used: &BTreeSet<String>) -> Result<Vec<HostPath>> {
         let mut removed = Vec::new();
         for name in fs::list(self.layers().as_path())? {
             let path = self.layers().child(&name);
@@ -188,16 +189,26 @@ impl Store {
                 continue; // it is being unpacked, or something that goes above it
             };
             fs::unlink(short_link(&path).as_path())?;
-            // renamed first, so that a removal cut short is not taken for a layer
+            // renamed, so that a removal cut short is not taken for a layer
             let gone = self.layers().child(&format!("{UNFINISHED}{}", name.trim_start_matches(UNFINISHED)));
             if gone != path {
                 fs::remove_tree(gone.as_path())?;
                 fs::rename(path.as_path(), gone.as_path())?;
             }
-            fs::remove_tree(gone.as_path())?;
             removed.push(path);
         }
         Ok(removed)
+    }
+
+    /// Removes what was put away, and what killed processes left.
+    pub(super) fn remove_unfinished_layers(&self) -> Result<()> {
+        for name in fs::list(self.layers().as_path())?.into_iter().filter(|name| is_unfinished(name)) {
+            let byte = byte(name.trim_start_matches(UNFINISHED));
+            if let Some(_lock) = ByteLocks::try_exclusive(self.layers().child(LOCK).as_path(), byte)? {
+                fs::remove_tree(self.layers().child(&name).as_path())?;
+            }
+        }
+        Ok(())
     }
 }
 

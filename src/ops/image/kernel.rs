@@ -53,7 +53,7 @@ fn kernel_of(roots: &Roots, image: &str, tool: &HostPath, progress: &dyn Progres
     request.entrypoint = Some(vec![PLACE.to_owned()]);
     request.command = vec!["--kernel".to_owned()];
     request.mounts = vec![MountRequest::Bind(tool_mount(tool, PLACE)?)];
-    let root = find(roots, &request, progress)?.root;
+    let root = find(roots, &request, &mut None, progress)?.root; // the run looks for it again
     let os_release = root.as_ref().map(|root| probe::text(root, "/etc/os-release")).transpose()?.flatten();
     let outcome = run::run_collecting(roots, &request, progress)?;
     let output = String::from_utf8_lossy(&outcome.output).into_owned();

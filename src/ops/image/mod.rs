@@ -17,6 +17,7 @@ use crate::mount::probe;
 use crate::spec::request::{Pull, RunRequest, Source};
 use crate::state::{Roots, events};
 use crate::sys::fs::{self, Root};
+use crate::sys::record::Lock;
 use oci_spec::image::ImageConfiguration;
 use oci_spec::runtime::Spec;
 use std::collections::BTreeMap;
@@ -58,13 +59,22 @@ impl Found {
     }
 }
 
-/// Finds the image of a request, pulls it where it is missing and may be pulled, and unpacks it.
-pub(super) fn find(roots: &Roots, request: &RunRequest, progress: &dyn Progress) -> Result<Found> {
+/// Finds the image of a request, pulls it where it is missing and may be pulled, and unpacks it. Nobody takes it away
+/// while what is put into `held` is held.
+pub(super) fn find(
+    roots: &Roots,
+    request: &RunRequest,
+    held: &mut Option<Lock>,
+    progress: &dyn Progress,
+) -> Result<Found> {
     let name = match &request.source {
         Source::Rootfs(dir) => return rootfs(dir),
         Source::Image(name) => name,
     };
     let store = Store::open(&roots.root)?;
+    if held.is_none() {
+        *held = Some(store.hold_for_a_container()?);
+    }
     let platform = platform(request)?;
     let image = match (request.pull, here(&store, name, platform.as_ref())) {
         (Pull::Always, here) => {
@@ -189,7 +199,8 @@ pub fn remove(roots: &Roots, image: &str, force: Force) -> Result<Vec<Removed>> 
     let users = users::all(roots)?;
     let store = Store::open(&roots.root)?;
     let id = store.find(image).map_or_else(|_| image.to_owned(), |found| found.id.to_string());
-    let removed = store.remove(image, &users.kept, |manifest| users.let_go(image, manifest, force))?;
+    let kept = || users::all(roots).map(|users| users.kept);
+    let removed = store.remove(image, &kept, |manifest| users.let_go(image, manifest, force))?;
     let untagged = removed.untagged.iter().map(|name| Removed::Untagged(name.familiar()));
     let removed: Vec<Removed> = untagged.chain(removed.deleted.into_iter().map(Removed::Deleted)).collect();
     for one in &removed {
