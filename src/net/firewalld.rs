@@ -15,13 +15,13 @@ pub const TRUSTED: &str = "trusted";
 const BUS: &str = "/run/dbus/system_bus_socket";
 const CONFIGURATION: &str = "/etc/firewalld/firewalld.conf";
 /// It answers in 2 to 5 ms, and while it reloads a hundred zones not at all.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub const PATIENCE: Duration = Duration::from_secs(10);
 
-/// In which zone each of these bridges is; `None` where it does not run.
-pub fn facts(bridges: &[&IfName]) -> Result<Option<Firewalld>> {
+/// Which of these bridges are in its zone `trusted`; `None` where it does not run. It may take so long for each answer.
+pub fn facts(bridges: &[&IfName], patience: Duration) -> Result<Option<Firewalld>> {
     let mut trusted = Vec::new();
     for bridge in bridges {
-        match ask("getZoneOfInterface", &[bridge.as_str()])? {
+        match ask("getZoneOfInterface", &[bridge.as_str()], patience)? {
             None => return Ok(None),
             Some(Answer::Reply(zone)) if zone == TRUSTED => trusted.push((*bridge).clone()),
             Some(Answer::Reply(_)) => {}
@@ -44,7 +44,7 @@ fn rules_here() -> bool {
 
 /// A bridge that is in another zone leaves that.
 pub(super) fn trust(bridge: &IfName) -> Result<()> {
-    match ask("changeZoneOfInterface", &[TRUSTED, bridge.as_str()])? {
+    match ask("changeZoneOfInterface", &[TRUSTED, bridge.as_str()], PATIENCE)? {
         Some(Answer::Error(_, text)) => Err(refused(bridge, &text)),
         Some(Answer::Reply(_)) | None => Ok(()), // what does not run rejects nothing
     }
@@ -52,7 +52,7 @@ pub(super) fn trust(bridge: &IfName) -> Result<()> {
 
 /// One that is in no zone, or has been moved to another, is left there.
 pub(super) fn forget(bridge: &IfName) -> Result<()> {
-    match ask("removeInterface", &[TRUSTED, bridge.as_str()])? {
+    match ask("removeInterface", &[TRUSTED, bridge.as_str()], PATIENCE)? {
         Some(Answer::Error(_, text)) if !LEFT.iter().any(|left| text.starts_with(left)) => Err(refused(bridge, &text)),
         _ => Ok(()),
     }
@@ -67,7 +67,7 @@ fn refused(bridge: &IfName, text: &str) -> Error {
 }
 
 /// `None` where there is no bus, no firewalld on it, or one for another network namespace.
-fn ask(member: &str, arguments: &[&str]) -> Result<Option<Answer>> {
+fn ask(member: &str, arguments: &[&str], patience: Duration) -> Result<Option<Answer>> {
     if !rules_here() {
         return Ok(None);
     }
@@ -78,7 +78,7 @@ fn ask(member: &str, arguments: &[&str]) -> Result<Option<Answer>> {
         member,
         arguments,
     };
-    match dbus::call(Path::new(BUS), &call, PATIENCE) {
+    match dbus::call(Path::new(BUS), &call, patience) {
         Err(e) if [Errno::ENOENT, Errno::ECONNREFUSED].contains(&e.errno) => Ok(None),
         Err(e) => Err(Error::from(e).during("asking firewalld").hint("see `firewall-cmd --state`")),
         Ok(Answer::Error(name, _)) if ABSENT.contains(&name.as_str()) => Ok(None),

@@ -5,14 +5,14 @@ use super::network::{Loan, Network};
 use super::segment::entries;
 use super::shape::{MacvlanMode, Segment};
 use crate::id::ContainerId;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// One question: does this container reach that address?
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Case {
     pub from: ContainerId,
     pub to: IpAddr,
-    /// Whose address it is; `None` for the host's own.
+    /// Whose address it is; `None` for the host's own, and for one outside.
     pub whose: Option<ContainerId>,
     pub promise: Promise,
 }
@@ -31,11 +31,19 @@ pub enum Promise {
 const DIRECT: u8 = 64;
 const ROUTED: u8 = DIRECT - 1;
 
+/// Addresses that nobody has (RFC 5737, RFC 3849).
+const OUTSIDE: [IpAddr; 2] =
+    [IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1))];
+
+pub fn is_outside(address: IpAddr) -> bool {
+    OUTSIDE.contains(&address)
+}
+
 /// A container's place in one network.
 type Place<'a> = (&'a Network, &'a Loan);
 
-/// All questions about the containers of `network`: to each other, to the host, and to one container of every other
-/// network. `all` are the networks that live, this one too.
+/// All questions about the containers of `network`: to each other, to the host, to one container of every other network,
+/// and to the outside where no way leads there. `all` are the networks that live, this one too.
 pub fn cases(network: &Network, all: &[Network]) -> Vec<Case> {
     let mut cases = Vec::new();
     for loan in &network.loans {
@@ -49,6 +57,13 @@ pub fn cases(network: &Network, all: &[Network]) -> Vec<Case> {
         };
         for gateway in network.gateways() {
             ask(gateway.addr(), None);
+        }
+        // who has no way out is asked for one; whether somebody outside answers is not ours to promise
+        let family = |ip: &IpAddr| loan.addresses.iter().any(|own| own.is_ipv4() == ip.is_ipv4());
+        for outside in OUTSIDE.into_iter().filter(family) {
+            if promise(&places, outside, None) == Some(Promise::NoRoute) {
+                ask(outside, None);
+            }
         }
         for other in network.loans.iter().filter(|other| other.holder.container != *from) {
             other.addresses.iter().for_each(|to| ask(*to, Some((network, other))));
@@ -197,7 +212,9 @@ mod tests {
         assert_eq!(promised(&all, "10.1.0.2"), Promise::Silence);
         let mut quiet = one;
         quiet.shape.internal = true;
-        assert_eq!(promised(&[quiet, all[1].clone()], "10.1.0.2"), Promise::NoRoute);
+        assert_eq!(promised(&[quiet.clone(), all[1].clone()], "10.1.0.2"), Promise::NoRoute);
+        assert_eq!(promised(&[quiet], "192.0.2.1"), Promise::NoRoute);
+        assert!(!cases(&all[0], &all).iter().any(|case| case.to == OUTSIDE[0]));
     }
 
     #[test]

@@ -356,6 +356,7 @@ mod tests {
             subnets: nets.iter().map(|net| Subnet::with_gateway(net.parse().unwrap())).collect(),
             shape: Shape::default(),
             loans: Vec::new(),
+            generation: Generation::default(),
         }
     }
 

@@ -2,7 +2,7 @@
 //! of it. Pure.
 
 use super::network::Network;
-use super::plan::{NetFacts, NetPlan};
+use super::plan::{ForeignFacts, NetFacts, NetPlan};
 use super::publish::Published;
 use super::step::Step;
 use crate::id::{HostPath, IfName};
@@ -45,11 +45,15 @@ pub(super) fn legacy_text(program: &str, bridge: &IfName, comment: &str) -> Stri
     legacy_rules("-I", bridge, comment).map(line).join("; ")
 }
 
+/// Whether a chain has not the two rules that let packets from and to this network through.
+pub(super) fn drops(chain: &ForeignFacts, network: &Network) -> bool {
+    chain.comments.iter().filter(|one| **one == network.mark).count() < 2
+}
+
 /// Rules in chains that drop what they do not know, and the bridge in firewalld's zone; a warning for each.
 pub(super) fn let_through(network: &Network, facts: &NetFacts, plan: &mut NetPlan) {
     let bridge = network.router();
-    let lacks = |comments: &[String]| comments.iter().filter(|one| **one == network.mark).count() < 2;
-    for chain in facts.foreign.iter().filter(|chain| lacks(&chain.comments)) {
+    for chain in facts.foreign.iter().filter(|chain| drops(chain, network)) {
         plan.warnings.push(format!("chain {} drops forwarded packets: added rules for {bridge}", chain.chain.text()));
         let (chain, comment) = (chain.chain.clone(), network.mark.clone());
         plan.prepare.push(Step::AllowForward { chain, bridge: bridge.clone(), comment });

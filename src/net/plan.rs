@@ -447,18 +447,18 @@ mod tests {
         let net = network(&["172.18.0.0/16"]);
         let (prepare, host) = lines(&publish(&["8080:80"]), &net, &second_run(&net)).unwrap();
         assert!(prepare.is_empty());
-        let mac = Mac::of_link(&IfName::parse("mrv0123456789").unwrap());
+        let mac = Mac::of_link(&IfName::parse("mrv01234567890").unwrap());
         let inside = |line: &str| format!("nsenter -t $INIT_PID -n {line}");
         assert_eq!(
             host,
             [
                 format!(
-                    "ip link add mrv0123456789 up address {mac} master {} group 7 \
+                    "ip link add mrv01234567890 up address {mac} master {} group 7 \
                      type veth peer name eth0 address 02:6d:ac:12:00:02 netns $INIT_PID",
                     net.bridge
                 ),
-                format!("ip link set mrv0123456789 alias '{}'", realm().container_mark(&id())),
-                "ip link set mrv0123456789 type bridge_slave hairpin on".into(),
+                format!("ip link set mrv01234567890 alias '{}'", realm().container_mark(&id())),
+                "ip link set mrv01234567890 type bridge_slave hairpin on".into(),
                 inside("sh -c 'echo 1 > /proc/sys/net/ipv6/conf/eth0/disable_ipv6'"),
                 inside("ip address add 172.18.0.2/16 dev eth0"),
                 inside("ip link set lo up"),

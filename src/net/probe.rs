@@ -71,7 +71,7 @@ pub fn facts(
         rebuild,
         foreign,
         // who has no rules here is not asked: on most hosts that would be for nothing
-        firewalld: if has_firewalld { firewalld::facts(&bridges)? } else { None },
+        firewalld: if has_firewalld { firewalld::facts(&bridges, firewalld::PATIENCE)? } else { None },
         legacy: [Family::V4, Family::V6].into_iter().flat_map(|of| legacy::facts(&routed, of)).collect(),
         realm,
     };
@@ -162,15 +162,41 @@ impl Rules {
     /// Chains that drop, and whether firewalld has some.
     fn foreign(&mut self) -> Result<(Vec<ForeignFacts>, bool)> {
         let Some(socket) = &mut self.socket else { return Ok((Vec::new(), false)) };
-        let chains = nftables::chains(socket)?;
-        let mut foreign = Vec::new();
-        for chain in dropping(&chains, &self.name) {
-            let table = nftables::Table { family: chain.family, name: &chain.table };
-            let rules = nftables::rules(socket, &table, &chain.chain)?;
-            foreign.push(ForeignFacts { comments: rules.into_iter().filter_map(|r| r.comment).collect(), chain });
-        }
-        Ok((foreign, owners(&chains).contains(&FIREWALLD)))
+        foreign_chains(socket, &self.name)
     }
+}
+
+/// Where others drop what they do not know, and whether firewalld has chains; `own` is our table.
+pub(super) fn foreign_chains(socket: &mut Socket, own: &str) -> Result<(Vec<ForeignFacts>, bool)> {
+    let chains = nftables::chains(socket)?;
+    let mut foreign = Vec::new();
+    for mut chain in dropping(&chains, own) {
+        let mut rules = rules_of(socket, &chain)?;
+        if let Some(user) = for_others(&chains, &chain)
+            && rules.iter().any(|rule| rule.jumps_to.as_ref() == Some(&user.chain))
+        {
+            (rules, chain) = (rules_of(socket, &user)?, user);
+        }
+        foreign.push(ForeignFacts { comments: rules.into_iter().filter_map(|r| r.comment).collect(), chain });
+    }
+    Ok((foreign, owners(&chains).contains(&FIREWALLD)))
+}
+
+fn rules_of(socket: &mut Socket, chain: &ForeignChain) -> Result<Vec<nftables::Rule>> {
+    let table = nftables::Table { family: chain.family, name: &chain.table };
+    Ok(nftables::rules(socket, &table, &chain.chain)?)
+}
+
+/// Whether somebody else hands on packets here, and would stop to if the host did not: by the names of their tables and
+/// chains. `false` where we may not look.
+pub(super) fn others_forward(realm: &Realm) -> bool {
+    let chains = Socket::netfilter().and_then(|mut socket| nftables::chains(&mut socket)).unwrap_or_default();
+    let of = |chain: &BaseChain| {
+        let table = ["minirun", "netavark", "libvirt", "incus", "lxd"].iter().any(|name| chain.table.starts_with(name));
+        let chains = ["DOCKER", "NETAVARK", "LIBVIRT_", "CNI-", "KUBE-", "FLANNEL", "cali-"];
+        table || chains.iter().any(|name| chain.name.starts_with(name))
+    };
+    chains.iter().filter(|chain| chain.table != realm.table()).any(of)
 }
 
 /// What others have in nf_tables that may concern packets of ours.
@@ -187,7 +213,8 @@ pub fn foreign(state: &HostPath) -> Result<Option<Foreign>> {
     let Rules { socket, name, .. } = Rules::of(&Realm { state: state.clone() })?;
     let Some(mut socket) = socket else { return Ok(None) };
     let chains = nftables::chains(&mut socket)?;
-    let dropping = dropping(&chains, &name).iter().map(ForeignChain::text).collect();
+    let (dropping, _) = foreign_chains(&mut socket, &name)?;
+    let dropping = dropping.iter().map(|facts| facts.chain.text()).collect();
     Ok(Some(Foreign { dropping, owners: owners(&chains) }))
 }
 
@@ -211,8 +238,7 @@ fn owners(chains: &[BaseChain]) -> Vec<&'static str> {
     found.into_iter().flatten().collect()
 }
 
-/// Where to let packets through: each base chain at the forward hook whose policy is drop, or the DOCKER-USER that
-/// docker keeps for others in the same table.
+/// Where to let packets through: each base chain at the forward hook whose policy is drop.
 fn dropping(chains: &[BaseChain], own: &str) -> Vec<ForeignChain> {
     let families = [libc::NFPROTO_IPV4, libc::NFPROTO_IPV6, libc::NFPROTO_INET].map(|family| family as u8);
     let drops = |chain: &&BaseChain| {
@@ -221,14 +247,20 @@ fn dropping(chains: &[BaseChain], own: &str) -> Vec<ForeignChain> {
             && families.contains(&chain.family)
             && chain.table != own
     };
-    let target = |chain: &BaseChain| {
-        let user = |other: &&BaseChain| {
-            (other.family, &other.table, other.name.as_str()) == (chain.family, &chain.table, "DOCKER-USER")
-        };
-        let name = chains.iter().find(user).unwrap_or(chain).name.clone();
-        ForeignChain { family: chain.family, table: chain.table.clone(), chain: name }
+    chains.iter().filter(drops).map(as_foreign).collect()
+}
+
+/// The chain that docker keeps for others in the same table: docker's own rules come after it, and it goes on with each
+/// start of docker. It counts only where it is jumped to.
+fn for_others(chains: &[BaseChain], base: &ForeignChain) -> Option<ForeignChain> {
+    let is = |other: &&BaseChain| {
+        (other.family, &other.table, other.name.as_str()) == (base.family, &base.table, "DOCKER-USER")
     };
-    chains.iter().filter(drops).map(target).collect()
+    chains.iter().find(is).map(as_foreign)
+}
+
+fn as_foreign(chain: &BaseChain) -> ForeignChain {
+    ForeignChain { family: chain.family, table: chain.table.clone(), chain: chain.name.clone() }
 }
 
 fn bridge(socket: &mut Socket, name: &IfName) -> Result<Option<BridgeFacts>> {
@@ -414,8 +446,9 @@ mod tests {
         let text =
             |chains: &[BaseChain]| dropping(chains, "minirun").iter().map(ForeignChain::text).collect::<Vec<_>>();
         let docker = [chain(v4, "filter", "FORWARD", forward, drop), chain(v4, "filter", "DOCKER-USER", None, 0)];
-        assert_eq!(text(&docker), ["ip filter DOCKER-USER"]);
-        assert_eq!(text(&docker[..1]), ["ip filter FORWARD"]);
+        assert_eq!(text(&docker), ["ip filter FORWARD"]);
+        assert_eq!(for_others(&docker, &as_foreign(&docker[0])), Some(as_foreign(&docker[1])));
+        assert_eq!(for_others(&docker[..1], &as_foreign(&docker[0])), None);
         assert_eq!(owners(&docker), ["docker"]);
         let others = [chain(inet, "firewalld", "filter_FORWARD", forward, accept), chain(v4, "f", "ufw-user", None, 0)];
         assert_eq!(owners(&others), ["firewalld", "ufw"]);

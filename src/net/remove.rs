@@ -11,7 +11,7 @@ use super::segment::entries;
 use super::shape::Segment;
 use super::step::{Step, Undo};
 use super::undo::{alias, delete_link, delete_route, find_link, undo};
-use super::{cables, firewalld, lease, legacy, link};
+use super::{cables, firewalld, lease, legacy, link, probe};
 use crate::error::{Errno, Error, Result, SysError};
 use crate::id::{ContainerId, IfName, Name};
 use crate::sys::fs;
@@ -123,14 +123,16 @@ fn unpublish(networks: &Networks, loan: &Loan, lingering: &mut Vec<Socket>) -> R
     undo(&Undo::Unpublish { table, owner, ports }, lingering)
 }
 
-/// Removes what no network owns alone: our table, and the sysctls go back to what they were.
+/// Removes what no network owns alone: our table, and the sysctls go back to what they were. Forwarding stays on where
+/// others have come to need it since: they found it so, and will not look again.
 pub fn remove_base(networks: &Networks) -> Vec<Error> {
     let realm = Realm { state: networks.state.clone() };
     let mut errors = Vec::new();
     errors.extend(remove_table(&realm.table()).err());
     match record::base(&networks.state) {
         Ok(base) => {
-            for (key, before) in &base.sysctls {
+            let needed = base.sysctls.iter().any(|(key, _)| forwards(key)) && probe::others_forward(&realm);
+            for (key, before) in base.sysctls.iter().filter(|(key, _)| !(needed && forwards(key))) {
                 let written = fs::write_existing(&Path::new("/proc/sys").join(key), before);
                 let gone = |e: &SysError| e.errno == Errno::ENOENT; // the link that it belonged to is
                 errors.extend(written.err().filter(|e| !gone(e)).map(Error::from));
@@ -142,6 +144,11 @@ pub fn remove_base(networks: &Networks) -> Vec<Error> {
         errors.extend(networks.remove_base().err());
     }
     errors
+}
+
+/// With IPv6 forwarding goes what keeps it from losing its own routes (accept_ra).
+fn forwards(key: &str) -> bool {
+    key == "net/ipv4/ip_forward" || key.starts_with("net/ipv6/conf/")
 }
 
 /// Links that outlived their containers: on the network's group, and with a mark of this state root.

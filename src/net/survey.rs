@@ -11,7 +11,7 @@ use super::reload::{Survey, content};
 use super::segment::sysctls;
 use super::shape::Segment;
 use super::undo::{alias, find_link};
-use super::{probe, record, ruleset};
+use super::{firewalld, others, probe, record, ruleset};
 use crate::error::{Error, Result};
 use crate::id::{HostPath, IfName, Name};
 use crate::sys::fs;
@@ -22,6 +22,7 @@ use ipnet::IpNet;
 use rtnetlink::packet_route::link::{InfoBridgePort, LinkAttribute, LinkFlags, LinkMessage};
 use std::net::IpAddr;
 use std::path::Path;
+use std::time::Duration;
 
 /// `all` are all networks with the loans of the living; `chosen` those of them to look after.
 pub fn survey(state: &HostPath, all: &[Network], chosen: &[Network]) -> Result<Survey> {
@@ -55,9 +56,13 @@ pub fn survey(state: &HostPath, all: &[Network], chosen: &[Network]) -> Result<S
     Ok(Survey { net, changed, is, should: as_it_should_be(&table, all)? })
 }
 
-/// Whether our table is gone, or a bridge of ours, while containers have loans: they are cut off then. Quick, and without
-/// the networks' lock: some 10 µs where nothing was lent, and as much for each network. False where we may not look.
-pub fn is_missing(state: &HostPath) -> Result<bool> {
+/// Nobody who only looks at containers waits longer for firewalld.
+const GLANCE: Duration = Duration::from_millis(500);
+
+/// Whether containers with loans are cut off: our table is gone, or a bridge of ours, nothing is forwarded any more, or
+/// somebody has come who drops what he does not know. Quick, and without the networks' lock: some 10 µs where nothing was
+/// lent, and as much for each network. False where we may not look.
+pub fn is_amiss(state: &HostPath) -> Result<bool> {
     let names = record::names(state)?;
     if names.is_empty() {
         return Ok(false);
@@ -77,10 +82,21 @@ pub fn is_missing(state: &HostPath) -> Result<bool> {
             return Ok(true);
         }
     }
-    match nftables::table_exists(&mut Socket::netfilter()?, &ruleset::table(&realm.table())) {
-        Ok(false) => Ok(names.iter().any(|name| lent(name).is_ok_and(|network| network.is_some()))),
-        _there_or_forbidden => Ok(false),
+    let mut socket = Socket::netfilter()?;
+    let Ok(table) = nftables::table_exists(&mut socket, &ruleset::table(&realm.table())) else { return Ok(false) };
+    let (foreign, has_firewalld) = probe::foreign_chains(&mut socket, &realm.table())?;
+    let forwards = probe::is_on("net/ipv4/ip_forward").unwrap_or(false);
+    if table && forwards && foreign.is_empty() && !has_firewalld {
+        return Ok(false);
     }
+    let lent: Vec<Network> = names.iter().filter_map(|name| lent(name).ok().flatten()).collect();
+    let stopped = |network: &Network| {
+        !table || (!forwards && network.is_forwarded()) || foreign.iter().any(|chain| others::drops(chain, network))
+    };
+    let bridges: Vec<&IfName> = lent.iter().map(Network::router).collect();
+    let distrusted =
+        || firewalld::facts(&bridges, GLANCE).ok().flatten().is_some_and(|its| its.trusted.len() < bridges.len());
+    Ok(lent.iter().any(stopped) || (has_firewalld && !lent.is_empty() && distrusted()))
 }
 
 fn as_it_should_be(table: &str, networks: &[Network]) -> Result<Contents> {

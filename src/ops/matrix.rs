@@ -80,7 +80,11 @@ fn ask(
     let row = |(case, echo): (&&Case, Echo)| Checked {
         network: network.name.to_string(),
         from: name(&one.id, running),
-        to: case.whose.as_ref().map_or_else(|| "host".to_owned(), |id| name(id, running)),
+        to: match &case.whose {
+            Some(id) => name(id, running),
+            None if matrix::is_outside(case.to) => "outside".to_owned(),
+            None => "host".to_owned(),
+        },
         address: case.to,
         promised: words(&case.promise),
         seen: seen(&case.promise, echo, &neighbours),

@@ -22,11 +22,10 @@ pub fn reload(roots: &Roots, names: &[String]) -> Result<Vec<String>> {
     again(roots, &Networks::lock(&roots.state)?, &names)
 }
 
-/// For a command that looks at networks or containers: where our table or a bridge is gone, though containers that run
-/// need it, all is made as it should be. What was wrong, or why it goes on being so, in one line; nothing where all is
+/// For a command that looks at networks or containers: where containers that run are cut off ([`survey::is_amiss`]), all is made as it should be. What was wrong, or why it goes on being so, in one line; nothing where all is
 /// well, where somebody else is at the networks, and where we are not on their host.
 pub fn notice(roots: &Roots) -> Option<String> {
-    if host::uid() != 0 || !survey::is_missing(&roots.state).unwrap_or(false) {
+    if host::uid() != 0 || !survey::is_amiss(&roots.state).unwrap_or(false) {
         return None;
     }
     match repair(roots) {

@@ -95,7 +95,10 @@ pub fn bind(transport: Transport, address: SocketAddr) -> SysResult<OwnedFd> {
     match bind_once(transport, address, Reuse::No) {
         // connections of a server that is gone stand in TIME_WAIT for a minute; a listening socket is still refused
         Err(e) if e.errno == Errno::EADDRINUSE && transport == Transport::Stream => {
-            bind_once(transport, address, Reuse::Yes)
+            let fd = bind_once(transport, address, Reuse::Yes)?;
+            // shared with those alone: a server that allows reuse, as most do, would be bound beside it and hear nothing
+            named(setsockopt(&fd, sockopt::ReuseAddr, &false), || format!("setsockopt({address}, SO_REUSEADDR)"))?;
+            Ok(fd)
         }
         done => done,
     }

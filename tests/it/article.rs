@@ -136,10 +136,24 @@ fn a_neighbour_that_speaks_to_loopback_reaches_nothing() {
         assert!(!call(port), "{port}");
     }
     assert_eq!(natted(), "0");
+    // nor does a container, and its bridge is where such addresses may come in by (route_localnet)
+    up(&sandbox, &["--name", "b", "--privileged"], &["sleep", "1000"]);
+    let own = "set -e; busybox httpd -p 127.0.0.1:7070 -h /etc; nsenter -t $0 -n sh -c '
+        for of in all eth0; do echo 1 >/proc/sys/net/ipv4/conf/$of/route_localnet; done; ip address delete 127.0.0.1/8 dev lo
+        ip route add 127.0.0.1/32 via $(ip route show default | cut -d\" \" -f3) dev eth0 \
+            src $(ip -br -4 address show eth0 | tr -s \" \" | cut -d\" \" -f3 | cut -d/ -f1)'";
+    let inside = pid(&sandbox, "b");
+    sandbox.sh(&own.replace("$0", &inside.to_string())).expect_code(0);
+    let from_inside = || {
+        let fetch = "timeout 6 busybox wget -q -O - http://127.0.0.1:7070/passwd";
+        sandbox.sh(&format!("nsenter -t {inside} -n {fetch}")).code() == 0
+    };
+    assert!(!from_inside());
     // without the guard they come in
     sandbox.sh("nft flush chain inet $(nft list tables | awk '/minirun/ { print $3 }') guard").expect_code(0);
     assert!(call(8080), "the control: a packet that is not dropped is translated");
     assert_ne!(natted(), "0");
+    assert!(from_inside(), "the control");
 }
 
 #[test]

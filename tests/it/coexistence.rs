@@ -132,11 +132,16 @@ fn the_next_command_that_looks_repairs_what_is_gone() {
     let (pids, before) = (["web", "b"].map(|name| pid(&sandbox, name)), shared(&sandbox));
     let rules = "nft flush ruleset";
     let bridge = "ip link delete $(ip -br link show type bridge | cut -d' ' -f1)";
+    let forwarding = "echo 0 >/proc/sys/net/ipv4/ip_forward";
+    // docker was here, and has left a chain that nothing jumps to
+    let dropping = &format!("{DROPPING}; nft add chain ip filter DOCKER-USER");
     for (harm, look, word) in [
         (rules, &["ps"][..], "warning: networks were repaired: table minirun"),
         (bridge, &["port", "web"], "warning: networks were repaired: bridge mr-"),
         (rules, &["network", "ls"], "was missing"),
         (bridge, &["inspect", "web"], "was missing"),
+        (forwarding, &["ps"], "ip_forward"),
+        (dropping, &["ps"], "chain ip filter FORWARD drops"),
     ] {
         sandbox.in_network(harm).expect_code(0);
         assert!(is_silent(&sandbox, From::Outside), "the control");
@@ -145,6 +150,7 @@ fn the_next_command_that_looks_repairs_what_is_gone() {
         answers_everywhere(&sandbox);
         assert_eq!(does(&sandbox, look).stderr, "", "once");
     }
+    sandbox.in_network("nft delete table ip filter; nft delete table ip6 filter").expect_code(0);
     assert_eq!((["web", "b"].map(|name| pid(&sandbox, name)), shared(&sandbox)), (pids, before.clone()));
     // from another network namespace nothing of it is seen, and nothing is made there
     let minirun = minirun_binary().display().to_string();

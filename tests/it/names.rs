@@ -202,6 +202,34 @@ fn a_server_that_cannot_say_leaves_it_to_the_next() {
     }
 }
 
+/// Answers all that it was asked when nobody asks more for a while: how many questions that were, it writes down.
+const SLOW_SERVER: &str = r#"use IO::Socket::INET; use IO::Select; my $s = IO::Socket::INET->new(LocalAddr => "127.0.0.54",
+    LocalPort => 53, Proto => "udp") or die; if (fork) { exit } close STDOUT; close STDERR; my @asked; my $ready = IO::Select->new($s);
+    while (@asked == 0 || $ready->can_read(0.3)) { my $from = $s->recv(my $q, 512); push @asked, [$from, $q] }
+    open my $log, ">", shift; print $log scalar @asked; close $log;
+    for (@asked) { my ($from, $q) = @$_; substr($q, 2, 2) = "\x81\x83"; $s->send($q, 0, $from) }"#;
+
+/// Asks forty times at once; prints how many answers with its numbers came.
+const FORTY: &str = r#"use IO::Socket::INET; my $s = IO::Socket::INET->new(PeerAddr => "127.0.0.11", PeerPort => 53,
+    Proto => "udp") or die; my %open; alarm 20; for my $id (1..40) { $open{$id} = 1;
+    $s->send(pack("nnnnnn", $id, 0x100, 1, 0, 0, 0) . "\x04slow\x04test\0" . pack("nn", 1, 1)) }
+    while (%open) { $s->recv(my $a, 512); my ($id, $flags) = unpack("nn", $a); delete $open{$id} if ($flags & 15) == 3 }
+    print "all""#;
+
+#[test]
+fn who_asks_what_is_being_asked_gets_the_same_answer() {
+    requires![root, tool("perl")];
+    let sandbox = Sandbox::with_images(&["busybox"]);
+    let log = sandbox.path("asked");
+    does(&sandbox, &["network", "create", "net"]);
+    waits(&sandbox, "web", &["--network", "net", "--dns", "127.0.0.54"]);
+    let perl = |program: &str, words: &str| format!("perl -e '{program}' {words}");
+    sandbox.sh(&perl(SLOW_SERVER, &log.display().to_string())).expect_code(0);
+    let inside = pid(&sandbox, "web");
+    assert_eq!(sandbox.sh(&format!("nsenter -t {inside} -n {}", perl(FORTY, ""))).expect_code(0).stdout, "all");
+    assert_eq!(std::fs::read_to_string(&log).unwrap(), "1");
+}
+
 #[test]
 fn servers_that_ask_each_other_in_a_circle_come_to_an_end() {
     requires![root, tool("dig"), tool("dnsmasq")];

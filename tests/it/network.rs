@@ -79,6 +79,36 @@ fn after_the_last_container_only_the_documented_stays() {
 }
 
 #[test]
+fn forwarding_stays_on_where_others_have_come_to_need_it() {
+    requires![root, tool("nft")];
+    let sandbox = Sandbox::with_images(&["busybox"]);
+    sandbox.in_network("echo 0 >/proc/sys/net/ipv4/ip_forward").expect_code(0);
+    let forwards = || sandbox.in_network("cat /proc/sys/net/ipv4/ip_forward").text();
+    for (others, after) in [(":", "0"), ("nft add table ip netavark; nft add chain ip netavark FORWARD", "1")] {
+        sandbox.minirun(&["run", "--rm", "busybox", "true"]).expect_code(0);
+        assert_eq!(forwards(), "1");
+        sandbox.in_network(others).expect_code(0);
+        // of the default network nothing is left where all that nobody has is to go
+        sandbox.minirun(&["network", "prune", "-f"]).expect_code(0);
+        assert_eq!(forwards(), after, "{others}");
+        assert_eq!(sandbox.in_network("ip -o link | grep mr-; nft list tables | grep minirun").stdout, "");
+    }
+}
+
+#[test]
+fn a_port_is_kept_where_connections_of_a_server_before_linger() {
+    requires![root, tool("nft")];
+    let sandbox = Sandbox::with_images(&["busybox"]);
+    // who closes first stands in TIME_WAIT for a minute, and that is the server
+    let before = "busybox httpd -p 8080 -h /etc && busybox wget -q -O /dev/null http://127.0.0.1:8080/passwd && \
+                  kill $(pgrep -x -f 'busybox httpd -p 8080 -h /etc') && ss -Htan 'sport = 8080'";
+    eventually("a connection lingers", seconds(20), || sandbox.sh(before).stdout.contains("TIME-WAIT"));
+    sandbox.minirun(&["run", "-d", "-p", "8080:80", "busybox", "sleep", "1000"]).expect_code(0);
+    let other = sandbox.sh("busybox httpd -f -p 8080");
+    assert!(other.code() != 0 && other.stderr.contains("in use"), "{other}");
+}
+
+#[test]
 fn what_is_not_published_is_not_reachable() {
     requires![root, tool("nft"), tool("curl")];
     let sandbox = Sandbox::with_images(&["busybox"]);

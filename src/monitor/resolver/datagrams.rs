@@ -13,6 +13,9 @@ pub(super) const LONGEST: usize = 65535;
 const NEXT: Duration = Duration::from_millis(1500);
 const LAST: Duration = Duration::from_secs(3);
 
+/// So many may wait for one answer, besides who asked first.
+const ALSO: usize = 1024;
+
 /// A question on its way.
 #[derive(Debug)]
 pub(super) struct Asked {
@@ -21,6 +24,8 @@ pub(super) struct Asked {
     query: Query,
     bytes: Vec<u8>,
     from: SocketAddr,
+    /// Others who ask the very same, and their numbers.
+    also: Vec<(u16, SocketAddr)>,
     /// Those that have not been asked yet.
     servers: Vec<SocketAddr>,
     pub(super) until: Instant,
@@ -41,10 +46,20 @@ impl Asked {
             if let Ok(socket) = connected(server, bytes) {
                 let servers: Vec<SocketAddr> = servers.collect();
                 let until = deadline(&servers);
-                return Some(Asked { socket, query, bytes: bytes.to_vec(), from, servers, until });
+                return Some(Asked { socket, query, bytes: bytes.to_vec(), from, also: Vec::new(), servers, until });
             }
         }
         None
+    }
+
+    /// Somebody asks the same, byte for byte but for the number, and gets the same answer; false where it is another
+    /// question, or too many wait for it.
+    pub(super) fn join(&mut self, query: &Query, bytes: &[u8], from: SocketAddr) -> bool {
+        let same = self.bytes.get(2..) == bytes.get(2..) && self.also.len() < ALSO;
+        if same {
+            self.also.push((query.id, from));
+        }
+        same
     }
 
     /// Whether the same is asked.
@@ -65,8 +80,7 @@ impl Asked {
                 self.ask_next(to)
             }
             Ok(length) if message::answers(&buffer[..length], &self.query) => {
-                // who asked may be gone
-                let _ = to.send_to(&buffer[..length], self.from);
+                self.reply(&mut buffer[..length], to);
                 State::Over
             }
             Ok(_) => State::Open, // not an answer to this
@@ -80,7 +94,7 @@ impl Asked {
         let servers = std::mem::take(&mut self.servers);
         match Asked::send(self.query.clone(), &self.bytes, self.from, servers) {
             Some(next) => {
-                *self = next;
+                *self = Asked { also: std::mem::take(&mut self.also), ..next };
                 State::Open
             }
             None => {
@@ -91,7 +105,15 @@ impl Asked {
     }
 
     pub(super) fn fail(&self, to: &UdpSocket) {
-        let _ = to.send_to(&self.query.reply(&Answer::Failed, DATAGRAM), self.from);
+        self.reply(&mut self.query.reply(&Answer::Failed, DATAGRAM), to);
+    }
+
+    /// To all who ask; some may be gone.
+    fn reply(&self, message: &mut [u8], to: &UdpSocket) {
+        for (id, from) in std::iter::once((self.query.id, self.from)).chain(self.also.iter().copied()) {
+            message[..2].copy_from_slice(&id.to_be_bytes());
+            let _ = to.send_to(message, from);
+        }
     }
 }
 

@@ -30,7 +30,7 @@ use std::time::{Duration, Instant};
 /// oldest gives way.
 const ASKED: usize = 256;
 const CONNECTIONS: usize = 64;
-/// So many of them may be the same.
+/// So many of them may ask for the same in other words: flags, upper case.
 const SAME: usize = 16;
 /// So many datagrams in a row, before somebody else's turn.
 const ROW: usize = 64;
@@ -176,6 +176,11 @@ fn datagram(socket: &UdpSocket, known: &mut Known<'_>, asked: &mut Vec<(Asked, S
     };
     let answer = match known.zone().look_up(&query) {
         Verdict::Answer(answer) => answer,
+        Verdict::Forward
+            if asked.iter_mut().any(|(other, state)| *state == State::Open && other.join(&query, bytes, from)) =>
+        {
+            return true;
+        }
         // servers that ask each other in a circle would go on for ever
         Verdict::Forward if asked.iter().filter(|(other, _)| other.is_same(&query)).count() >= SAME => Answer::Failed,
         Verdict::Forward => match Asked::send(query.clone(), bytes, from, known.servers()) {

@@ -38,6 +38,7 @@ pub struct Query {
     /// In lower case, without the last dot.
     pub name: String,
     pub kind: u16,
+    class: u16,
     /// Its bytes, for they are repeated in the answer as they were.
     question: Vec<u8>,
 }
@@ -64,8 +65,8 @@ pub fn parse(bytes: &[u8]) -> Option<Query> {
         return None;
     }
     let (name, end) = name(bytes, HEADER)?;
-    let (kind, _class) = (number(bytes, end)?, number(bytes, end + 2)?);
-    Some(Query { id, flags, name, kind, question: bytes.get(HEADER..end + 4)?.to_vec() })
+    let (kind, class) = (number(bytes, end)?, number(bytes, end + 2)?);
+    Some(Query { id, flags, name, kind, class, question: bytes.get(HEADER..end + 4)?.to_vec() })
 }
 
 /// What is said to a message that [`parse`] makes nothing of: its id and FORMERR, without a question (RFC 1035, 4.1.1).
@@ -125,6 +126,11 @@ impl Query {
     /// Whether its flags say that it is an ordinary question.
     pub fn is_standard(&self) -> bool {
         self.flags & OPCODE == 0
+    }
+
+    /// Whether it is asked of the Internet's names, and not of another class (RFC 1035, 3.2.4).
+    pub fn is_internet(&self) -> bool {
+        [INTERNET, ANY].contains(&self.class)
     }
 
     /// The answer's message of at most `limit` bytes. Where not all fits, it says so, and the asker comes by TCP.

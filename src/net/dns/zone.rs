@@ -75,6 +75,9 @@ impl Zone {
         if !query.is_standard() {
             return Verdict::Answer(Answer::Unknown);
         }
+        if !query.is_internet() {
+            return self.somebody_else();
+        }
         if query.kind == PTR
             && let Some(ip) = message::reversed(&query.name)
         {

@@ -157,8 +157,10 @@ impl Asked<'_> {
     /// Adds what a container has of a network.
     fn plug(&mut self, seen: &mut Seen, of: &Record, network: &Network, loan: &Loan) -> Result<()> {
         let mark = self.realm.container_mark(&loan.holder.container);
-        let (host_end, inside_end) =
-            (names::veth(&loan.holder.container.tag(self.realm.state.as_str()), loan.generation, loan.link)?, eth(loan.link)?);
+        let (host_end, inside_end) = (
+            names::veth(&loan.holder.container.tag(self.realm.state.as_str()), loan.generation, loan.link)?,
+            eth(loan.link)?,
+        );
         let inside = seen.links.iter().find(|link| link.name == inside_end.as_str());
         let plugged = |link: &&Link| match network.driver.as_str() {
             "bridge" => link.alias.as_ref() == Some(&mark) && link.name == host_end.as_str(),

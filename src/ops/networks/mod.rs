@@ -256,7 +256,8 @@ pub fn remove(roots: &Roots, word: &str) -> Result<String> {
     Ok(row.name)
 }
 
-/// Removes the networks that no container has, running or not, and that pass; gives their names.
+/// Removes the networks that no container has, running or not, and that pass; gives their names. Where all are asked
+/// for, what the host has of the default one goes as well: the next container makes it again.
 pub fn prune(roots: &Roots, filters: &[String]) -> Result<Vec<String>> {
     refuse_without_root("removing networks")?;
     let wanted = super::prune::Wanted::parse(filters)?;
@@ -276,6 +277,13 @@ pub fn prune(roots: &Roots, filters: &[String]) -> Result<Vec<String>> {
                 Err(error) if error.kind == Kind::User => {}
                 gone => removed.push(gone?),
             }
+        }
+    }
+    if filters.is_empty() {
+        let networks = Networks::lock(&roots.state)?;
+        let default = record::load(&roots.state, &Name::parse(DEFAULT_NETWORK)?).ok().flatten();
+        if let Some(idle) = default.filter(|live| live.loans.iter().all(|loan| !is_alive(roots, &loan.holder))) {
+            remove::remove_network(&networks, &idle).into_iter().next().map_or(Ok(()), Err)?;
         }
     }
     Ok(removed)

@@ -3,7 +3,7 @@
 use super::{Element, LIST_ELEM, SUBSYSTEM, Table, body, comment_of};
 use crate::error::{Errno, SysError, SysResult};
 use crate::sys::netlink::{Refused, Reply, Socket, attribute};
-use rtnetlink::packet_core::NLM_F_DUMP;
+use rtnetlink::packet_core::{NLM_F_DUMP, NlasIterator};
 
 const GETTABLE: u16 = SUBSYSTEM | libc::NFT_MSG_GETTABLE as u16;
 const GETCHAIN: u16 = SUBSYSTEM | libc::NFT_MSG_GETCHAIN as u16;
@@ -29,6 +29,8 @@ pub struct Rule {
     pub table: String,
     pub chain: String,
     pub handle: u64,
+    /// The chain that it jumps or goes to.
+    pub jumps_to: Option<String>,
     pub comment: Option<String>,
 }
 
@@ -96,8 +98,21 @@ fn rule(reply: &Reply) -> Option<Rule> {
         table: string(attribute(attributes, 1)?),
         chain: string(attribute(attributes, 2)?),
         handle: u64::from_be_bytes(attribute(attributes, 3)?.try_into().ok()?),
+        jumps_to: attribute(attributes, 4).and_then(jump),
         comment: attribute(attributes, 7).and_then(comment_of),
     })
+}
+
+/// Of a rule's expressions: the `immediate` that has a chain in its verdict (NFTA_IMMEDIATE_DATA, NFTA_DATA_VERDICT,
+/// NFTA_VERDICT_CHAIN).
+fn jump(expressions: &[u8]) -> Option<String> {
+    let all = NlasIterator::new(expressions).flatten().filter(|one| one.kind() == LIST_ELEM);
+    let chain = |expression: &[u8]| {
+        let is = attribute(expression, 1).is_some_and(|name| string(name) == "immediate");
+        let verdict = attribute(attribute(attribute(expression, 2).filter(|_| is)?, 2)?, 2)?;
+        Some(string(attribute(verdict, 2)?))
+    };
+    all.filter_map(|one| chain(one.value())).next()
 }
 
 /// Length of struct nfgenmsg.
