@@ -13,6 +13,8 @@ const FORMS: [&str; 5] = ["text", "mermaid", "dot", "svg", "json"];
 /// Two networks, three containers, of which one is in both, a published port and a way out.
 fn stocked() -> Sandbox {
     let sandbox = Sandbox::with_images(&["busybox"]);
+    // so that no link of the host has the number of one inside by chance
+    sandbox.sh("for n in 1 2; do ip link add x type veth peer name y; ip link delete x; done").expect_code(0);
     sandbox.add_outside_host();
     sandbox.sh(&format!("ip route add default via {OUTSIDE}")).expect_code(0);
     does(&sandbox, &["network", "create", "--subnet", "10.71.0.0/24", "--subnet", "fd71::/64", "front"]);
