@@ -124,27 +124,22 @@ pub(super) fn find(roots: &Roots, word: &str) -> Result<Container> {
 
 /// The same for one that is only looked at: nothing is started, adopted or taken back for that.
 pub(super) fn find_as_it_is(roots: &Roots, word: &str) -> Result<Container> {
-    let mut found = look_up(roots, word)?;
-    loop {
-        match (&found.status, &found.life) {
-            (Status::Starting, Some(life)) => _ = await_birth(roots, &found.id, &life.monitor, None)?,
-            (Status::Ending, Some(life)) => await_cleaned(roots, life)?,
-            _ => return Ok(found),
-        }
-        found = container::load(roots, &found.id);
-    }
+    settled(roots, look_up(roots, word)?, |found| Ok(container::load(roots, &found.id)))
 }
 
 /// The same, once it is neither on its way into life nor on its way out.
 pub(super) fn find_settled(roots: &Roots, word: &str) -> Result<Container> {
-    let mut found = find(roots, word)?;
+    settled(roots, find(roots, word)?, |found| find(roots, found.id.as_str()))
+}
+
+fn settled(roots: &Roots, mut found: Container, again: impl Fn(&Container) -> Result<Container>) -> Result<Container> {
     loop {
         match (&found.status, &found.life) {
             (Status::Starting, Some(life)) => _ = await_birth(roots, &found.id, &life.monitor, None)?,
             (Status::Ending, Some(life)) => await_cleaned(roots, life)?,
             _ => return Ok(found),
         }
-        found = find(roots, found.id.as_str())?;
+        found = again(&found)?;
     }
 }
 
