@@ -29,6 +29,7 @@ pub mod ruleset;
 pub mod segment;
 pub mod shape;
 pub mod step;
+pub mod sublink;
 pub mod subnet;
 pub mod survey;
 pub mod view;

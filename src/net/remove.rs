@@ -23,7 +23,7 @@ use rtnetlink::packet_route::link::LinkMessage;
 use std::path::Path;
 
 /// Takes back what a container was lent, of one network or of all. A link that no undo of its start knows goes with it;
-/// so does, while it runs, the link to the one network that it leaves.
+/// so does, while it runs, the link to the one network that it leaves, where that has an end on the host.
 /// Ports are taken back where they are there still: who replaced the table while its container ended may have put them
 /// back.
 pub fn give_back(

@@ -12,7 +12,7 @@ use crate::net::network::{Attachment, Holder, Lease, Loan, Network};
 use crate::net::plan::{self, Mode, NetRequest};
 use crate::net::record::{self, Networks};
 use crate::net::step::Step;
-use crate::net::{apply, attachment, cables, files, names, probe, remove};
+use crate::net::{apply, attachment, cables, files, names, probe, remove, sublink};
 use crate::plan::step::Undo;
 use crate::spec::request::{NetworkNamespace, RunRequest};
 use crate::state::{Config, Raw, Roots, Status, container as records, events};
@@ -62,8 +62,7 @@ pub fn connect(
         note(roots, &config, &request, &all)?;
         let done = connect_running(roots, &found, &config, &wanted, progress);
         if let Err(error) = done {
-            let networks = Networks::lock(&roots.state)?;
-            remove::give_back(&networks, &id, Some(&network), &mut Vec::new())?;
+            unplug(&Networks::lock(&roots.state)?, roots, &found, &network)?;
             note(roots, &config, &request, &before)?;
             return Err(error);
         }
@@ -157,7 +156,6 @@ fn check_running(roots: &Roots, found: &Container, word: &str, network: &Name) -
         return Err(Error::user(format!("container {word} was started without a network"))
             .hint(format!("minirun stop {word}, connect it, and start it again")));
     }
-    refuse_sublink(roots, network)?;
     match plan::has_names([network]) {
         true => attach::answer_names(roots.life(&found.id).as_path()), // by an older monitor it is refused here
         false => Ok(()),
@@ -211,7 +209,6 @@ fn do_in(found: &Container, init: &Identity, steps: &[Step]) -> Result<()> {
 
 fn disconnect_running(roots: &Roots, found: &Container, name: &Name, progress: &dyn Progress) -> Result<()> {
     let (id, init) = (&found.id, init(found)?);
-    refuse_sublink(roots, name)?;
     let networks = Networks::lock(&roots.state)?;
     let had = loans(roots, id);
     let lost = had.iter().find(|(network, _)| network.name == *name);
@@ -238,10 +235,22 @@ fn disconnect_running(roots: &Roots, found: &Container, name: &Name, progress: &
     let lost = lost.map(|(network, loan)| network.lease(loan));
     let old = lost.iter().flat_map(|lost| addresses(lost).chain(lost.gateways.iter().copied())).collect();
     rewrite_files(roots, found, &Moved { new: Vec::new(), old, gateway: plan::host_gateway(&leases) }, false)?;
-    remove::give_back(&networks, id, Some(name), &mut Vec::new())?;
+    unplug(&networks, roots, found, name)?;
     let ports = left.get(at).map_or(&[][..], |(_, loan)| &loan.published);
     let realm = Realm { state: roots.state.clone() };
     do_in(found, &init, &cables::disconnect(&leases, ports, &realm, id, &id.tag(roots.state.as_str()))?)
+}
+
+/// Its link to this network goes, and what it was lent there.
+fn unplug(networks: &Networks, roots: &Roots, found: &Container, name: &Name) -> Result<()> {
+    let leases = |wanted: bool| -> Vec<Lease> {
+        let of = loans(roots, &found.id).into_iter().filter(|(network, _)| (network.name == *name) == wanted);
+        of.map(|(network, loan)| network.lease(&loan)).collect()
+    };
+    for lost in leases(true) {
+        sublink::unplug(&init(found)?, &lost, &leases(false), &found.id.tag(roots.state.as_str()))?;
+    }
+    remove::give_back(networks, &found.id, Some(name), &mut Vec::new())
 }
 
 fn addresses(lease: &Lease) -> impl Iterator<Item = IpAddr> {
@@ -251,17 +260,6 @@ fn addresses(lease: &Lease) -> impl Iterator<Item = IpAddr> {
 fn driver(roots: &Roots, name: &Name) -> &'static str {
     let definition = record::definition(&roots.root, name).ok().flatten();
     definition.map_or("bridge", |definition| definition.shape.driver())
-}
-
-/// A link on one of the host's has no other end that could be unplugged.
-fn refuse_sublink(roots: &Roots, name: &Name) -> Result<()> {
-    match driver(roots, name) {
-        driver @ ("macvlan" | "ipvlan") => {
-            Err(Error::user(format!("network {name} is of driver {driver}: a container that runs cannot come or go"))
-                .hint("stop it first, and start it again after"))
-        }
-        _ => Ok(()),
-    }
 }
 
 fn init(found: &Container) -> Result<Identity> {

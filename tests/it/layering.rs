@@ -60,6 +60,7 @@ const DEEDS: &[&str] = &[
     "net::refused",
     "net::remove",
     "net::survey",
+    "net::sublink",
     "net::undo",
     "net::view",
     "net::wire",

@@ -331,6 +331,7 @@ fn a_container_is_on_a_link_of_the_hosts_by_macvlan() {
         "no port can be published",
     );
     does(&sandbox, &["rm", "-f", "a", "b"]);
+    comes_and_goes(&sandbox, "macvlan mode bridge");
     refused(
         &sandbox,
         &["network", "create", "-d", "macvlan", "-o", "parent=gone0", "lost"],
@@ -341,6 +342,46 @@ fn a_container_is_on_a_link_of_the_hosts_by_macvlan() {
     create(&sandbox, "-d macvlan -o parent=gone0 --subnet 10.99.0.0/24 lost");
     sandbox.sh("ip link delete gone0").expect_code(0);
     refused(&sandbox, &["run", "--rm", "--network", "lost", "busybox", "true"], 125, "this host has no link gone0");
+}
+
+/// A container comes into network lan, which is on a link of the host's of this kind, while it runs, and
+/// leaves it. It was in a network that leads nowhere.
+fn comes_and_goes(sandbox: &Sandbox, kind: &str) {
+    create(sandbox, "--ipv6=false --internal --subnet 10.98.0.0/24 quiet");
+    waits(sandbox, "c", "quiet");
+    let inside = |script: &str| does(sandbox, &["exec", "c", "sh", "-c", script]).stdout;
+    let links = || inside("ls /sys/class/net; ip route").replace(" scope link ", " ");
+    let (before, pid) = (links(), pid(sandbox, "c"));
+    assert!(cut_off(sandbox, "c", OUTSIDE));
+    for rename in [false, true] {
+        does(sandbox, &["network", "connect", "lan", "c"]);
+        assert_eq!(ttl(sandbox, "c", OUTSIDE), 64);
+        let routes = inside("ip route");
+        assert!(routes.contains(&format!("default via {OUTSIDE} dev eth1")), "{routes}");
+        let address = inspect(sandbox, "c")["NetworkSettings"]["Networks"]["lan"]["IPAddress"].clone();
+        assert!(inside("cat /etc/hosts").contains(address.as_str().unwrap()));
+        if rename {
+            // its own name for it, and one more on top, which is on the host's as well
+            let script = format!(
+                "nsenter -t {pid} -n sh -ec 'ip link set eth1 down; ip link set eth1 name mine
+                ip link add link mine name more type {kind}'"
+            );
+            sandbox.sh(&script).expect_code(0);
+        }
+        does(sandbox, &["network", "disconnect", "lan", "c"]);
+        assert_eq!(links(), before);
+        assert!(!inside("cat /etc/hosts").contains("192.0.2."));
+        let loans = does(sandbox, &["network", "inspect", "-f", "{{len .Containers}}", "lan"]).stdout;
+        assert_eq!(loans.trim(), "0");
+    }
+    // what it was connected to it has again, and its way out is where it was
+    does(sandbox, &["network", "connect", "lan", "c"]);
+    does(sandbox, &["restart", "-t", "0", "c"]);
+    assert_eq!(ttl(sandbox, "c", OUTSIDE), 64);
+    does(sandbox, &["network", "disconnect", "quiet", "c"]);
+    assert_eq!(ttl(sandbox, "c", OUTSIDE), 64);
+    does(sandbox, &["rm", "-f", "c"]);
+    does(sandbox, &["network", "rm", "quiet"]);
 }
 
 #[test]
@@ -360,6 +401,7 @@ fn a_container_shares_a_links_address_by_ipvlan() {
     let macs = "{{range .Containers}}{{.MacAddress}};{{end}}";
     assert_eq!(does(&sandbox, &["network", "inspect", "-f", macs, "lan"]).stdout, ";\n");
     does(&sandbox, &["rm", "-f", "a"]);
+    comes_and_goes(&sandbox, "ipvlan mode l2");
     does(&sandbox, &["network", "rm", "lan"]);
     // by its own routes: the outside has to know the way
     create(&sandbox, "-d ipvlan -o parent=out0 -o mode=l3 --subnet 10.99.0.0/24 --no-gateway --route 0.0.0.0/0 routed");
