@@ -15,6 +15,7 @@ pub mod firewalld;
 pub mod lease;
 pub mod matrix;
 pub mod names;
+pub mod neighbours;
 pub mod network;
 pub mod others;
 pub mod plan;

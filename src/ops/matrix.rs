@@ -7,7 +7,7 @@ use crate::id::{ContainerId, Name};
 use crate::net::matrix::{self, Case, Promise};
 use crate::net::names::Mac;
 use crate::net::network::Network;
-use crate::net::{record, view};
+use crate::net::{neighbours, record, view};
 use crate::state::{Roots, Status};
 use crate::sys::ping::{self, Echo};
 use std::collections::BTreeMap;
@@ -17,6 +17,8 @@ use std::time::Duration;
 /// Who does not answer is silent after that. A neighbour's link address is found in a millisecond, and asked for three
 /// times, a second apart.
 const PATIENCE: Duration = Duration::from_secs(3);
+
+const SILENCE: &str = "silence";
 
 /// One question, what was promised and what has come.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,6 +49,7 @@ pub fn check(roots: &Roots, words: &[String]) -> Result<Vec<Checked>> {
     let mut by_name: Vec<(&ContainerId, &container::Container)> = running.iter().collect();
     by_name.sort_by_key(|(id, _)| name(id, &running));
     let mut checked = Vec::new();
+    let tables = neighbours::tables()?;
     let asked = |network: &&Network| wanted.is_empty() || wanted.contains(&network.name);
     for network in all.iter().filter(asked) {
         let cases = matrix::cases(network, &all);
@@ -55,6 +58,13 @@ pub fn check(roots: &Roots, words: &[String]) -> Result<Vec<Checked>> {
             if !of.is_empty() {
                 checked.extend(ask(network, one, &of, &running)?);
             }
+        }
+    }
+    if checked.iter().any(|one| !one.kept) {
+        let now = neighbours::tables()?;
+        for one in checked.iter_mut().filter(|one| !one.kept && one.seen == SILENCE) {
+            let full = neighbours::overflow(one.address, &tables, &now);
+            one.seen.extend(full.map(|full| format!("; {full}")));
         }
     }
     Ok(checked)
@@ -109,7 +119,7 @@ fn words(promise: &Promise) -> String {
             let from = mac.map(|mac| format!(" by {mac}")).unwrap_or_default();
             format!("answer, TTL {ttl}{from}")
         }
-        Promise::Silence => "silence".to_owned(),
+        Promise::Silence => SILENCE.to_owned(),
         Promise::NoRoute => "no route".to_owned(),
     }
 }
@@ -124,7 +134,7 @@ fn seen(promise: &Promise, echo: Echo, neighbours: &[(IpAddr, Mac)]) -> String {
             let from = hop.map(|(_, mac)| format!(" by {mac}")).unwrap_or_default();
             format!("answer, TTL {ttl}{from}")
         }
-        Echo::Silence => "silence".to_owned(),
+        Echo::Silence => SILENCE.to_owned(),
         Echo::Refused(_) => "no route".to_owned(),
     }
 }

@@ -55,6 +55,7 @@ const DEEDS: &[&str] = &[
     "net::lease",
     "net::legacy",
     "net::link",
+    "net::neighbours",
     "net::resolver",
     "net::record",
     "net::refused",
