@@ -1,6 +1,7 @@
 //! `repair`, `system reset`: minirun as a whole.
 
 use super::container::{self, Anonymous, Force};
+use super::lab::{self, Left};
 use super::{list, remains};
 use crate::cgroup::facts::{Hierarchies, Version};
 use crate::error::{During as _, Error, Result};
@@ -48,8 +49,11 @@ pub fn repair(roots: &Roots) -> Result<Vec<String>> {
     let ids = user_ids::sweep(roots)?;
     lines.extend((ids > 0).then(|| format!("the ids of {ids} user namespaces that were not made")));
     lines.extend(super::network::repair(roots)?);
+    lines.extend((lab::take_back(roots)? == Left::Dead).then(|| LAB.to_owned()));
     Ok(lines)
 }
+
+const LAB: &str = "a lab that was killed";
 
 /// Everything that minirun ever made here and that is still there, a line each.
 pub fn everything(roots: &Roots) -> Result<Vec<String>> {
@@ -59,6 +63,7 @@ pub fn everything(roots: &Roots) -> Result<Vec<String>> {
     lines.extend(volume::all(&roots.volumes())?.iter().map(|volume| format!("volume {}", volume.name)));
     lines.extend(super::network::everything(roots)?);
     lines.extend(cgroups(roots)?.iter().map(|(dir, _)| format!("cgroup {dir}")));
+    lines.extend((lab::left(roots)? == Left::Dead).then(|| LAB.to_owned()));
     let dirs = [&roots.root, &roots.state].into_iter().filter(|dir| fs::exists(dir.as_path()));
     lines.extend(dirs.map(HostPath::to_string));
     Ok(lines)
@@ -68,6 +73,10 @@ pub fn everything(roots: &Roots) -> Result<Vec<String>> {
 pub fn reset(roots: &Roots) -> Result<(Vec<String>, Vec<Error>)> {
     let lines = everything(roots)?;
     let mut errors = Vec::new();
+    match lab::take_back(roots) {
+        Ok(Left::Played) => errors.push(Error::user("a lab is being played").hint("wait for its end")),
+        taken => errors.extend(taken.err()),
+    }
     let all = container::all(roots)?;
     all.iter().for_each(|one| _ = container::kill(roots, one.id.as_str()));
     for one in all {

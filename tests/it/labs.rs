@@ -50,6 +50,7 @@ fn vlans_are_two_segments_on_one_wire() {
 fn a_lab_that_is_ended_or_killed_leaves_nothing() {
     requires![root];
     let sandbox = Sandbox::new();
+    sandbox.in_network("echo 1 >/proc/sys/net/ipv4/ip_forward").expect_code(0); // a lab's own host begins with 0
     does(&sandbox, &["lab", "run", "on-link"]);
     let before = Snapshot::of(&sandbox);
     let begun = || {
@@ -65,10 +66,32 @@ fn a_lab_that_is_ended_or_killed_leaves_nothing() {
     assert!(!ended.stdout.contains("on-link"), "no other one is played: {}", ended.stdout);
     before.assert_only(&sandbox, |_| false);
     // who is killed takes nothing back: the next one does
-    let killed = begun();
-    sandbox.sh("kill -9 $(pgrep -x minirun)").expect_code(0);
-    drop(killed);
-    assert!(!Snapshot::of(&sandbox).changes(&before).is_empty(), "the control: its containers run");
+    let kill = |lab| {
+        sandbox.sh("kill -9 $(pgrep -x minirun)").expect_code(0);
+        drop(lab);
+        assert!(!Snapshot::of(&sandbox).changes(&before).is_empty(), "the control: its containers run");
+    };
+    kill(begun());
     plays(&sandbox, "on-link", 2);
     before.assert_only(&sandbox, |_| false);
+
+    // so does a repair, and one that is played it leaves alone
+    let lab = begun();
+    let containers = || sandbox.sh("pgrep -c -x minirun-monitor").stdout;
+    let played = containers();
+    assert!(does(&sandbox, &["repair"]).stderr.contains("nothing to repair"));
+    assert_eq!(containers(), played);
+    kill(lab);
+    assert_eq!(does(&sandbox, &["repair"]).stdout, "a lab that was killed\n");
+    before.assert_only(&sandbox, |_| false);
+
+    // and a reset of all, which waits for its end
+    let lab = begun();
+    let refused = sandbox.minirun(&["system", "reset", "--yes"]).expect_code(1);
+    assert!(refused.stderr.contains("a lab is being played") && containers() == played, "{refused}");
+    kill(lab);
+    assert!(does(&sandbox, &["system", "reset", "--yes"]).stdout.contains("removed a lab that was killed\n"));
+    assert_eq!(containers(), "0\n");
+    let left = ["root", "state"].map(|dir| sandbox.path(dir).exists());
+    assert_eq!((left, sandbox.in_network("cat /proc/sys/net/ipv4/ip_forward").text()), ([false; 2], "1".to_owned()));
 }

@@ -27,9 +27,8 @@ pub type Place<'a> = Option<&'a str>;
 pub fn on_a_host_of_its_own(roots: &Roots, play: impl FnOnce(&Roots) -> u8) -> Result<u8> {
     networks::refuse_without_root("lab")?;
     roots.make()?;
-    let own = Roots { root: roots.root.child("lab"), state: roots.state.child("lab"), ..roots.clone() };
-    let lock = Lock::try_exclusive(roots.state.child("lab.lock").as_path())?;
-    let Some(_one_at_a_time) = lock else {
+    let own = own_roots(roots);
+    let Some(_one_at_a_time) = turn(roots)? else {
         return Err(Error::user("another lab is being played").hint("wait for its end"));
     };
     process::unshare(libc::CLONE_NEWNET)?;
@@ -48,6 +47,48 @@ pub fn on_a_host_of_its_own(roots: &Roots, play: impl FnOnce(&Roots) -> u8) -> R
     let ended = attend(&signals, child, &pidfd);
     clean(&own)?;
     Ok(ended?.code())
+}
+
+fn own_roots(roots: &Roots) -> Roots {
+    Roots { root: roots.root.child("lab"), state: roots.state.child("lab"), ..roots.clone() }
+}
+
+/// `None` while a lab is being played.
+fn turn(roots: &Roots) -> Result<Option<Lock>> {
+    Ok(Lock::try_exclusive(roots.state.child("lab.lock").as_path())?)
+}
+
+/// What there is of a lab.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Left {
+    Nothing,
+    /// It is being played.
+    Played,
+    /// It was killed.
+    Dead,
+}
+
+pub(super) fn left(roots: &Roots) -> Result<Left> {
+    match has_roots(roots) {
+        false => Ok(Left::Nothing),
+        true => Ok(turn(roots)?.map_or(Left::Played, |_free| Left::Dead)),
+    }
+}
+
+fn has_roots(roots: &Roots) -> bool {
+    let own = own_roots(roots);
+    [&own.root, &own.state].into_iter().any(|dir| fs::exists(dir.as_path()))
+}
+
+/// Takes back what a lab that was killed has left; what there was. One that is being played goes on.
+pub(super) fn take_back(roots: &Roots) -> Result<Left> {
+    if !has_roots(roots) {
+        return Ok(Left::Nothing);
+    }
+    let Some(_turn) = turn(roots)? else { return Ok(Left::Played) };
+    // in a new network namespace: what it has set in its own is not undone in ours
+    Visit::to_new()?.inside(|| clean(&own_roots(roots)))??;
+    Ok(Left::Dead)
 }
 
 fn attend(signals: &Signals, child: Pid, pidfd: &OwnedFd) -> Result<Exit> {
