@@ -5,6 +5,7 @@ use super::proxy::Proxies;
 use crate::error::{Error, Result};
 use crate::image::Reference;
 use serde::Deserialize;
+use std::time::Duration;
 
 /// `[[mirror]] host = "docker.io" url = "http://127.0.0.1:5000"` and `insecure = ["host:port"]`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -20,6 +21,9 @@ pub struct RegistryConfig {
     pub logins: Logins,
     #[serde(skip)]
     pub proxies: Proxies,
+    /// After so much silence an answer is given up; `None` is the usual time.
+    #[serde(skip)]
+    pub silence: Option<Duration>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -37,6 +41,8 @@ pub(super) struct Endpoint {
     pub base: String,
     /// Its host and port.
     pub host: String,
+    /// Where it is silent another one is asked.
+    pub has_substitute: bool,
 }
 
 impl RegistryConfig {
@@ -62,7 +68,7 @@ impl RegistryConfig {
     pub(super) fn endpoint(&self, registry: &str) -> Endpoint {
         let host = if registry == "docker.io" { DOCKER_HUB } else { registry };
         let scheme = if self.is_plain(host) { "http" } else { "https" };
-        Endpoint { base: format!("{scheme}://{host}"), host: host.to_owned() }
+        Endpoint { base: format!("{scheme}://{host}"), host: host.to_owned(), has_substitute: false }
     }
 
     fn mirror_endpoint(&self, mirror: &Mirror) -> Result<Endpoint> {
@@ -76,7 +82,7 @@ impl RegistryConfig {
             return Err(Error::user(format!("mirror {url} is not encrypted"))
                 .hint(format!("use https, or write insecure = [{host:?}]")));
         }
-        Ok(Endpoint { base: url.to_owned(), host: host.to_owned() })
+        Ok(Endpoint { base: url.to_owned(), host: host.to_owned(), has_substitute: true })
     }
 
     /// Whether plain http may be spoken to this host.

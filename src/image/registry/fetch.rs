@@ -2,7 +2,7 @@
 //! says. It compares no digest.
 
 use super::arriving::{Arriving, End, Fate};
-use super::http::{Failure, TRIES, backoff, header};
+use super::http::{Failure, TRIES, backoff, header, is_silence};
 use super::remote::Remote;
 use crate::error::{Error, Result};
 use crate::image::progress::Progress;
@@ -44,6 +44,7 @@ pub(super) fn all(remote: &Remote<'_>, blobs: &[Arriving], common: &Common, prog
             && !common.stop.swap(true, Ordering::Relaxed)
         {
             *common.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(failure);
+            remote.hang_up(); // what stands still does not see that it shall stop
         }
         blob.end(end); // last, for whoever waits for the blob stops the others, and then asks why it did not come
     }
@@ -125,6 +126,9 @@ fn piece(
             Ok(0) => break,
             Ok(n) => n as u64,
             Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+            Err(e) if is_silence(&e) && remote.registry.endpoint.has_substitute => {
+                return Err(Failure::Silent(format!("{}: no answer in time", remote.host())));
+            }
             Err(e) => return Ok(Some(e.to_string().to_lowercase())),
         };
         // a registry that knows no ranges: what we have, it sends again

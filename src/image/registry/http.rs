@@ -6,9 +6,9 @@ use super::config::{Endpoint, RegistryConfig};
 use super::{certificates, proxy};
 use crate::error::{Error, Result};
 use std::collections::BTreeMap;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use ureq::http::{Method, Request, Response, Uri};
 use ureq::{Agent, Body, SendBody};
 
@@ -28,9 +28,14 @@ const PATIENCE: u64 = 5;
 /// Of what a registry says of its refusal; that is a line of JSON.
 const MAX_WORDS: u64 = 4 << 10;
 
-/// Why a request failed: nobody there, or a refusal.
+/// Why a request failed.
 #[derive(Debug)]
 pub(super) enum Failure {
+    /// Nobody is there: no such name, or nobody listens.
+    Absent(String),
+    /// Somebody is there, and says nothing in time.
+    Silent(String),
+    /// What was said was cut, or was of a registry in trouble.
     Unreachable(String),
     Refused(Error),
 }
@@ -44,7 +49,7 @@ impl From<Error> for Failure {
 impl From<Failure> for Error {
     fn from(failure: Failure) -> Error {
         match failure {
-            Failure::Unreachable(reason) => {
+            Failure::Absent(reason) | Failure::Silent(reason) | Failure::Unreachable(reason) => {
                 Error::host(format!("the registry cannot be reached ({reason})")).hint("try again later")
             }
             Failure::Refused(e) => e,
@@ -93,11 +98,34 @@ impl<'a> Registry<'a> {
         let (agents, authorization) = (Mutex::default(), Mutex::default());
         let registry = Registry { endpoint: endpoint.clone(), config, scopes, agents, authorization };
         let url = format!("{}/v2/", endpoint.base);
-        let response = registry.send(&Ask::get(&url, &[]), &url, None, Some(patience))?;
+        let response = registry.first(&url, patience)?;
         if response.status() == 401 {
             registry.renew(None, &response)?;
         }
         Ok(registry)
+    }
+
+    /// The first answer, in that time. Who is not there at all, or silent, is not asked again.
+    fn first(&self, url: &str, patience: Duration) -> Result<Response<Body>, Failure> {
+        let (mut tries, began) = (0, Instant::now());
+        loop {
+            let left = patience.saturating_sub(began.elapsed());
+            let answer = self.send(&Ask::get(url, &[]), url, None, Some(left));
+            let left = patience.saturating_sub(began.elapsed());
+            match answer {
+                Err(Failure::Unreachable(_)) if tries < TRIES && backoff(tries) < left => {
+                    std::thread::sleep(backoff(tries));
+                }
+                answer => return answer,
+            }
+            tries += 1;
+        }
+    }
+
+    /// Cuts all that is under way, in other threads; nothing can be asked any more.
+    pub(super) fn hang_up(&self) {
+        let agents = self.agents.lock().unwrap_or_else(PoisonError::into_inner);
+        agents.values().cloned().for_each(Agent::shutdown);
     }
 
     /// The answer, whatever its status: but for redirects, which are followed, a token that is renewed, and troubles
@@ -121,7 +149,8 @@ impl<'a> Registry<'a> {
                     500 | 502..=599 => Some(backoff(tries)),
                     _ => None,
                 },
-                Err(Failure::Unreachable(_)) => Some(backoff(tries)),
+                Err(Failure::Absent(_) | Failure::Silent(_)) if self.endpoint.has_substitute => None,
+                Err(Failure::Absent(_) | Failure::Silent(_) | Failure::Unreachable(_)) => Some(backoff(tries)),
                 Err(Failure::Refused(_)) => None,
             };
             match wait {
@@ -199,14 +228,15 @@ impl<'a> Registry<'a> {
         if let Some(agent) = agents.get(&origin) {
             return Ok(agent.clone());
         }
+        let silence = self.config.silence;
         let mut config = Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
             .max_redirects_will_error(false)
             .timeout_resolve(Some(Duration::from_secs(3)))
             .timeout_connect(Some(Duration::from_secs(4)))
-            .timeout_recv_response(Some(ANSWER))
-            .timeout_per_read(Some(STALL))
+            .timeout_recv_response(silence.or(Some(ANSWER)))
+            .timeout_per_read(silence.or(Some(STALL)))
             .timeout_per_write(Some(STALL))
             .proxy(proxy::of(&origin, &host_of(url), &self.config.proxies)?)
             .user_agent(concat!("minirun/", env!("CARGO_PKG_VERSION")));
@@ -348,10 +378,25 @@ fn failure(url: &str, e: &ureq::Error) -> Failure {
         ureq::Error::Io(e) => e.get_ref().and_then(|e| e.downcast_ref::<rustls::Error>()),
         _ => None,
     };
-    match tls {
-        Some(e) => certificates::refusal(&host, e).into(),
-        None => Failure::Unreachable(format!("{host}: {}", reason(e))),
+    let said = || format!("{host}: {}", reason(e));
+    match (tls, e) {
+        (Some(e), _) => certificates::refusal(&host, e).into(),
+        (None, ureq::Error::Timeout(_)) => Failure::Silent(said()),
+        (None, ureq::Error::HostNotFound | ureq::Error::ConnectionFailed) => Failure::Absent(said()),
+        (None, ureq::Error::Io(e)) if e.kind() == ErrorKind::ConnectionRefused || is_lookup(e) => {
+            Failure::Absent(said())
+        }
+        (None, _) => Failure::Unreachable(said()),
     }
+}
+
+fn is_lookup(e: &std::io::Error) -> bool {
+    e.to_string().starts_with("failed to lookup")
+}
+
+/// Whether a body stood still for too long.
+pub(super) fn is_silence(e: &std::io::Error) -> bool {
+    e.get_ref().and_then(|e| e.downcast_ref()).is_some_and(|e| matches!(e, ureq::Error::Timeout(_)))
 }
 
 /// One clause, in lower case, without our plumbing.
@@ -362,7 +407,7 @@ fn reason(e: &ureq::Error) -> String {
         ureq::Error::ConnectionFailed => "connection failed".into(),
         ureq::Error::Io(e) => match e.raw_os_error() {
             Some(errno) => crate::error::Errno::from_raw(errno).desc().to_lowercase(),
-            None if e.to_string().starts_with("failed to lookup") => "name not found".into(),
+            None if is_lookup(e) => "name not found".into(),
             None => e.to_string().to_lowercase(),
         },
         e => e.to_string(),

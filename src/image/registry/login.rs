@@ -19,8 +19,10 @@ pub fn check(registry: &str, name: &str, password: &str, config: &RegistryConfig
         }
     });
     checked.map_err(|failure| match failure {
-        Failure::Unreachable(reason) => Error::host(format!("registry {registry} cannot be reached ({reason})"))
-            .hint("is it written as in an image's name? docker.io, ghcr.io, host:5000"),
+        Failure::Absent(reason) | Failure::Silent(reason) | Failure::Unreachable(reason) => {
+            Error::host(format!("registry {registry} cannot be reached ({reason})"))
+                .hint("is it written as in an image's name? docker.io, ghcr.io, host:5000")
+        }
         Failure::Refused(e) if e.message.contains("answers 40") => {
             Error::user(format!("registry {registry} does not take this name and password: {e}"))
                 .hint("many registries want a token of their web page in place of the password")

@@ -2,7 +2,7 @@
 //! this processor; every byte is hashed, once, before it counts. What is kept of a pull that fails is what the next one
 //! begins with, and no image.
 
-use super::arriving::{Arriving, Fate};
+use super::arriving::{Arriving, End, Fate};
 use super::config::RegistryConfig;
 use super::fetch::{self, Common};
 use super::http::Failure;
@@ -11,9 +11,10 @@ use crate::error::{Error, Kind, Result};
 use crate::id::Digest;
 use crate::image::archive::is_index;
 use crate::image::ingest::{Expected, Ingest};
+use crate::image::layer::Blob;
 use crate::image::platform::{self, Platform};
 use crate::image::progress::Progress;
-use crate::image::store::{self, Image, MAX_METADATA, Store, digest_of};
+use crate::image::store::{self, Image, LayerRef, MAX_METADATA, Store, digest_of};
 use crate::image::unpack::Failed;
 use crate::image::{Reference, archive};
 use crate::sys::host;
@@ -81,7 +82,15 @@ pub(super) fn from(
         for _ in 0..AT_ONCE.min(blobs.len()) {
             scope.spawn(|| fetch::all(remote, &blobs, &common, progress));
         }
-        let taken = take(store, remote, &image, &blobs, progress);
+        let give_up = || {
+            common.stop();
+            remote.hang_up();
+            blobs.iter().for_each(|blob| blob.end(End::Failed)); // nobody waits for the rest
+        };
+        let taken = take(store, remote, &image, &blobs, &give_up, progress);
+        if taken.is_err() {
+            give_up();
+        }
         common.stop();
         taken
     });
@@ -104,8 +113,15 @@ fn take(
     remote: &Remote<'_>,
     image: &Image,
     blobs: &[Arriving],
+    give_up: &(dyn Fn() + Sync),
     progress: &dyn Progress,
 ) -> Result<(), Failure> {
+    // the host's trouble, such as a full disk, is the end of it; what is wrong with a blob may be mended
+    let failed = |error: &Error| {
+        if error.kind == Kind::Host {
+            give_up()
+        }
+    };
     let find = |digest: &Digest| blobs.iter().find(|blob| blob.digest == *digest);
     let opened = Mutex::new(Vec::new());
     let opened = || opened.lock().unwrap_or_else(PoisonError::into_inner);
@@ -113,11 +129,12 @@ fn take(
     // is needed
     let mut unpacks = host::uid() == 0 && store.takes_overlay();
     while unpacks {
-        let unpacked = store.layer_dirs_from(image, &|layer| {
+        let open = |layer: &LayerRef| -> Result<Blob<'_>> {
             let Some(blob) = find(&layer.digest) else { return store.blob(layer) };
             opened().push(layer.digest.clone());
             Ok(Box::new(blob.reader()))
-        });
+        };
+        let unpacked = store.layer_dirs_from(image, &open, &failed);
         unpacks = unpacked.is_err();
         let Err(Failed { error, layer }) = unpacked else { continue };
         let blob = layer.and_then(|layer| find(&image.layers[layer].digest));

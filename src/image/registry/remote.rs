@@ -78,6 +78,11 @@ impl<'a> Remote<'a> {
         &self.registry.endpoint.host
     }
 
+    /// Cuts all that is under way.
+    pub(super) fn hang_up(&self) {
+        self.registry.hang_up();
+    }
+
     fn path(&self, kind: &str, name: &str) -> String {
         format!("/v2/{}/{kind}/{name}", self.repository)
     }
@@ -133,7 +138,11 @@ impl<'a> Remote<'a> {
         loop {
             let done = self.try_put_blob(&path, digest, size, open);
             match done {
-                Err(Failure::Unreachable(_)) if tries < super::http::TRIES => tries += 1,
+                Err(Failure::Absent(_) | Failure::Silent(_) | Failure::Unreachable(_))
+                    if tries < super::http::TRIES =>
+                {
+                    tries += 1
+                }
                 done => return done.map_err(Error::from),
             }
             std::thread::sleep(super::http::backoff(tries));
@@ -238,8 +247,10 @@ pub(super) fn each_endpoint<T>(
         left -= share.min(began.elapsed()); // a long answer is no silence
         match done {
             Ok(done) => return Ok(done),
-            Err(Failure::Unreachable(reason)) => unreachable = reason,
             Err(Failure::Refused(e)) => refused = Some(e),
+            Err(Failure::Absent(reason) | Failure::Silent(reason) | Failure::Unreachable(reason)) => {
+                unreachable = reason;
+            }
         }
     }
     // what a registry said is worth more than that another one is silent

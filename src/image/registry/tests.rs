@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What stands behind a path.
 #[derive(Clone, Default)]
@@ -23,6 +23,8 @@ struct Answer {
     /// Of the first answers only so many bytes of the body come, then the connection ends.
     cuts: Vec<usize>,
     ranges: Ranges,
+    /// So many bytes of the answer come, then nothing more, and the connection stands.
+    stalls: Option<usize>,
     /// Says no content-length: the end of the connection is that of the body.
     silent: bool,
     /// Answers this Authorization alone; others get 401.
@@ -54,6 +56,8 @@ struct Server {
     host: String,
     answers: Arc<Mutex<BTreeMap<String, Answer>>>,
     seen: Arc<Mutex<Vec<Seen>>>,
+    /// So many connections end without an answer.
+    drops: Arc<Mutex<usize>>,
 }
 
 impl Server {
@@ -70,7 +74,7 @@ impl Server {
         server
     }
     fn nowhere() -> Server {
-        Server { host: String::new(), answers: Arc::default(), seen: Arc::default() }
+        Server { host: String::new(), answers: Arc::default(), seen: Arc::default(), drops: Arc::default() }
     }
     fn put(&self, path: &str, status: u16, headers: &[(&'static str, String)], body: &[u8]) {
         let answer = Answer { status, headers: headers.to_vec(), body: body.to_vec(), ..Answer::default() };
@@ -116,10 +120,22 @@ impl Server {
             served: 0,
         };
         reader.read_exact(&mut seen.body).unwrap();
+        let mut drops = self.drops.lock().unwrap();
+        if *drops > 0 {
+            *drops -= 1;
+            return;
+        }
+        drop(drops);
+        let stalls = self.answers.lock().unwrap().get(&seen.path).and_then(|answer| answer.stalls);
         let (head, body) = self.answer_to(&seen);
         seen.served = body.len();
         self.seen.lock().unwrap().push(seen);
-        let _ = stream.write_all(&[head.as_bytes(), &body].concat());
+        let mut bytes = [head.as_bytes(), &body].concat();
+        bytes.truncate(stalls.unwrap_or(usize::MAX));
+        let _ = stream.write_all(&bytes);
+        if stalls.is_some() {
+            let _ = stream.read(&mut [0]); // until the other side goes
+        }
     }
 
     fn answer_to(&self, seen: &Seen) -> (String, Vec<u8>) {
@@ -422,6 +438,80 @@ fn a_silent_mirror_leaves_time_for_the_registry() {
     assert!(start.elapsed() < REACH, "{:?}", start.elapsed());
     silent.set_nonblocking(true).unwrap();
     drop(silent.accept().unwrap()); // the control: it was asked first
+}
+
+/// A mirror of a registry, both with the image, and the store of who pulls.
+fn mirrored(mirror: &Server, made: &Made) -> (Server, Place, Reference) {
+    let server = Server::start();
+    [mirror, &server].into_iter().for_each(|server| publish(server, made));
+    let place = place(&server);
+    let text = format!("[[mirror]]\nhost = {:?}\nurl = \"http://{}\"\n", server.host, mirror.host);
+    let mut config = RegistryConfig::parse(&text).unwrap();
+    config.silence = Some(Duration::from_millis(300));
+    let reference = Reference::parse(&format!("{}/library/alpine", server.host)).unwrap();
+    (server, Place { config, ..place }, reference)
+}
+
+#[test]
+fn a_mirror_that_falls_silent_is_left_for_the_registry() {
+    let made = large();
+    let layer = blob_path(&made.layer);
+    for (path, stalls) in [(manifest_path("latest"), 0), (layer.clone(), 100_000)] {
+        let mirror = Server::start();
+        let (server, place, reference) = mirrored(&mirror, &made);
+        mirror.change(&path, |answer| answer.stalls = Some(stalls));
+        server.change(&layer, |answer| answer.ranges = Ranges::Known);
+        pull(&place.store, &reference, &place.config, &Platform::parse("amd64").unwrap(), &()).unwrap();
+        assert_eq!(mirror.seen(&path).len(), 1, "it was asked once: {path}");
+        let range = &server.requests(&layer)[0].range;
+        assert_eq!(range.is_empty(), stalls == 0, "what has come of the layer is kept: {range}");
+    }
+}
+
+#[test]
+fn a_mirror_that_is_not_there_is_passed_over_at_once() {
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let gone = Server { host: format!("127.0.0.1:{port}"), ..Server::nowhere() };
+    let (_server, place, reference) = mirrored(&gone, &made());
+    let start = Instant::now();
+    pull(&place.store, &reference, &place.config, &Platform::parse("amd64").unwrap(), &()).unwrap();
+    let tries: Duration = (0..super::http::TRIES).map(super::http::backoff).sum();
+    assert!(start.elapsed() < tries, "{:?}", start.elapsed());
+}
+
+#[test]
+fn the_first_question_is_asked_again_too() {
+    let (server, made) = (Server::start(), made());
+    publish(&server, &made);
+    *server.drops.lock().unwrap() = 2;
+    place(&server).pull(&server, "alpine").unwrap();
+    assert_eq!(*server.drops.lock().unwrap(), 0, "the control: it was cut");
+}
+
+#[test]
+fn trouble_of_the_host_is_told_while_layers_stand_still() {
+    let (server, lower, upper) = (Server::start(), made(), large());
+    let config = serde_json::json!({"architecture": "amd64", "os": "linux",
+        "rootfs": {"type": "layers", "diff_ids": [Digest::of(&lower.layer), Digest::of(&upper.layer)]}});
+    let config = config.to_string().into_bytes();
+    let layer = |made: &Made| descriptor("application/vnd.oci.image.layer.v1.tar", &made.layer);
+    let manifest = serde_json::json!({"schemaVersion": 2, "mediaType": MANIFEST,
+        "config": descriptor("application/vnd.oci.image.config.v1+json", &config),
+        "layers": [layer(&lower), layer(&upper)]});
+    publish(&server, &Made { layer: lower.layer.clone(), config, manifest: manifest.to_string().into_bytes() });
+    let place = place(&server);
+    if crate::sys::host::uid() != 0 || !place.store.takes_overlay() {
+        return; // nothing is unpacked before all has come
+    }
+    server.put(&blob_path(&upper.layer), 200, &[], &upper.layer);
+    server.change(&blob_path(&upper.layer), |answer| answer.stalls = Some(100_000));
+    let names = place._dir.path().join("layers/l");
+    std::fs::remove_dir(&names).unwrap();
+    std::fs::write(&names, "").unwrap(); // no layer can have its short name
+    let start = Instant::now();
+    let Err(Failure::Refused(error)) = place.pull(&server, "alpine") else { panic!("it is told") };
+    assert!(error.message.contains("layers/l"), "{error}");
+    assert!(start.elapsed() < Duration::from_secs(30), "{:?}", start.elapsed());
 }
 
 /// A blob that is worth cutting: bytes that do not deflate, in a tar that is not compressed.

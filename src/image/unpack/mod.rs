@@ -13,7 +13,7 @@ use crate::id::{Digest, HostPath};
 use crate::sys::byte_lock::{ByteLocks, How};
 use crate::sys::{at, fs};
 pub(super) use stack::Failed;
-use stack::Stack;
+use stack::{Stack, Told};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Read;
@@ -31,17 +31,23 @@ impl Store {
     /// The directories of the image's layers, lowest first, in the form that overlayfs reads; unpacks what is
     /// missing. Fewer than the layers where one hides all below it, or is there twice.
     pub fn layer_dirs(&self, image: &Image) -> Result<Vec<HostPath>> {
-        self.layer_dirs_from(image, &|layer| self.blob(layer)).map_err(|failed| failed.error)
+        self.layer_dirs_from(image, &|layer| self.blob(layer), &|_| {}).map_err(|failed| failed.error)
     }
 
     /// The same from blobs that need not be in the store yet: `open` gives the bytes of a layer that is not unpacked,
     /// and is asked from other threads, for several layers at once. What they turn out to be is compared with its
-    /// digests before the directory has its name.
-    pub(super) fn layer_dirs_from(&self, image: &Image, open: Open<'_>) -> Result<Vec<HostPath>, Failed> {
+    /// digests before the directory has its name. `failed` is told of the first trouble at once, before the others have
+    /// stopped.
+    pub(super) fn layer_dirs_from(
+        &self,
+        image: &Image,
+        open: Open<'_>,
+        failed: Told<'_>,
+    ) -> Result<Vec<HostPath>, Failed> {
         let names = names(image);
         let all = match names.iter().map(|names| self.ready(names)).collect() {
             Some(all) => all, // without a lock or a thread, for nearly every run finds everything there
-            None => self.unpack_missing(image, &names, open)?,
+            None => self.unpack_missing(image, &names, open, failed)?,
         };
         Ok(visible(on_top_of_each_other(all))?)
     }
@@ -64,11 +70,17 @@ impl Store {
     }
 
     /// The directory of each layer; makes those that are missing.
-    fn unpack_missing(&self, image: &Image, names: &[Names], open: Open<'_>) -> Result<Vec<HostPath>, Failed> {
+    fn unpack_missing(
+        &self,
+        image: &Image,
+        names: &[Names],
+        open: Open<'_>,
+        failed: Told<'_>,
+    ) -> Result<Vec<HostPath>, Failed> {
         let locks = self.lock(names)?;
         // what others have unpacked while we waited is here now
         let stack = Stack::new(names.iter().map(|names| self.ready(names)).collect());
-        stack.fill(|stack, number| {
+        let unpack = |stack: &Stack, number: usize| {
             let layer = &image.layers[number];
             // the same bytes once more: they may serve for both
             if image.layers[..number].iter().any(|below| below.diff_id == layer.diff_id) {
@@ -86,7 +98,8 @@ impl Store {
             }
             names[number].bytes().iter().try_for_each(|byte| locks.share(*byte))?;
             Ok(dir)
-        })
+        };
+        stack.fill(unpack, failed)
     }
 
     /// Waits until nobody else unpacks a layer of these that is missing, or removes one that is there.

@@ -13,6 +13,9 @@ const AT_ONCE: usize = 3;
 /// And so many more, while others wait for those below them.
 const WAITING: usize = 3;
 
+/// Is told why layers could not be unpacked.
+pub(super) type Told<'t> = &'t (dyn Fn(&Error) + Sync);
+
 #[derive(Debug)]
 pub(super) struct Stack {
     state: Mutex<State>,
@@ -51,14 +54,16 @@ impl Stack {
         Stack { state: Mutex::new(state), changed: Condvar::new() }
     }
 
-    /// Has `unpack` make the directories that are missing; it is given the number of the layer.
+    /// Has `unpack` make the directories that are missing; it is given the number of the layer. `failed` is told of the
+    /// first trouble.
     pub(super) fn fill(
         self,
         unpack: impl Fn(&Stack, usize) -> Result<HostPath> + Sync,
+        failed: Told<'_>,
     ) -> Result<Vec<HostPath>, Failed> {
         let work = || {
             while let Some(number) = self.begin() {
-                self.end(number, unpack(&self, number));
+                self.end(number, unpack(&self, number), failed);
             }
         };
         let missing = self.state().dirs.iter().filter(|dir| dir.is_none()).count();
@@ -116,12 +121,16 @@ impl Stack {
         }
     }
 
-    fn end(&self, number: usize, unpacked: Result<HostPath>) {
+    fn end(&self, number: usize, unpacked: Result<HostPath>, failed: Told<'_>) {
         let mut state = self.state();
         state.busy -= 1;
         match unpacked {
             Ok(dir) => state.dirs[number] = Some(dir),
-            Err(error) => drop(state.failure.get_or_insert(Failed { error, layer: Some(number) })),
+            Err(error) if state.failure.is_none() => {
+                failed(&error); // who is stopped by that finds the failure here: nobody else's is told
+                state.failure = Some(Failed { error, layer: Some(number) });
+            }
+            Err(_) => {}
         }
         self.changed.notify_all();
     }
@@ -167,49 +176,62 @@ mod tests {
         let mut dirs = vec![None; AT_ONCE + 1];
         dirs[1] = Some(dir(1));
         let stack = Stack::new(dirs);
-        let dirs = stack.fill(|_, number| {
-            assert_ne!(number, 1);
-            met.wait(); // nobody comes further before all are here
-            Ok(dir(number))
-        });
+        let dirs = stack.fill(
+            |_, number| {
+                assert_ne!(number, 1);
+                met.wait(); // nobody comes further before all are here
+                Ok(dir(number))
+            },
+            &|_| {},
+        );
         assert_eq!(dirs.unwrap(), (0..=AT_ONCE).map(dir).collect::<Vec<_>>());
     }
 
     #[test]
     fn whoever_looks_below_waits_for_all_of_it() {
         let stack = Stack::new(vec![None; 9]);
-        let dirs = stack.fill(|stack, number| {
-            assert_eq!(stack.below(number).unwrap(), (0..number).map(dir).collect::<Vec<_>>());
-            Ok(dir(number))
-        });
+        let dirs = stack.fill(
+            |stack, number| {
+                assert_eq!(stack.below(number).unwrap(), (0..number).map(dir).collect::<Vec<_>>());
+                Ok(dir(number))
+            },
+            &|_| {},
+        );
         assert_eq!(dirs.unwrap().len(), 9);
     }
 
     #[test]
     fn one_that_waits_makes_room_for_another() {
         let met = Barrier::new(AT_ONCE);
-        let dirs = Stack::new(vec![None; AT_ONCE + 1]).fill(|stack, number| {
-            match number {
-                1 => assert_eq!(stack.below(1).unwrap(), [dir(0)]),
-                _ => drop(met.wait()), // the lowest is not whole before the highest was begun
-            }
-            Ok(dir(number))
-        });
+        let dirs = Stack::new(vec![None; AT_ONCE + 1]).fill(
+            |stack, number| {
+                match number {
+                    1 => assert_eq!(stack.below(1).unwrap(), [dir(0)]),
+                    _ => drop(met.wait()), // the lowest is not whole before the highest was begun
+                }
+                Ok(dir(number))
+            },
+            &|_| {},
+        );
         assert_eq!(dirs.unwrap().len(), AT_ONCE + 1);
     }
 
     #[test]
     fn the_first_trouble_stops_the_others_and_is_what_is_told() {
-        let stack = Stack::new(vec![None; 9]);
-        let failed = stack.fill(|stack, number| match number {
-            0 => Err(Error::image("broken")),
-            _ => {
-                let mut endless = stack.unless_stopped(Box::new(io::repeat(0)));
-                let read = io::copy(&mut endless, &mut io::sink()).map_err(|e| Error::image(e.to_string()));
-                assert!(stack.below(number).is_err());
-                read.map(|_| dir(number))
-            }
-        });
+        let (stack, told) = (Stack::new(vec![None; 9]), Mutex::new(Vec::new()));
+        let failed = stack.fill(
+            |stack, number| match number {
+                0 => Err(Error::image("broken")),
+                _ => {
+                    let mut endless = stack.unless_stopped(Box::new(io::repeat(0)));
+                    let read = io::copy(&mut endless, &mut io::sink()).map_err(|e| Error::image(e.to_string()));
+                    assert!(stack.below(number).is_err());
+                    read.map(|_| dir(number))
+                }
+            },
+            &|error| told.lock().unwrap().push(error.message.clone()),
+        );
+        assert_eq!(*told.lock().unwrap(), ["broken"]);
         let failed = failed.unwrap_err();
         assert_eq!((failed.error.message.as_str(), failed.layer), ("broken", Some(0)));
     }
