@@ -161,9 +161,9 @@ fn up(leases: &[Lease], routed: &[IpAddr]) -> Result<Vec<Step>> {
     Ok(steps)
 }
 
-/// One more network for a container that runs; `before` is what it has already.
+/// One more network for a container that runs; `before` is what it has already, and `ports` what leads to it from now on.
 pub fn connect(
-    lease: &Lease,
+    (lease, ports): (&Lease, &[Published]),
     before: &[Lease],
     facts: &NetFacts,
     container: &ContainerId,
@@ -180,6 +180,7 @@ pub fn connect(
     plan.host.extend(up(one, &routed)?);
     // that of the others, should it have been lost; where it is there already, it stays
     plan.host.extend(up(before, &[])?.into_iter().filter(is_default_route));
+    plan.host.extend(lead(ports, lease, &facts.realm, container, tag)?);
     Ok(plan)
 }
 
@@ -194,14 +195,23 @@ pub fn disconnect(
 ) -> Result<Vec<Step>> {
     let mut steps = up(left, &[])?;
     steps.retain(is_default_route); // where it is there already, it stays
-    if let (Some(index), false) = (publishing(left), ports.is_empty()) {
-        let (table, owner) = (realm.table(), names::owner(container));
-        steps.push(Step::SetHairpin { link: names::veth(tag, left[index].generation, left[index].link)? });
-        let (udp, ports) = (udp_ports(ports), ports.to_vec());
-        steps.push(Step::Publish { table, owner, ports });
-        if !udp.is_empty() {
-            steps.push(Step::ForgetFlows { protocol: Protocol::Udp, ports: udp });
-        }
+    if let Some(index) = publishing(left) {
+        steps.extend(lead(ports, &left[index], realm, container, tag)?);
+    }
+    Ok(steps)
+}
+
+/// Ports that its monitor holds lead to this network from now on.
+fn lead(ports: &[Published], to: &Lease, realm: &Realm, container: &ContainerId, tag: &str) -> Result<Vec<Step>> {
+    if ports.is_empty() {
+        return Ok(Vec::new());
+    }
+    let (table, owner) = (realm.table(), names::owner(container));
+    let hairpin = Step::SetHairpin { link: names::veth(tag, to.generation, to.link)? };
+    let mut steps = vec![hairpin, Step::Publish { table, owner, ports: ports.to_vec() }];
+    let udp = udp_ports(ports);
+    if !udp.is_empty() {
+        steps.push(Step::ForgetFlows { protocol: Protocol::Udp, ports: udp });
     }
     Ok(steps)
 }

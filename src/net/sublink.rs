@@ -23,7 +23,7 @@ pub fn unplug(init: &Identity, lost: &Lease, left: &[Lease], tag: &str) -> Resul
     };
     let parent = find_link(&mut Socket::route()?, parent)?.map(|link| link.header.index);
     // who was killed while it was plugged in has left it under the name that it came by
-    let names = [names::veth(tag, lost.link)?, cables::eth(lost.link)?];
+    let names = [names::veth(tag, lost.generation, lost.link)?, cables::eth(lost.link)?];
     let kept: Vec<IfName> = left.iter().map(|lease| cables::eth(lease.link)).collect::<Result<_>>()?;
     let Some(visit) = Visit::to_running(init)? else { return Ok(()) };
     let goes = |link: &&LinkMessage| {

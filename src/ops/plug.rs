@@ -11,7 +11,8 @@ use crate::net::names::Realm;
 use crate::net::network::{Attachment, Holder, Lease, Loan, Network};
 use crate::net::plan::{self, Mode, NetRequest};
 use crate::net::record::{self, Networks};
-use crate::net::step::Step;
+use crate::net::publish::Published;
+use crate::net::step::{Step, Undo as NetUndo};
 use crate::net::{apply, attachment, cables, files, names, probe, remove, sublink};
 use crate::plan::step::Undo;
 use crate::spec::request::{NetworkNamespace, RunRequest};
@@ -180,11 +181,19 @@ fn connect_running(
     let request = one(&Attachment { link, names, ..wanted.clone() });
     let leases = lease::acquire(&networks, &request, &holder(id)?, &around)?;
     let mut network = of_record(roots, &wanted.network)?;
-    network.loans.iter_mut().filter(|loan| loan.holder.container == *id).for_each(|loan| loan.later = true);
+    // what its start had published and no network leads to any more, this one does: its monitor holds the ports
+    let lost = match had.iter().all(|(_, loan)| loan.published.is_empty()) && plan::publishing(&leases).is_some() {
+        true => held(found),
+        false => Vec::new(),
+    };
+    let ports = cables::moved(&lost, &leases[0]);
+    for loan in network.loans.iter_mut().filter(|loan| loan.holder.container == *id) {
+        (loan.later, loan.published) = (true, ports.clone());
+    }
     networks.save(&network)?;
     let before: Vec<Lease> = had.iter().map(|(network, loan)| network.lease(loan)).collect();
     let (facts, _) = probe::facts(&roots.state, &lease::involved(&roots.state, &leases)?, &alive)?;
-    let plan = cables::connect(&leases[0], &before, &facts, id, &id.tag(roots.state.as_str()))?;
+    let plan = cables::connect((&leases[0], &ports), &before, &facts, id, &id.tag(roots.state.as_str()))?;
     networks.intend(&plan)?;
     plan.warnings.iter().for_each(|warning| progress.warn(warning));
     do_in(found, &init, &[plan.prepare, plan.host].concat())?;
@@ -192,6 +201,15 @@ fn connect_running(
     let gateway = plan::host_gateway(before.iter().chain(&leases));
     let moved = Moved { new: addresses(&leases[0]).collect(), old: Vec::new(), gateway };
     rewrite_files(roots, found, &moved, plan::has_names([&wanted.network]))
+}
+
+/// What its start had published.
+fn held(found: &Container) -> Vec<Published> {
+    let ports = |undo: &Undo| match undo {
+        Undo::Net(NetUndo::Unpublish { ports, .. }) => ports.clone(),
+        _ => Vec::new(),
+    };
+    found.life.iter().flat_map(|life| &life.undo).flat_map(ports).collect()
 }
 
 /// Steps of which some are inside. Its pid is another process's when it has ended, so that is looked at last.
@@ -222,7 +240,7 @@ fn disconnect_running(roots: &Roots, found: &Container, name: &Name, progress: &
         None => (0, Vec::new()),
     };
     if moved.len() < published.len() {
-        progress.warn("some of its published ports lead nowhere until it is started in another network");
+        progress.warn("some of its published ports lead nowhere until it comes into another network");
     }
     if !moved.is_empty() {
         let mut network = of_record(roots, &left[at].0.name)?;

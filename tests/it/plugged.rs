@@ -151,7 +151,11 @@ fn published_ports_go_with_the_way_out() {
     assert!(!inside(&sandbox, "web", &["ip", "route"]).contains("default via"));
     assert!(!hosts().contains("host.docker.internal"), "{}", hosts());
     assert!(!published().contains(&format!("tcp . {port} ")), "{}", published());
+    // the port is still its own, and leads to where it comes next
+    does(&sandbox, &["network", "connect", "second", "web"]);
+    assert!(answers() && does(&sandbox, &["port", "web", "80"]).stdout.contains(&format!(":{port}")));
     does(&sandbox, &["rm", "-f", "web"]);
+    assert!(!published().contains(&format!("tcp . {port} ")), "{}", published());
 }
 
 #[test]
