@@ -305,6 +305,16 @@ fn what_cannot_be_made_or_removed_is_named() {
             &["-d", "macvlan", "-o", "parent=lo", "-o", "com.docker.network.bridge.host_binding_ipv4=1.2.3.4", "x"],
             "is not for networks of driver macvlan",
         ),
+        (&["-o", "com.docker.network.bridge.gateway_mode_ipv4=routed", "x"], "published ports stay the host's"),
+        (&["-o", "com.docker.network.bridge.gateway_mode_ipv4=isolated", "x"], "add --internal"),
+        (
+            &["--internal", "--ipv6=true", "-o", "com.docker.network.bridge.gateway_mode_ipv4=isolated", "x"],
+            "give it for both",
+        ),
+        (&["-o", "com.docker.network.bridge.inhibit_ipv4=true", "x"], "--no-gateway"),
+        (&["-o", "com.docker.network.bridge.default_bridge=true", "x"], "the default network is there"),
+        (&["-o", "com.docker.network.bridge.host_binding_ipv6=::1", "x"], "-p [ADDRESS]:8080:80"),
+        (&["-o", "com.docker.network.container_iface_prefix=net", "x"], "eth0, eth1"),
         (&["../x"], "invalid name"),
     ] {
         refused(&sandbox, &[&["network", "create"][..], args].concat(), 1, part);
@@ -313,6 +323,36 @@ fn what_cannot_be_made_or_removed_is_named() {
     refused(&sandbox, &["network", "rm", "nosuch"], 1, "no network nosuch");
     does(&sandbox, &["network", "rm", "-f", "nosuch"]);
     refused(&sandbox, &["network", "inspect", "nosuch"], 1, "no network nosuch");
+}
+
+#[test]
+fn what_dockers_options_ask_for_that_is_so_here_is_taken() {
+    requires![root];
+    let sandbox = Sandbox::with_images(&["busybox"]);
+    let option = |word: &str| format!("com.docker.network.{word}");
+    let so = [
+        "bridge.gateway_mode_ipv4=nat",
+        "bridge.gateway_mode_ipv6=nat",
+        "bridge.inhibit_ipv4=false",
+        "bridge.default_bridge=false",
+        "bridge.host_binding_ipv6=::",
+        "container_iface_prefix=eth",
+    ];
+    let words = so.map(option);
+    let mut create_so = vec!["--ipv6=true"];
+    words.iter().for_each(|word| create_so.extend(["-o", word]));
+    create(&sandbox, &[&create_so[..], &["same"]].concat());
+    // the host is not in it
+    let (four, six) = (option("bridge.gateway_mode_ipv4=isolated"), option("bridge.gateway_mode_ipv6=isolated"));
+    create(&sandbox, &["--internal", "--ipv6=true", "-o", &four, "-o", &six, "apart"]);
+    waits(&sandbox, "a", &["apart"]);
+    let on_host = |network: &str| {
+        let bridge = inspect_network(&sandbox, network)["Host"]["Bridge"].as_str().unwrap().to_owned();
+        sandbox.sh(&format!("ip -o address show {bridge} scope global")).stdout.lines().count()
+    };
+    assert_eq!(on_host("apart"), 0);
+    waits(&sandbox, "b", &["same"]);
+    assert_eq!(on_host("same"), 2);
 }
 
 #[test]

@@ -93,7 +93,9 @@ fn wish(request: &CreateRequest) -> Result<Wish> {
         gateways: all("--gateway", "10.1.0.1", &request.gateways)?,
         ranges: all("--ip-range", "10.1.0.128/25", &request.ranges)?,
         // whoever is in VLANs by tags alone has no gateway without one
-        no_gateway: request.no_gateway || (request.vlan.is_none() && !request.trunk.is_empty()),
+        no_gateway: request.no_gateway
+            || (request.vlan.is_none() && !request.trunk.is_empty())
+            || gateway_is_isolated(request)?,
         ipv6: request.ipv6.unwrap_or_else(|| bridged && !request.proxy_arp && probe::has_ipv6()),
         labels: request.labels.iter().cloned().collect(),
         shape: shape(request)?,
@@ -112,6 +114,22 @@ fn wish(request: &CreateRequest) -> Result<Wish> {
         );
     }
     Ok(wish)
+}
+
+/// docker's gateway mode `isolated`: the host has no address in the network. Here that goes for both families or none.
+fn gateway_is_isolated(request: &CreateRequest) -> Result<bool> {
+    let asked = |family: &str| request.options.iter().any(|word| *word == format!("{GATEWAY_MODE}{family}=isolated"));
+    let has_ipv6 = request.ipv6 == Some(true) || request.subnets.iter().any(|net| net.contains(':'));
+    let wrong = |why: &str, hint: &str| Err(Error::user(format!("gateway mode isolated {why}")).hint(hint));
+    match (asked("4"), asked("6")) {
+        (false, false) => Ok(false),
+        _ if !request.internal => wrong("is for a network that leads nowhere", "add --internal"),
+        (true, ipv6) if ipv6 || !has_ipv6 => Ok(true),
+        _ => wrong(
+            "is for IPv4 and IPv6, or for neither",
+            "give it for both: gateway_mode_ipv4 and gateway_mode_ipv6, or --no-gateway",
+        ),
+    }
 }
 
 fn all<T: FromStr>(flag: &str, example: &str, words: &[String]) -> Result<Vec<T>> {
@@ -195,6 +213,9 @@ struct Driver {
     mode: Option<String>,
 }
 
+/// Followed by the family.
+const GATEWAY_MODE: &str = "com.docker.network.bridge.gateway_mode_ipv";
+
 /// `-o KEY=VALUE`: what docker's drivers and podman's netavark have of it, as far as it is here.
 fn option(shape: &mut Shape, driver: &mut Driver, word: &str) -> Result<()> {
     let bad = |what: &str| {
@@ -219,6 +240,7 @@ fn option(shape: &mut Shape, driver: &mut Driver, word: &str) -> Result<()> {
         "parent" => driver.parent = Some(value.to_owned()),
         "mode" | "macvlan_mode" | "ipvlan_mode" => driver.mode = Some(value.to_owned()),
         "isolate" => {} // podman's, for networks that do not reach each other: here none does
+        _ if is_so(key, value) => {}
         _ if instead(key).is_some() => {
             return Err(Error::user(format!("option {key} is not supported")).hint(instead(key).unwrap_or_default()));
         }
@@ -227,12 +249,27 @@ fn option(shape: &mut Shape, driver: &mut Driver, word: &str) -> Result<()> {
     Ok(())
 }
 
+/// What docker's options say that is so here anyway, or is looked at elsewhere.
+fn is_so(key: &str, value: &str) -> bool {
+    match key.strip_prefix("com.docker.network.").unwrap_or_default() {
+        "bridge.gateway_mode_ipv4" | "bridge.gateway_mode_ipv6" => ["", "nat", "isolated"].contains(&value),
+        "bridge.inhibit_ipv4" | "bridge.default_bridge" => ["false", "0"].contains(&value),
+        "bridge.host_binding_ipv6" => value == "::",
+        "container_iface_prefix" => value == "eth",
+        _ => false,
+    }
+}
+
 /// docker's options that are flags here, or that nothing needs.
 fn instead(key: &str) -> Option<&'static str> {
     Some(match key.strip_prefix("com.docker.network.")? {
         "bridge.name" => "leave it out: `network inspect` shows its name; a bridge that is there: --bridge NAME",
-        "bridge.gateway_mode_ipv4" | "bridge.gateway_mode_ipv6" => "routed is --no-masquerade, isolated --no-gateway",
+        "bridge.gateway_mode_ipv4" | "bridge.gateway_mode_ipv6" => {
+            "nat and isolated are; --no-masquerade keeps their own addresses, and published ports stay the host's"
+        }
         "bridge.inhibit_ipv4" => "--no-gateway",
+        "bridge.default_bridge" => "leave it out: the default network is there, and is bridge",
+        "bridge.host_binding_ipv6" => "-p [ADDRESS]:8080:80 says it for each port",
         "bridge.trusted_host_interfaces" => "leave it out: what is not published is not reached from outside",
         "container_iface_prefix" => "leave it out: its links are eth0, eth1 and so on",
         _ => return None,
