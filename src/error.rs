@@ -18,6 +18,8 @@ pub enum Kind {
     NameTaken,
     /// The host refuses or lacks something.
     Host,
+    /// The host's kernel was built without something, or has not loaded its module.
+    Kernel,
     /// An image, archive or registry is not as it should be.
     Image,
     /// The container's program does not exist: exit 127.
@@ -87,9 +89,14 @@ impl Error {
         match self.kind {
             Kind::CommandNotFound => 127,
             Kind::CommandNotExecutable => 126,
-            Kind::Usage | Kind::User | Kind::NotFound | Kind::NameTaken | Kind::Host | Kind::Image | Kind::Internal => {
-                125
-            }
+            Kind::Usage
+            | Kind::User
+            | Kind::NotFound
+            | Kind::NameTaken
+            | Kind::Host
+            | Kind::Kernel
+            | Kind::Image
+            | Kind::Internal => 125,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! A step that the kernel has refused, as an error: the call, and a hint where the errno has a well-known cause.
 
 use super::step::{Step, Sublink, SublinkKind};
-use crate::error::{Errno, Error};
+use crate::error::{Errno, Error, Kind};
 use crate::sys::netlink::Refused;
 
 /// The error of a refused step, with a hint where the errno has a well-known cause.
@@ -12,10 +12,13 @@ pub(super) fn explained(refused: Refused, step: &Step) -> Error {
         return error.during("creating the network needs root").hint("sudo minirun run …");
     }
     match hint(step, errno) {
+        Some(hint) if hint.starts_with(LACKS) => error.hint(hint).kind(Kind::Kernel),
         Some(hint) => error.hint(hint),
         None => error,
     }
 }
+
+const LACKS: &str = "this kernel lacks ";
 
 fn hint(step: &Step, errno: Errno) -> Option<String> {
     let missing = [Errno::ENOENT, Errno::EOPNOTSUPP, Errno::EINVAL].contains(&errno);
@@ -25,15 +28,14 @@ fn hint(step: &Step, errno: Errno) -> Option<String> {
         return Some(format!("bridge {bridge} is full, the kernel plugs 1024 links into one: use a second network"));
     }
     if let (Step::EnsureBridge { .. } | Step::AddVeth(_), Errno::EOPNOTSUPP) = (step, errno) {
-        return Some("this kernel lacks bridge or veth: modprobe bridge veth".into());
+        return Some(format!("{LACKS}bridge or veth: modprobe bridge veth"));
     }
     if let (Step::FilterVlans { .. } | Step::JoinVlan { .. } | Step::LeaveVlan { .. }, true) = (step, missing) {
-        return Some(
-            "this kernel lacks CONFIG_BRIDGE_VLAN_FILTERING: --isolate keeps the containers of a network apart".into(),
-        );
+        let instead = "--isolate keeps the containers of a network apart";
+        return Some(format!("{LACKS}CONFIG_BRIDGE_VLAN_FILTERING: {instead}"));
     }
     if let (Step::EnsureVlanLink { .. }, true) = (step, missing) {
-        return Some("this kernel lacks CONFIG_VLAN_8021Q: modprobe 8021q".into());
+        return Some(format!("{LACKS}CONFIG_VLAN_8021Q: modprobe 8021q"));
     }
     if let Step::AddSublink(Sublink { parent, kind, .. }) = step {
         let (name, option) = match kind {
@@ -41,7 +43,7 @@ fn hint(step: &Step, errno: Errno) -> Option<String> {
             SublinkKind::Ipvlan(_) => ("ipvlan", "CONFIG_IPVLAN"),
         };
         return match errno {
-            Errno::EOPNOTSUPP => Some(format!("this kernel lacks {option}: modprobe {name}")),
+            Errno::EOPNOTSUPP => Some(format!("{LACKS}{option}: modprobe {name}")),
             Errno::EBUSY | Errno::EINVAL => {
                 Some(format!("does {parent} belong to a bridge, or has it sublinks of another kind or mode already?"))
             }
@@ -52,7 +54,7 @@ fn hint(step: &Step, errno: Errno) -> Option<String> {
         return Some(CHANGED.into());
     }
     if matches!(step, Step::EnsureRuleset { .. } | Step::ReplaceRuleset { .. }) && missing {
-        return Some("this kernel lacks nf_tables, nft_nat, nft_masq or nft_fib_inet: modprobe them".into());
+        return Some(format!("{LACKS}nf_tables, nft_nat, nft_masq or nft_fib_inet: modprobe them"));
     }
     None
 }

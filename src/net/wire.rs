@@ -3,7 +3,7 @@
 
 use super::link::{address, route, set_link};
 use super::undo::find_link;
-use crate::error::{Errno, Error, Result};
+use crate::error::{Errno, Error, Kind, Result};
 use crate::id::IfName;
 use crate::sys::netlink::{Batch, Socket};
 use crate::sys::process::Identity;
@@ -117,9 +117,8 @@ pub fn apply(verb: &Verb, into: Option<&Identity>) -> Result<()> {
     batch.acknowledge();
     let lacks = |errno| matches!((verb, errno), (Verb::AddVxlan { .. }, Errno::EOPNOTSUPP));
     socket.send(&batch, |_, _| false).map_err(|refused| match lacks(refused.errno) {
-        true => {
-            Error::host("this kernel has no VXLAN").hint("it takes one with CONFIG_VXLAN, as distributions have it")
-        }
+        true => Error::new(Kind::Kernel, "this kernel has no VXLAN")
+            .hint("it takes one with CONFIG_VXLAN, as distributions have it"),
         false => refused.named(format!("{verb:?}")).into(),
     })
 }

@@ -5,14 +5,16 @@ use crate::error::{Error, Result};
 use crate::id::{IfName, Name, hex};
 use crate::net::definition::{self, Definition, Wish};
 use crate::net::lease::{self, Around, Place};
-use crate::net::names::Realm;
+use crate::net::names::{Mac, Realm};
 use crate::net::network::Holder;
-use crate::net::probe;
 use crate::net::record::{self, Networks};
 use crate::net::shape::{IpvlanMode, MacvlanMode, Route, Segment, Shape, vlan};
+use crate::net::step::Step;
+use crate::net::{apply, probe};
 use crate::ops::network::is_alive;
 use crate::state::{Roots, events};
 use crate::sys::host;
+use crate::sys::netns::Visit;
 use std::net::Ipv4Addr;
 use std::str::FromStr;
 
@@ -54,6 +56,7 @@ pub fn create(roots: &Roots, request: &CreateRequest) -> Result<String> {
         return Err(Error::user(format!("network {name} is built in")).hint("choose another name"));
     }
     let mut wish = wish(request)?;
+    try_vlans(&wish.shape)?;
     roots.make()?;
     let networks = Networks::lock(&roots.state)?;
     if record::definition(&roots.root, &name)?.is_some() {
@@ -130,6 +133,19 @@ fn gateway_is_isolated(request: &CreateRequest) -> Result<bool> {
             "give it for both: gateway_mode_ipv4 and gateway_mode_ipv6, or --no-gateway",
         ),
     }
+}
+
+/// A kernel that keeps no VLANs apart is met here, and not by the network's first container: a bridge of nobody's is told
+/// to.
+fn try_vlans(shape: &Shape) -> Result<()> {
+    if !shape.has_vlans() {
+        return Ok(());
+    }
+    let bridge = IfName::parse("br0")?;
+    let make = Step::EnsureBridge { name: bridge.clone(), mac: Mac::of_link(&bridge), group: 1, mtu: None };
+    let steps = [make, Step::FilterVlans { bridge }];
+    let tried = Visit::to_new()?.inside(|| apply::apply(&steps, None, &mut apply::Held::default()))?;
+    tried.map_err(|failure| failure.error)
 }
 
 fn all<T: FromStr>(flag: &str, example: &str, words: &[String]) -> Result<Vec<T>> {
