@@ -18,6 +18,14 @@ impl Shell {
     pub fn no_tool(text: impl Into<String>) -> Shell {
         Shell::NoTool(text.into())
     }
+
+    /// What was being done, in front of the error that came of it.
+    pub fn doing(&self) -> String {
+        match self {
+            Shell::Line(line) => line.clone(),
+            Shell::NoTool(what) => format!("the step \"{what}\" failed"),
+        }
+    }
 }
 
 impl fmt::Display for Shell {
@@ -46,6 +54,13 @@ pub fn words<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_step_without_a_tool_is_told_in_words() {
+        assert_eq!(Shell::line("ip link set x up").doing(), "ip link set x up");
+        let step = Shell::no_tool("the filter is loaded (seccomp(2))");
+        assert_eq!(step.doing(), "the step \"the filter is loaded (seccomp(2))\" failed");
+    }
 
     #[test]
     fn only_what_needs_it_is_quoted() {

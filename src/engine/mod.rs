@@ -69,7 +69,7 @@ enum FromInit {
 fn in_step(plan: &Plan, phase: Phase, index: usize, error: Error) -> Error {
     use crate::error::Kind;
     match (error.kind, plan.phase(phase).get(index)) {
-        (Kind::Host | Kind::Kernel | Kind::Internal, Some(step)) => error.during(step.shell()),
+        (Kind::Host | Kind::Kernel | Kind::Internal, Some(step)) => error.during(step.shell().doing()),
         _ => error,
     }
 }

@@ -106,7 +106,7 @@ fn write_in_some_order(mut steps: Vec<Step>) -> Result<()> {
         let all = steps.len();
         for step in steps {
             if let Err(error) = apply::apply(&step, None) {
-                why = Some(error.during(step.shell()));
+                why = Some(error.during(step.shell().doing()));
                 refused.push(step);
             }
         }
