@@ -2,7 +2,7 @@
 //! the table and the sysctls that were set. Each object is removed only where it carries our mark. Everything is tried,
 //! and what failed comes back as a list.
 
-use super::entry::{self, Change, Entry};
+use super::entry::Entry;
 use super::names::{self, Realm};
 use super::network::{Holder, Loan, Network};
 use super::record::{self, Networks};
@@ -10,7 +10,7 @@ use super::ruleset;
 use super::segment::entries;
 use super::shape::Segment;
 use super::step::{Step, Undo};
-use super::undo::{alias, delete_link, delete_route, find_link, undo};
+use super::undo::{alias, delete_link, delete_route, find_link, remove_entries, undo};
 use super::{cables, firewalld, lease, legacy, link, probe};
 use crate::error::{Errno, Error, Result, SysError};
 use crate::id::{ContainerId, IfName, Name};
@@ -204,8 +204,7 @@ fn remove_foreign_rules(mark: &str) -> Result<()> {
 }
 
 fn remove_entry(table: &str, entry: Entry) -> Result<()> {
-    let removal = entry::change(table, &[entry], Change::Remove);
-    gone_is_fine(removal, &mut Socket::netfilter()?, "NFT_MSG_DELSETELEM")
+    remove_entries(&mut Socket::netfilter()?, table, &[entry])
 }
 
 fn remove_table(name: &str) -> Result<()> {

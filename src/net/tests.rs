@@ -3,17 +3,18 @@
 #![allow(clippy::disallowed_methods)] // a test builds its hosts with the usual tools
 
 use super::apply::Held;
+use super::entry::Entry;
 use super::lease::{Around, acquire, release};
 use super::names::Realm;
 use super::network::{Attachment, Holder, Lease, Network, Subnet};
-use super::plan::{DEFAULT_NETWORK, Mode, NetPlan, NetRequest, plan};
+use super::plan::{self, DEFAULT_NETWORK, Mode, NetPlan, NetRequest, plan};
 use super::publish::{HostPort, Publish};
 use super::record::{self, Networks};
 use super::step::{Step, Undo};
-use super::{apply, probe, reload, remove, ruleset, survey};
+use super::{apply, probe, reload, remove, ruleset, survey, undo};
 use crate::error::Result;
 use crate::id::{ContainerId, HostPath, Name};
-use crate::sys::netlink;
+use crate::sys::netlink::{self, Socket};
 use crate::sys::netns::Visit;
 use nix::unistd::Pid;
 use rtnetlink::packet_route::link::LinkAttribute;
@@ -631,6 +632,21 @@ fn a_reload_beside_a_start_and_an_end_leaves_no_port_too_many() {
         let networks = Networks::lock(&host.state()).unwrap();
         remove::give_back(&networks, &id, None, &mut Vec::new()).unwrap();
         assert!(!published());
+    });
+}
+
+#[test]
+fn a_port_that_somebody_has_removed_hides_no_other() {
+    sandbox("a_port_that_somebody_has_removed_hides_no_other", || {
+        let host = Host::new();
+        let web = host.start("web", &["8080:80", "8081:81"]).unwrap();
+        let ports = plan::published(&bridge(&["8080:80", "8081:81"]), &web.lease).unwrap();
+        let entries: Vec<Entry> = ports.into_iter().map(|port| Entry::Port(port, web.id.to_string())).collect();
+        let mut socket = Socket::netfilter().unwrap();
+        undo::remove_entries(&mut socket, &host.table(), &entries[..1]).unwrap();
+        undo::remove_entries(&mut socket, &host.table(), &entries).unwrap();
+        assert!(!sh(&format!("nft list map inet {} pub4", host.table())).contains("808"));
+        host.stop(web);
     });
 }
 

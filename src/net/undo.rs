@@ -97,20 +97,29 @@ fn unpublish(socket: &mut Socket, table: &str, owner: &str, ports: &[Published])
             own.push(entry);
         }
     }
-    if !own.is_empty() {
-        match entry::change(table, &own, Change::Remove).commit(socket) {
-            // flushed by somebody in between
-            Err(refused) if refused.errno != Errno::ENOENT => {
-                return Err(refused.named(format!("NFT_MSG_DELSETELEM({table})")).into());
-            }
-            _ => {}
-        }
-    }
+    remove_entries(socket, table, &own)?;
     let udp = udp_ports(ports);
     if !udp.is_empty() {
         forget_flows(socket, Protocol::Udp, &udp)?;
     }
     Ok(())
+}
+
+/// Removes entries; gone already is success.
+pub(super) fn remove_entries(socket: &mut Socket, table: &str, entries: &[Entry]) -> Result<()> {
+    if entries.is_empty() {
+        return Ok(());
+    }
+    match entry::change(table, entries, Change::Remove).commit(socket) {
+        // somebody has removed one in between, for which the kernel has left the others
+        Err(refused) if refused.errno == Errno::ENOENT && entries.len() > 1 => {
+            entries.iter().try_for_each(|entry| remove_entries(socket, table, std::slice::from_ref(entry)))
+        }
+        Err(refused) if refused.errno != Errno::ENOENT => {
+            Err(refused.named(format!("NFT_MSG_DELSETELEM({table})")).into())
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Forgets the flows to these ports of the host.
