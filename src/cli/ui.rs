@@ -9,6 +9,8 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, ErrorKind, IsTerminal as _, Read as _, Write};
 use std::sync::Mutex;
+use std::sync::mpsc::{Sender, channel};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 const ERROR: Style = AnsiColor::Red.on_default().bold();
@@ -283,6 +285,7 @@ pub enum Show {
 /// When the next step of a trace is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pace {
+    Untraced,
     Free,
     OnEnter,
 }
@@ -300,6 +303,8 @@ fn next_line() -> Result<String> {
 pub struct Bars {
     pace: Pace,
     all: MultiProgress,
+    /// What writes the trace.
+    trace: Mutex<Option<Writer>>,
     tasks: Mutex<BTreeMap<String, ProgressBar>>,
     visible: bool,
 }
@@ -307,7 +312,13 @@ pub struct Bars {
 impl Bars {
     pub fn new(show: Show) -> Bars {
         let visible = show == Show::Bars && std::io::stderr().is_terminal();
-        Bars { pace: Pace::Free, all: MultiProgress::new(), tasks: Mutex::default(), visible }
+        Bars {
+            pace: Pace::Untraced,
+            all: MultiProgress::new(),
+            trace: Mutex::default(),
+            tasks: Mutex::default(),
+            visible,
+        }
     }
 
     /// The same, with a traced step only when Enter is pressed.
@@ -326,6 +337,41 @@ impl Bars {
     /// A line above the bars, which would be drawn over otherwise.
     fn above(&self, write: impl FnOnce()) {
         if self.visible { self.all.suspend(write) } else { write() }
+    }
+
+    /// The same when the reader has read what comes before it. Nobody waits for that.
+    fn above_later(&self, write: impl FnOnce() + Send + 'static) {
+        if let Ok(mut trace) = self.trace.lock() {
+            trace.get_or_insert_with(|| Writer::start(self.all.clone())).write(Box::new(write));
+        }
+    }
+}
+
+/// A thread that writes on stderr: whoever has locks does not wait for the reader. Dropped, it has written all.
+#[derive(Debug)]
+struct Writer(Option<(Sender<Deed>, JoinHandle<()>)>);
+
+type Deed = Box<dyn FnOnce() + Send>;
+
+impl Writer {
+    fn start(bars: MultiProgress) -> Writer {
+        let (writes, all) = channel::<Deed>();
+        Writer(Some((writes, std::thread::spawn(move || all.iter().for_each(|write| bars.suspend(write))))))
+    }
+
+    fn write(&self, write: Deed) {
+        if let Some((writes, _)) = &self.0 {
+            let _ = writes.send(write); // it ends after us
+        }
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        if let Some((writes, thread)) = self.0.take() {
+            drop(writes);
+            let _ = thread.join();
+        }
     }
 }
 
@@ -354,12 +400,29 @@ impl Progress for Bars {
     }
 
     fn warn(&self, message: &str) {
-        self.above(|| warning(message));
+        let message = message.to_owned();
+        match self.pace {
+            Pace::Free => self.above_later(move || warning(&message)),
+            Pace::Untraced | Pace::OnEnter => self.above(|| warning(&message)),
+        }
     }
 
     fn trace(&self, text: &str, why: &str) -> Result<()> {
-        self.above(|| stderr(&format!("{DIM}+{DIM:#} {}  {DIM}# {why}{DIM:#}\n", printable(text))));
-        if self.pace == Pace::OnEnter { next_line().map(drop) } else { Ok(()) }
+        let line = format!("{DIM}+{DIM:#} {}  {DIM}# {why}{DIM:#}\n", printable(text));
+        match self.pace {
+            Pace::OnEnter => {
+                self.above(|| stderr(&line));
+                next_line().map(drop)
+            }
+            Pace::Untraced | Pace::Free => {
+                self.above_later(move || stderr(&line));
+                Ok(())
+            }
+        }
+    }
+
+    fn trace_ends(&self) {
+        drop(self.trace.lock().ok().and_then(|mut trace| trace.take()));
     }
 }
 

@@ -185,6 +185,7 @@ fn be_parent(
     }
     let running = unstarted.start(plan, &mut observer)?;
     note_start(roots, config, &init);
+    running.held.warnings.iter().for_each(|warning| clients.tell(&Event::Warning(warning.clone())));
     clients.tell(&Event::Started { pid: running.pid });
     Ok((running, streams))
 }

@@ -93,6 +93,8 @@ pub enum Event {
         line: String,
         why: String,
     },
+    /// Something of the start is less than was asked for.
+    Warning(String),
     Started {
         pid: Pid,
     },

@@ -47,6 +47,8 @@ pub struct Held {
     pub ports: Vec<OwnedFd>,
     /// Where the container's questions for names arrive. They keep its namespace.
     pub names: Option<resolver::Sockets>,
+    /// What is less than was wanted, for the user.
+    pub warnings: Vec<String>,
     /// What nf_tables was spoken to by. To be closed when nobody waits.
     pub rules: Option<Socket>,
 }
@@ -85,7 +87,7 @@ impl Run<'_> {
                 Ok(self.commit(add, step, Errno::UnknownErrno)?)
             }
             Step::AllowForward { chain, bridge, comment } => Ok(self.allow_forward(chain, bridge, comment)?),
-            Step::AllowLegacy { program, bridge, comment } => Ok(legacy::allow(program, bridge, comment)?),
+            Step::AllowLegacy { .. } => Ok(legacy::allow(step, &mut self.held.warnings)?),
             Step::TrustBridge { bridge } => Ok(firewalld::trust(bridge)?),
             Step::HoldPort { table, port } => self.hold_port(table, port),
             Step::Publish { table, owner, ports } => self.publish(table, owner, ports),

@@ -3,7 +3,8 @@
 //! rules starts no program.
 
 use super::network::Network;
-use super::others::{Legacy, legacy_rules};
+use super::others::{Legacy, legacy_rules, unmarked};
+use super::step::Step;
 use crate::error::{Error, Result};
 use crate::id::{HostPath, IfName};
 use crate::shell::words;
@@ -28,8 +29,20 @@ pub(super) fn facts(networks: &[&Network], family: Family) -> Vec<Legacy> {
     dropped.map(of).collect()
 }
 
-pub(super) fn allow(program: &HostPath, bridge: &IfName, comment: &str) -> Result<()> {
-    legacy_rules("-I", bridge, comment).iter().try_for_each(|rule| execute(program.as_path(), rule))
+/// Adds the rules. Where its program says no, it is a warning with what helps: the host is reached all the same.
+pub(super) fn allow(step: &Step, warnings: &mut Vec<String>) -> Result<()> {
+    let Step::AllowLegacy { program, bridge, comment } = step else { return Ok(()) };
+    for rule in legacy_rules("-I", bridge, comment) {
+        if let Err(said) = iptables::execute(program.as_path(), &rule)? {
+            // the kernel may lack the match of comments; a rule without one could not be told from others' later
+            let (why, helps) = (said.replace('\n', " "), unmarked(program, bridge));
+            warnings.push(format!(
+                "{program}: {why}: forwarded packets of {bridge} are dropped; {helps} lets them through"
+            ));
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// Removes the rules that carry this mark.

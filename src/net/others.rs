@@ -39,6 +39,12 @@ pub(super) fn legacy_rules(to_do: &str, bridge: &IfName, comment: &str) -> [Vec<
     })
 }
 
+/// The same two without a comment, as lines.
+pub(super) fn unmarked(program: &HostPath, bridge: &IfName) -> String {
+    let line = |key| words([program.as_str(), "-w", "10", "-I", "FORWARD", key, bridge.as_str(), "-j", "ACCEPT"]);
+    ["-i", "-o"].map(line).join("; ")
+}
+
 /// The lines that let packets of a bridge through.
 pub(super) fn legacy_text(program: &str, bridge: &IfName, comment: &str) -> String {
     let line = |rule: Vec<String>| words(std::iter::once(program).chain(rule.iter().map(String::as_str)));

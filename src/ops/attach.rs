@@ -83,8 +83,15 @@ pub(super) fn await_start(monitor: &Monitor, progress: &dyn Progress) -> Result<
                 progress.trace(&line, &why)?;
                 let _ = socket::send_json(&monitor.control, &Request::Next); // gone: the next message says so
             }
-            Some(Event::Started { .. }) => return Ok(()),
-            Some(Event::Failed(error)) => return Err(error),
+            Some(Event::Warning(warning)) => progress.warn(&warning),
+            Some(Event::Started { .. }) => {
+                progress.trace_ends();
+                return Ok(());
+            }
+            Some(Event::Failed(error)) => {
+                progress.trace_ends();
+                return Err(error);
+            }
             Some(Event::Hello { .. } | Event::Taken | Event::Checked { .. } | Event::Exited { .. }) => {}
             None => return Err(gone()),
         }
@@ -280,10 +287,17 @@ impl Session<'_> {
                 // a monitor that is gone is heard of by the end of its messages
                 let _ = socket::send_json(&self.monitor.control, &Request::Next);
             }
-            Event::Started { .. } => self.started()?,
+            Event::Warning(warning) => progress.warn(&warning),
+            Event::Started { .. } => {
+                progress.trace_ends();
+                self.started()?;
+            }
             Event::Taken if self.input == Input::Sent => self.input = Input::Open,
             Event::Hello { .. } | Event::Taken | Event::Checked { .. } => {}
-            Event::Failed(error) => return Ok(Some(Err(error))),
+            Event::Failed(error) => {
+                progress.trace_ends();
+                return Ok(Some(Err(error)));
+            }
             Event::Exited { exit, left } => return Ok(Some(Ok(ended(exit, left)))),
         }
         Ok(None)

@@ -33,7 +33,9 @@ pub fn run(roots: &Roots, word: &str) -> Result<Checked> {
                 return Err(Error::user(format!("container {word} runs under an older minirun, which cannot do that"))
                     .hint(format!("minirun restart {word}")));
             }
-            Some(Event::Hello { .. } | Event::Taken | Event::Step { .. } | Event::Started { .. }) => {}
+            Some(
+                Event::Hello { .. } | Event::Taken | Event::Step { .. } | Event::Warning(_) | Event::Started { .. },
+            ) => {}
             Some(Event::Exited { .. }) | None => {
                 return Err(Error::user(format!("container {word} has ended meanwhile"))
                     .hint(format!("minirun logs {word} may say why")));

@@ -81,8 +81,10 @@ pub trait Progress: Sync {
     fn end(&self, task: &str);
     /// Something is less than asked for; the work goes on.
     fn warn(&self, message: &str);
-    /// One step of a traced run: returns when it may be done.
+    /// One step of a traced run: returns when it may be done, which may be before it can be read.
     fn trace(&self, line: &str, why: &str) -> Result<()>;
+    /// There are no more steps for now: returns when all can be read.
+    fn trace_ends(&self);
 }
 
 /// Nobody listens.
@@ -96,6 +98,7 @@ impl Progress for Silent {
     fn trace(&self, _line: &str, _why: &str) -> Result<()> {
         Ok(())
     }
+    fn trace_ends(&self) {}
 }
 
 /// Columns of the terminal on stdout; `None` where it is none.

@@ -196,7 +196,8 @@ fn connect_running(
     let plan = cables::connect((&leases[0], &ports), &before, &facts, id, &id.tag(roots.state.as_str()))?;
     networks.intend(&plan)?;
     plan.warnings.iter().for_each(|warning| progress.warn(warning));
-    do_in(found, &init, &[plan.prepare, plan.host].concat())?;
+    let warnings = do_in(found, &init, &[plan.prepare, plan.host].concat())?;
+    warnings.iter().for_each(|warning| progress.warn(warning));
     drop(networks);
     let gateway = plan::host_gateway(before.iter().chain(&leases));
     let moved = Moved { new: addresses(&leases[0]).collect(), old: Vec::new(), gateway };
@@ -212,17 +213,20 @@ fn held(found: &Container) -> Vec<Published> {
     found.life.iter().flat_map(|life| &life.undo).flat_map(ports).collect()
 }
 
-/// Steps of which some are inside. Its pid is another process's when it has ended, so that is looked at last.
-fn do_in(found: &Container, init: &Identity, steps: &[Step]) -> Result<()> {
+/// Steps of which some are inside; gives their warnings. Its pid is another process's when it has ended, so that is looked
+/// at last.
+fn do_in(found: &Container, init: &Identity, steps: &[Step]) -> Result<Vec<String>> {
     let ended = || Error::user(format!("container {} has just ended", found.id.short())).hint("minirun start it again");
     if !init.is_alive() {
         return Err(ended());
     }
     let pid = nix::unistd::Pid::from_raw(init.pid.0);
-    apply::apply(steps, Some(pid), &mut apply::Held::default()).map_err(|failure| match init.is_alive() {
-        true => failure.error.during(steps[failure.index].shell()),
+    let mut held = apply::Held::default();
+    let done = apply::apply(steps, Some(pid), &mut held).map_err(|failure| match init.is_alive() {
+        true => failure.error.during(steps[failure.index].shell().doing()),
         false => ended(),
-    })
+    });
+    done.map(|()| held.warnings)
 }
 
 fn disconnect_running(roots: &Roots, found: &Container, name: &Name, progress: &dyn Progress) -> Result<()> {
@@ -256,7 +260,7 @@ fn disconnect_running(roots: &Roots, found: &Container, name: &Name, progress: &
     unplug(&networks, roots, found, name)?;
     let ports = left.get(at).map_or(&[][..], |(_, loan)| &loan.published);
     let realm = Realm { state: roots.state.clone() };
-    do_in(found, &init, &cables::disconnect(&leases, ports, &realm, id, &id.tag(roots.state.as_str()))?)
+    do_in(found, &init, &cables::disconnect(&leases, ports, &realm, id, &id.tag(roots.state.as_str()))?).map(drop)
 }
 
 /// Its link to this network goes, and what it was lent there.

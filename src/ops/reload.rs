@@ -69,6 +69,7 @@ fn again(roots: &Roots, networks: &Networks, names: &[String]) -> Result<Vec<Str
     chosen.extend(bases);
     let plan = reload::plan(&survey::survey(&roots.state, &all, &chosen)?, &all);
     networks.intend(&plan)?;
-    apply::apply(&plan.prepare, None, &mut apply::Held::default()).map_err(|failure| failure.error)?;
-    Ok(plan.warnings)
+    let mut held = apply::Held::default();
+    apply::apply(&plan.prepare, None, &mut held).map_err(|failure| failure.error)?;
+    Ok([plan.warnings, held.warnings].concat())
 }

@@ -208,18 +208,17 @@ fn launch(
     progress: &dyn Progress,
 ) -> Result<(Monitor, Explains)> {
     let name = name_for(roots, request)?;
-    let launched = design(roots, (id, &name), request, Purpose::Start, progress).and_then(|design| {
-        warn(&design, progress);
+    let launched = design(roots, (id, &name), request, Purpose::Start, progress).and_then(|mut design| {
+        let warnings = std::mem::take(&mut design.planned.warnings);
         let (config, explains) = (record::config(name, &design)?, design.found.explains(&design.spec));
-        let monitor = hand_over(roots, request, config, design, Record::New, Restarts::default(), attach)?;
+        progress.trace_ends(); // a copy of this process has no other thread
+        let monitor = hand_over(roots, request, config, design, Record::New, Restarts::default(), attach);
+        warnings.iter().for_each(|warning| progress.warn(warning)); // its networks' lock is the monitor's by now
+        let monitor = monitor?;
         Ok((monitor, explains))
     });
     // from the launch on all of it is the monitor's; before, only addresses and ids were taken
     launched.inspect_err(|_| network::give_back(roots, id, progress))
-}
-
-pub(super) fn warn(design: &Design, progress: &dyn Progress) {
-    design.planned.warnings.iter().for_each(|warning| progress.warn(warning));
 }
 
 fn name_for(roots: &Roots, request: &RunRequest) -> Result<Name> {

@@ -3,7 +3,7 @@
 use super::attach;
 pub use super::attach::{Front, Ran};
 use super::life::{self, Asked};
-use super::run::{Purpose, design, hand_over, warn};
+use super::run::{Purpose, design, hand_over};
 use super::{Progress, Silent, container as containers, network, record};
 use crate::error::{Error, Result};
 use crate::id::{ContainerId, Name};
@@ -131,8 +131,8 @@ fn start_kept(
     let front = front.map(|front| Front { tty: config.tty, input: front.input && config.interactive, ..front });
     let wants = front.as_ref().map_or(Attach::default(), Front::attach);
     let design = design(roots, (&config.id, &config.name), &request, Purpose::Start, progress);
-    let launched = design.and_then(|design| {
-        warn(&design, progress);
+    let launched = design.and_then(|mut design| {
+        let warnings = std::mem::take(&mut design.planned.warnings);
         let config = Config {
             spec: Raw::of(&design.spec)?,
             security: Raw::of(&design.security)?,
@@ -141,7 +141,9 @@ fn start_kept(
         };
         forget_volatile(roots, &config)?;
         let explains = design.found.explains(&design.spec);
-        Ok((hand_over(roots, &request, config, design, Record::Kept, restarts, wants)?, explains))
+        let monitor = hand_over(roots, &request, config, design, Record::Kept, restarts, wants);
+        warnings.iter().for_each(|warning| progress.warn(warning)); // its networks' lock is the monitor's by now
+        Ok((monitor?, explains))
     });
     let (monitor, explains) = launched.inspect_err(|_| network::give_back(roots, &config.id, progress))?;
     let Some(front) = front else {

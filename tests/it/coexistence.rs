@@ -540,6 +540,14 @@ fn what_iptables_legacy_drops_is_let_through_by_its_own_program() {
             format!("{tool} drops forwarded packets, and these let ours through: {tool} -w 10 -I FORWARD -i mr-");
         assert!(said.contains(&line), "{said}");
     }
+    // nor does one that fails hold anybody up
+    let fails = "set -e; printf '#!/bin/sh\necho no chain, target or match >&2; exit 1\n' >/usr/sbin/iptables-legacy; \
+         chmod 755 /usr/sbin/iptables-legacy";
+    sandbox.sh(fails).expect_code(0);
+    let line = "iptables-legacy: no chain, target or match: forwarded packets of mr-";
+    for said in [does(&sandbox, &run).stderr, reload(&sandbox)] {
+        assert!(said.contains(line) && said.contains("iptables-legacy -w 10 -I FORWARD -i mr-"), "{said}");
+    }
     sandbox.sh("umount /usr/sbin").expect_code(0);
     assert_eq!(chains(), before);
     assert_eq!(does(&sandbox, &run).stderr.matches("drops forwarded packets: added rules for mr-").count(), 2);

@@ -21,7 +21,11 @@ pub(super) fn main(args: &Args, roots: &Roots) -> Result<u8> {
     }
     check_terminal(&request)?;
     let show = if request.quiet { ui::Show::Nothing } else { ui::Show::Bars };
-    let pace = if request.trace == Some(Trace::Step) { ui::Pace::OnEnter } else { ui::Pace::Free };
+    let pace = match request.trace {
+        None => ui::Pace::Untraced,
+        Some(Trace::Step) => ui::Pace::OnEnter,
+        Some(_) => ui::Pace::Free,
+    };
     match run::run(roots, &request, &ui::Bars::new(show).at_pace(pace))? {
         Ran::Detached(id) => ui::line(id.as_str()).map(|()| 0),
         ran => Ok(super::ended(&ran)),
