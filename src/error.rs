@@ -16,6 +16,8 @@ pub enum Kind {
     NotFound,
     /// Another container has the name.
     NameTaken,
+    /// A newer minirun wrote the record: nothing is wrong with it, and it is left alone.
+    Newer,
     /// The host refuses or lacks something.
     Host,
     /// The host's kernel was built without something, or has not loaded its module.
@@ -93,6 +95,7 @@ impl Error {
             | Kind::User
             | Kind::NotFound
             | Kind::NameTaken
+            | Kind::Newer
             | Kind::Host
             | Kind::Kernel
             | Kind::Image

@@ -330,7 +330,11 @@ const LISTING: Listing = Listing {
 };
 
 fn list(roots: &Roots, quiet: bool, whole: bool, filter: &[String], format: Option<&str>) -> Result<u8> {
-    let rows: Vec<Row> = networks::list(roots, filter)?.iter().map(|of| fields(of, whole)).collect();
+    let all = networks::list(roots, filter)?;
+    for (name, why) in all.iter().filter_map(|of| Some((&of.name, of.broken.as_ref()?))) {
+        ui::warning(&format!("network {name}: {why}"));
+    }
+    let rows: Vec<Row> = all.iter().map(|of| fields(of, whole)).collect();
     format::print_rows_as(format, quiet, &LISTING, &rows, ui::Width::of(whole)).map(|()| 0)
 }
 

@@ -6,7 +6,7 @@ use super::definition::Definition;
 use super::network::{Loan, Network};
 use super::plan::NetPlan;
 use super::step::{Netns, Step};
-use crate::error::{During as _, Errno, Error, Result};
+use crate::error::{During as _, Errno, Error, Kind, Result};
 use crate::id::{ContainerId, HostPath, Name};
 use crate::sys::fs;
 use crate::sys::record::{self, Durability, Lock};
@@ -143,10 +143,8 @@ pub fn broken(state: &HostPath) -> Result<Vec<(Name, Error)>> {
 
 /// Whether a record cannot be read because a newer minirun wrote it: then nothing is wrong with it.
 pub fn is_newer(error: &Error) -> bool {
-    error.hint.as_deref() == Some(NEWER)
+    error.kind == Kind::Newer
 }
-
-const NEWER: &str = "use the newer minirun that wrote it";
 
 /// What a container was lent by each network: the network, and the loan.
 pub fn loans(state: &HostPath, container: &ContainerId) -> Result<Vec<(Network, Loan)>> {
@@ -169,8 +167,8 @@ pub fn definitions(root: &HostPath) -> Result<(Vec<Definition>, Vec<Error>)> {
 }
 
 /// The networks that people made and whose definitions cannot be read.
-pub fn broken_definitions(root: &HostPath) -> Result<Vec<Name>> {
-    Ok(each(root, definition)?.into_iter().filter_map(|(name, read)| read.is_err().then_some(name)).collect())
+pub fn broken_definitions(root: &HostPath) -> Result<Vec<(Name, Error)>> {
+    Ok(each(root, definition)?.into_iter().filter_map(|(name, read)| Some((name, read.err()?))).collect())
 }
 
 fn apart<T>(each: Vec<(Name, Result<T>)>) -> (Vec<T>, Vec<Error>) {
@@ -224,9 +222,8 @@ fn read<T: DeserializeOwned>(path: &HostPath, cure: &str) -> Result<Option<T>> {
     }
     let version = serde_json::from_slice::<Only>(&bytes).map_err(broken).during(|| "reading a network")?.version;
     if version > VERSION {
-        return Err(
-            Error::host(format!("record {path} is of version {version}, this minirun reads {VERSION}")).hint(NEWER)
-        );
+        let what = format!("record {path} is of version {version}, this minirun reads {VERSION}");
+        return Err(Error::new(Kind::Newer, what).hint("use the newer minirun that wrote it"));
     }
     let content = match version {
         1 => serde_json::from_slice(&bytes).map(shaped).and_then(serde_json::from_value::<T>),

@@ -1,6 +1,6 @@
 //! Every record says which format it is in. Pure.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -24,8 +24,8 @@ pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8], newest: u32, remedy: &str
         None => serde_json::from_slice::<Versioned>(bytes).map_err(broken)?.version,
     };
     if version > newest {
-        return Err(Error::host(format!("the record is of version {version}, newer than this minirun's {newest}"))
-            .hint("use the newer minirun"));
+        let what = format!("the record is of version {version}, newer than this minirun's {newest}");
+        return Err(Error::new(Kind::Newer, what).hint("use the newer minirun"));
     }
     serde_json::from_slice(bytes).map_err(broken)
 }

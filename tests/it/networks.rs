@@ -1,10 +1,10 @@
 //! Networks of one's own: who reaches whom, what is lent, and that nothing is left.
 
 use crate::detached::{does, inspect, monitor, refused, up};
-use crate::support::command::{eventually, seconds};
+use crate::support::command::{Running, eventually, seconds};
 use crate::support::reach::{cut_off, ping, reaches};
 use crate::support::requires::requires;
-use crate::support::sandbox::{HOST, OUTSIDE, Sandbox};
+use crate::support::sandbox::{HOST, OUTSIDE, Sandbox, minirun_binary};
 use crate::support::snapshot::Snapshot;
 use serde_json::Value;
 use std::time::Duration;
@@ -374,6 +374,23 @@ fn a_monitor_that_had_to_be_killed_leaves_no_half_written_record() {
 }
 
 #[test]
+fn a_trace_that_nobody_reads_holds_nobody_up() {
+    requires![root];
+    let sandbox = Sandbox::with_images(&["busybox"]);
+    let minirun = minirun_binary();
+    let script = format!(
+        "(head -c 65536 /dev/zero; exec {} run --rm --name web --trace busybox sleep 1000) 2>&1 | sleep 1000",
+        minirun.display()
+    );
+    let _unread = Running::start(sandbox.command("sh").args(["-c", &script]));
+    eventually("it runs", seconds(20), || does(&sandbox, &["ps", "-q", "--filter", "status=running"]).stdout.len() > 1);
+    does(&sandbox, &["run", "--rm", "busybox", "true"]);
+    let said = does(&sandbox, &["run", "--rm", "--trace", "busybox", "sh", "-c", "echo done >&2"]).stderr;
+    let at = |text: &str| said.find(text).unwrap_or_else(|| panic!("{text}: {said}"));
+    assert!(at("+ ip link") < at("\ndone\n") && said.ends_with("\ndone\n"), "the trace comes first: {said}");
+}
+
+#[test]
 fn a_network_whose_record_is_broken_can_be_removed() {
     requires![root, tool("nft")];
     let sandbox = Sandbox::with_images(&["busybox"]);
@@ -388,9 +405,13 @@ fn a_network_whose_record_is_broken_can_be_removed() {
         create(&sandbox, &["--subnet", "10.80.0.0/24", "net"]);
         run("net").expect_code(0);
         breaks(file);
-        let listed = does(&sandbox, &["network", "ls"]).stdout;
-        let line = listed.lines().find(|line| line.contains(" net ")).unwrap();
-        assert_eq!(line.contains("broken"), file.starts_with("root"), "{line}");
+        let listed = does(&sandbox, &["network", "ls"]);
+        let line = listed.stdout.lines().find(|line| line.contains(" net ")).unwrap();
+        assert!(line.contains("bridge"), "what the other record says: {line}");
+        assert_eq!(listed.stderr.contains("warning: network net: "), file.starts_with("root"), "{listed}");
+        let custom =
+            does(&sandbox, &["network", "ls", "--filter", "type=custom", "--format", "{{.Name}} {{.CreatedAt}}"]);
+        assert_eq!(custom.stdout.lines().any(|line| line == "net "), file.starts_with("root"), "{custom}");
         match file.starts_with("root") {
             true => refused(&sandbox, &["network", "inspect", "net"], 1, "minirun network rm net"),
             false => refused(&sandbox, &["run", "--network", "net", "busybox", "true"], 125, "minirun repair"),

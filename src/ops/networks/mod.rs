@@ -19,6 +19,7 @@ use crate::plan::step::Undo;
 use crate::spec::request::RunRequest;
 use crate::state::{Roots, container as records, events};
 use crate::sys::host;
+use ipnet::IpNet;
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -36,21 +37,22 @@ const HOST_BINDING: &str = "com.docker.network.bridge.host_binding_ipv4";
 /// Networks that are always there, and their drivers.
 const BUILT_IN: [(&str, &str); 3] = [(DEFAULT_NETWORK, "bridge"), ("host", "host"), ("none", "null")];
 
-/// What is listed as the driver of a network whose definition cannot be read.
-const BROKEN: &str = "broken";
-
 /// A network as it is listed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NetworkRow {
     /// 64 hex digits.
     pub id: String,
     pub name: String,
+    /// Empty where it is not known.
     pub driver: &'static str,
     pub ipv6: bool,
     pub internal: bool,
-    /// RFC 3339; nothing where it is built in.
+    pub built_in: bool,
+    /// RFC 3339; nothing where it is built in or not known.
     pub created: Option<String>,
     pub labels: BTreeMap<String, String>,
+    /// Why its definition cannot be read: then the rest is what its bridge's record says, where there is one.
+    pub broken: Option<String>,
 }
 
 /// What --filter of `ls` knows.
@@ -73,8 +75,8 @@ pub fn list(roots: &Roots, filters: &[String]) -> Result<Vec<NetworkRow>> {
         "driver" => row.driver == value,
         "label" => filter::has_label(&row.labels, value),
         "label!" => !filter::has_label(&row.labels, value),
-        "type" => (value == "custom") == row.created.is_some(),
-        _ => row.created.is_some() && (matches!(value.as_str(), "true" | "1") != used.contains(&row.name)),
+        "type" => (value == "custom") != row.built_in,
+        _ => !row.built_in && (matches!(value.as_str(), "true" | "1") != used.contains(&row.name)),
     };
     let mut rows = rows(roots)?;
     rows.retain(|row| filter::passes(&filters, |filter| matches(row, filter)));
@@ -90,31 +92,44 @@ pub(super) fn rows(roots: &Roots) -> Result<Vec<NetworkRow>> {
         driver,
         ipv6: false,
         internal: false,
+        built_in: true,
         created: None,
         labels: BTreeMap::new(),
+        broken: None,
     });
     let (defined, _) = record::definitions(&roots.root)?;
     let own = defined.into_iter().map(|one| NetworkRow {
-        ipv6: one.subnets.iter().any(|subnet| subnet.net.addr().is_ipv6()),
+        ipv6: has_ipv6(one.subnets.iter().map(|subnet| subnet.net)),
         id: one.id,
         name: one.name.to_string(),
         driver: one.shape.driver(),
         internal: one.shape.internal,
+        built_in: false,
         created: Some(one.created),
         labels: one.labels,
+        broken: None,
     });
-    let broken = record::broken_definitions(&roots.root)?.into_iter().map(|name| NetworkRow {
-        id: built_in_id(roots, name.as_str()),
-        name: name.to_string(),
-        driver: BROKEN,
-        ipv6: false,
-        internal: false,
-        created: Some(String::new()),
-        labels: BTreeMap::new(),
+    let broken = record::broken_definitions(&roots.root)?.into_iter().map(|(name, why)| {
+        let live = record::load(&roots.state, &name).ok().flatten();
+        NetworkRow {
+            id: built_in_id(roots, name.as_str()),
+            name: name.to_string(),
+            driver: live.as_ref().map_or("", |live| live.shape.driver()),
+            ipv6: live.as_ref().is_some_and(|live| has_ipv6(live.subnets.iter().map(|subnet| subnet.net))),
+            internal: live.as_ref().is_some_and(|live| live.shape.internal),
+            built_in: false,
+            created: None,
+            labels: BTreeMap::new(),
+            broken: Some(why.message),
+        }
     });
     let mut rows: Vec<NetworkRow> = built_in.chain(own).chain(broken).collect();
     rows.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(rows)
+}
+
+fn has_ipv6(mut subnets: impl Iterator<Item = IpNet>) -> bool {
+    subnets.any(|net| net.addr().is_ipv6())
 }
 
 fn built_in_id(roots: &Roots, name: &str) -> String {
@@ -143,10 +158,11 @@ pub(super) fn named(roots: &Roots, word: &str) -> Result<(String, Name)> {
     let word = if word == "default" { DEFAULT_NETWORK } else { word };
     let row = find(roots, word)?;
     let name = Name::parse(&row.name)?;
+    if row.broken.is_some() {
+        record::definition(&roots.root, &name)?; // which says why
+    }
     match row.driver {
         "bridge" | "macvlan" | "ipvlan" => Ok((row.id, name)),
-        // which says why
-        BROKEN => record::definition(&roots.root, &name).map(|_| (row.id, name)),
         _ => Err(Error::user(format!("{} is no network that a running container can come into or leave", row.name))
             .hint(format!("make the container again with --network {}", row.name))),
     }
@@ -229,7 +245,7 @@ fn endpoint(roots: &Roots, of: &Network, loan: &Loan) -> Value {
 pub fn remove(roots: &Roots, word: &str) -> Result<String> {
     refuse_without_root("removing a network")?;
     let row = find(roots, word)?;
-    if row.created.is_none() {
+    if row.built_in {
         return Err(Error::user(format!("network {} is built in and cannot be removed", row.name))
             .hint("`minirun system reset` removes all that minirun has made"));
     }
@@ -269,7 +285,7 @@ pub fn prune(roots: &Roots, filters: &[String]) -> Result<Vec<String>> {
     };
     let mut rows = rows(roots)?;
     rows.sort_by_key(base); // whoever is on another one's bridge goes first
-    let may_go = |row: &NetworkRow| row.created.is_some() && row.driver != BROKEN && !used.contains(&row.name);
+    let may_go = |row: &NetworkRow| !row.built_in && row.broken.is_none() && !used.contains(&row.name);
     for row in rows.into_iter().filter(may_go) {
         if wanted.passes(row.created.as_deref(), Some(&row.labels)) {
             match remove(roots, &row.name) {
