@@ -62,10 +62,11 @@ fn dns(words: &NetworkWords, leases: &[Lease]) -> Result<Dns> {
     })
 }
 
-/// Whether a container with these leases can reach none of the servers that the host has.
+/// Whether a container with these leases can reach none of the servers that the host has. Without any it reaches nobody,
+/// and is to ask nobody.
 pub(super) fn is_cut_off(words: &NetworkWords, leases: &[Lease]) -> Result<bool> {
     let (host, resolved) = resolv_confs();
-    Ok(files::is_cut_off(&host, resolved.as_deref(), &dns(words, leases)?))
+    Ok(!leases.is_empty() && files::is_cut_off(&host, resolved.as_deref(), &dns(words, leases)?))
 }
 
 /// The host's resolv.conf, and systemd-resolved's.

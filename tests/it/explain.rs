@@ -49,8 +49,9 @@ const MASKS: &[(Mask, &str)] = &[
     (Mask::File("memory.kmem.max_usage_in_bytes"), "a counter"),
 ];
 
-/// The issue's own, whose subject is the network.
-const PUBLISHED: Case = Case { args: &["-p", "8080:80"], program: "httpd -f -p 80 -h /etc" };
+/// The issue's own, whose subject is the network. Its resolver is its own, for the host's may be on the host's loopback:
+/// no tool answers as a monitor does.
+const PUBLISHED: Case = Case { args: &["-p", "8080:80", "--dns=192.0.2.53"], program: "httpd -f -p 80 -h /etc" };
 
 /// The usual limits and mounts, and no network.
 const LIMITED: Case = Case {
@@ -78,6 +79,7 @@ const RARE: Case = Case {
         "--mac-address=02:00:00:00:00:77",
         "--hostname=web",
         "--domainname=example.org",
+        "--dns=192.0.2.53",
         "--add-host=other:192.0.2.7",
         "--cpuset-cpus=0",
         "--oom-score-adj=500",

@@ -142,6 +142,8 @@ fn on_the_default_network_the_monitor_asks_those_that_only_the_host_reaches() {
         let said = does(&sandbox, &words).stdout;
         assert!(said.starts_with(want), "{flags:?}: {said}");
     }
+    let script = does(&sandbox, &["run", "--explain", "--network", "none", "busybox", "true"]).stdout;
+    assert!(!script.contains("127.0.0.11"), "{script}");
     let rows = sandbox.minirun(&["info", "--check"]).stdout;
     assert!(rows.contains("  127.0.0.53; containers' monitors ask for them"), "{rows}");
 }
