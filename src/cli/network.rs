@@ -170,6 +170,14 @@ struct Create {
         default_missing_value = "true"
     )]
     ipv6: Option<bool>,
+    /// With IPv4 [true]; false for IPv6 alone
+    #[arg(long, value_name = "true|false", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    ipv4: Option<bool>,
+    /// Addresses are chosen here, and networks are this host's: there is nothing else
+    #[arg(long, hide = true, value_parser = ["default"])]
+    ipam_driver: Option<String>,
+    #[arg(long, hide = true, value_parser = ["local"])]
+    scope: Option<String>,
     /// Nothing goes out, nothing comes in but from the host
     #[arg(long)]
     internal: bool,
@@ -263,6 +271,7 @@ fn create(roots: &Roots, asked: &Create) -> Result<u8> {
             vlan: asked.vlan.clone(),
             trunk: asked.vlan_trunk.clone(),
             ipv6: asked.ipv6,
+            ipv6_alone: asked.ipv4 == Some(false),
             mtu: asked.mtu,
             labels: asked.label.iter().map(|label| label_pair(label)).collect(),
             options: asked.opt.clone(),

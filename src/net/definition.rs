@@ -27,7 +27,7 @@ pub struct Definition {
 /// What is asked of a new network.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Wish {
-    /// Where none is of IPv4 one is chosen, and where none is of IPv6 if that is wanted.
+    /// Where none is of IPv4 one is chosen, if that is wanted, and where none is of IPv6 if that is wanted.
     pub subnets: Vec<IpNet>,
     /// Each belongs to the subnet that holds it; the first address of the subnets that have none.
     pub gateways: Vec<IpAddr>,
@@ -39,6 +39,8 @@ pub struct Wish {
     pub no_gateway: bool,
     /// With a subnet of IPv6, where none is given.
     pub ipv6: bool,
+    /// Without a subnet of IPv4.
+    pub ipv6_alone: bool,
     pub labels: BTreeMap<String, String>,
     pub shape: Shape,
 }
@@ -46,7 +48,7 @@ pub struct Wish {
 /// The subnets of a new network; `used` is what they may not overlap.
 pub fn subnets(wish: &Wish, name: &Name, realm: &Realm, used: &[Used]) -> Result<Vec<Subnet>> {
     let mut nets = wish.subnets.clone();
-    if !nets.iter().any(|net| net.addr().is_ipv4()) {
+    if !wish.ipv6_alone && !nets.iter().any(|net| net.addr().is_ipv4()) {
         nets.insert(0, subnet::choose(used)?);
     }
     if wish.ipv6 && !nets.iter().any(|net| net.addr().is_ipv6()) {
@@ -88,7 +90,9 @@ pub fn subnets(wish: &Wish, name: &Name, realm: &Realm, used: &[Used]) -> Result
             return Err(Error::user(format!("range {range} reaches out of subnet {net}")).hint("give a part of it"));
         }
         subnets[index].next = range.network();
-        subnets[index].range = Some(*range);
+        if subnets[index].range.replace(*range).is_some() {
+            return Err(Error::user(format!("subnet {} has two ranges", subnets[index].net)).hint("leave out one"));
+        }
     }
     for address in &wish.reserved {
         let index = of(&mut subnets, "address", *address)?;
@@ -198,6 +202,8 @@ mod tests {
         let other = made(&Wish { ipv6: true, ..wish(&[]) }, &["fd00::/8"]);
         assert!(other.unwrap_err().message.contains("IPv6"));
         assert_eq!(made(&Wish { ipv6: true, ..wish(&["fd00:1::/64"]) }, &[]).unwrap().len(), 2); // as with docker
+        let alone = made(&Wish { ipv6: true, ipv6_alone: true, ..wish(&[]) }, &[]).unwrap();
+        assert!(alone.len() == 1 && alone[0].net.addr().is_ipv6());
     }
 
     #[test]
@@ -235,6 +241,14 @@ mod tests {
                 "two gateways",
             ),
             (Wish { ranges: vec!["10.1.0.0/16".parse().unwrap()], ..one.clone() }, "9.0.0.0/8", "reaches out"),
+            (
+                Wish {
+                    ranges: ["10.1.0.0/25", "10.1.0.128/25"].map(|net| net.parse().unwrap()).to_vec(),
+                    ..one.clone()
+                },
+                "9.0.0.0/8",
+                "two ranges",
+            ),
             (Wish { shape: Shape { mtu: Some(40), ..Shape::default() }, ..one.clone() }, "9.0.0.0/8", "invalid MTU"),
             (
                 Wish { shape: Shape { mtu: Some(1000), ..Shape::default() }, ipv6: true, ..one },

@@ -5,7 +5,7 @@ use super::names::HOST_NAMES;
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::fmt::Write as _;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 
 /// `--dns`, `--dns-search`, `--dns-option`: each replaces what the host has.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -97,6 +97,18 @@ fn chosen(asked: &[String], host: impl FnOnce() -> Vec<String>) -> Vec<String> {
 /// The servers of a resolv.conf. An address with a zone (fe80::1%eth0) names a link of the host's and is left out.
 pub fn servers(text: &str) -> Vec<IpAddr> {
     lines(text, "nameserver").filter_map(|words| words.first()?.parse().ok()).collect()
+}
+
+/// The same for who asks them from the host: those with a zone, too, where `link` knows its number.
+pub fn servers_of_host(text: &str, port: u16, link: impl Fn(&str) -> Option<u32>) -> Vec<SocketAddr> {
+    let socket = |word: &str| match word.split_once('%') {
+        Some((ip, zone)) => {
+            let number = zone.parse().ok().or_else(|| link(zone))?;
+            Some(SocketAddrV6::new(ip.parse().ok()?, port, 0, number).into())
+        }
+        None => Some(SocketAddr::new(word.parse().ok()?, port)),
+    };
+    lines(text, "nameserver").filter_map(|words| socket(words.first()?)).collect()
 }
 
 /// The last of `search` and `domain` wins (resolv.conf(5)).
@@ -239,6 +251,14 @@ pub fn hostname(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_asks_from_the_host_reaches_servers_on_its_links() {
+        let text = "nameserver fe80::1%eth0\nnameserver fe80::2%7\nnameserver 192.0.2.1\nnameserver fe80::3%gone\n";
+        let link = |name: &str| (name == "eth0").then_some(2);
+        let servers: Vec<String> = servers_of_host(text, 53, link).iter().map(ToString::to_string).collect();
+        assert_eq!(servers, ["[fe80::1%2]:53", "[fe80::2%7]:53", "192.0.2.1:53"]);
+    }
 
     #[test]
     fn a_loopback_resolver_never_reaches_a_container() {

@@ -4,7 +4,7 @@ use crate::detached::{does, inspect, monitor, refused, up};
 use crate::support::command::{Running, eventually, seconds};
 use crate::support::reach::{cut_off, ping, reaches};
 use crate::support::requires::requires;
-use crate::support::sandbox::{HOST, OUTSIDE, Sandbox, minirun_binary};
+use crate::support::sandbox::{HOST, HOST6, OUTSIDE, Sandbox, minirun_binary};
 use crate::support::snapshot::Snapshot;
 use serde_json::Value;
 use std::time::Duration;
@@ -323,6 +323,28 @@ fn what_cannot_be_made_or_removed_is_named() {
     refused(&sandbox, &["network", "rm", "nosuch"], 1, "no network nosuch");
     does(&sandbox, &["network", "rm", "-f", "nosuch"]);
     refused(&sandbox, &["network", "inspect", "nosuch"], 1, "no network nosuch");
+}
+
+#[test]
+fn a_network_may_have_ipv6_alone() {
+    requires![root, tool("nft"), tool("curl")];
+    let sandbox = Sandbox::with_images(&["busybox"]);
+    sandbox.add_outside_host();
+    refused(&sandbox, &["network", "create", "--ipv4=false", "--ipv6=false", "six"], 1, "leaves IPv6 alone");
+    refused(&sandbox, &["network", "create", "--ipv4=false", "--subnet", "10.9.0.0/24", "six"], 1, "leaves IPv6 alone");
+    create(&sandbox, &["--ipv4=false", "six"]);
+    let serve = ["httpd", "-f", "-p", "[::]:80", "-h", "/etc"];
+    up(&sandbox, &["--name", "web", "--network", "six", "-p", "8080:80"], &serve);
+    waits(&sandbox, "b", &["six"]);
+    let own = inspect(&sandbox, "web")["NetworkSettings"]["Networks"]["six"].clone();
+    assert!(own["IPAddress"] == "" && own["GlobalIPv6Address"] != "", "{own}");
+    let outside = format!("curl -sS -m 5 -g http://[{HOST6}]:8080/passwd");
+    eventually("it answers outside", seconds(20), || sandbox.outside(&outside).stdout.contains("root"));
+    assert!(does(&sandbox, &["exec", "b", "wget", "-qO-", "http://web/passwd"]).stdout.contains("root"));
+    assert_eq!(does(&sandbox, &["exec", "b", "ip", "-4", "-o", "address", "show", "eth0"]).stdout, "");
+    does(&sandbox, &["network", "check", "six"]);
+    does(&sandbox, &["rm", "-f", "web", "b"]);
+    does(&sandbox, &["network", "rm", "six"]);
 }
 
 #[test]

@@ -23,7 +23,7 @@ pub(super) struct Known<'a> {
     /// `--dns`; none are the host's.
     given: Vec<IpAddr>,
     zone: Kept<Zone>,
-    servers: Kept<Vec<IpAddr>>,
+    servers: Kept<Vec<SocketAddr>>,
 }
 
 /// Something that was read, and when what it was read from had changed last.
@@ -62,9 +62,11 @@ impl<'a> Known<'a> {
     /// Whom to ask for all others, in this order. Asked from the host, so that one on its loopback can be reached.
     pub(super) fn servers(&mut self) -> Vec<SocketAddr> {
         let path = Path::new("/etc/resolv.conf");
-        let hosts =
-            self.servers.renew(path, || fs::read_text(path).map(|text| files::servers(&text)).unwrap_or_default());
-        let servers = if self.given.is_empty() { hosts } else { &self.given };
-        servers.iter().map(|ip| SocketAddr::new(*ip, PORT)).collect()
+        let link = |name: &str| nix::net::if_::if_nametoindex(name).ok();
+        let read = || fs::read_text(path).map(|text| files::servers_of_host(&text, PORT, link)).unwrap_or_default();
+        match self.given.is_empty() {
+            true => self.servers.renew(path, read).clone(),
+            false => self.given.iter().map(|ip| SocketAddr::new(*ip, PORT)).collect(),
+        }
     }
 }

@@ -42,6 +42,8 @@ pub struct CreateRequest {
     pub trunk: Vec<String>,
     /// Where nobody says: if the host has IPv6.
     pub ipv6: Option<bool>,
+    /// Without IPv4.
+    pub ipv6_alone: bool,
     pub mtu: Option<u32>,
     pub labels: Vec<(String, String)>,
     /// docker's and podman's `KEY=VALUE` for the driver.
@@ -99,7 +101,10 @@ fn wish(request: &CreateRequest) -> Result<Wish> {
         no_gateway: request.no_gateway
             || (request.vlan.is_none() && !request.trunk.is_empty())
             || gateway_is_isolated(request)?,
-        ipv6: request.ipv6.unwrap_or_else(|| bridged && !request.proxy_arp && probe::has_ipv6()),
+        ipv6: request
+            .ipv6
+            .unwrap_or_else(|| request.ipv6_alone || (bridged && !request.proxy_arp && probe::has_ipv6())),
+        ipv6_alone: request.ipv6_alone,
         labels: request.labels.iter().cloned().collect(),
         shape: shape(request)?,
         ..Wish::default()
@@ -107,7 +112,11 @@ fn wish(request: &CreateRequest) -> Result<Wish> {
     let plain = |word: &String| word.split_once('=').map_or(word.as_str(), |(_, address)| address).to_owned();
     let reserved: Vec<String> = request.reserved.iter().map(plain).collect();
     wish.reserved = all("--aux-address", "10.1.0.9", &reserved)?;
-    let wants_ipv6 = request.ipv6 == Some(true) || wish.subnets.iter().any(|net| net.addr().is_ipv6());
+    if wish.ipv6_alone && (!wish.ipv6 || wish.subnets.iter().any(|net| net.addr().is_ipv4())) {
+        return Err(Error::user("--ipv4=false leaves IPv6 alone").hint("leave out --ipv6=false and subnets of IPv4"));
+    }
+    let wants_ipv6 =
+        wish.ipv6_alone || request.ipv6 == Some(true) || wish.subnets.iter().any(|net| net.addr().is_ipv6());
     if wants_ipv6 && request.proxy_arp {
         return Err(Error::user("--proxy-arp is for IPv4").hint("leave out --ipv6 and IPv6 subnets"));
     }
