@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::link::{
-    InfoData, InfoKind, InfoVeth, InfoVxlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+    InfoData, InfoKind, InfoVeth, InfoVlan, InfoVxlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
 };
 use std::net::Ipv4Addr;
 
@@ -32,6 +32,12 @@ pub enum Verb {
         name: IfName,
         id: u32,
         remote: Ipv4Addr,
+    },
+    /// The frames of one VLAN, without their tags.
+    AddVlan {
+        name: IfName,
+        link: IfName,
+        id: u16,
     },
     PlugIn {
         link: IfName,
@@ -72,6 +78,9 @@ impl Verb {
                 let (id, remote) = (id.parse().map_err(|_| unknown())?, remote.parse().map_err(|_| unknown())?);
                 Verb::AddVxlan { name: name(link)?, id, remote }
             }
+            ["ip", "link", "add", "link", link, "name", vlan, "type", "vlan", "id", id] => {
+                Verb::AddVlan { name: name(vlan)?, link: name(link)?, id: id.parse().map_err(|_| unknown())? }
+            }
             ["ip", "link", "set", link, "master", bridge] => Verb::PlugIn { link: name(link)?, bridge: name(bridge)? },
             ["ip", "link", "set", link, "up"] => Verb::Up { link: name(link)? },
             ["ip", "address", "add", address, "dev", link] => {
@@ -94,16 +103,28 @@ pub fn apply(verb: &Verb, into: Option<&Identity>) -> Result<()> {
     };
     let create = NLM_F_CREATE | NLM_F_EXCL;
     let (flags, message) = match verb {
-        Verb::AddBridge { name } => (create, new_link(name, InfoKind::Bridge, None)),
+        Verb::AddBridge { name } => (create, RouteNetlinkMessage::NewLink(new_link(name, InfoKind::Bridge, None))),
         Verb::AddVeth { name, peer, .. } => {
             let mut other = LinkMessage::default();
             other.attributes = vec![LinkAttribute::IfName(peer.to_string())];
             other.attributes.extend(into.map(|init| LinkAttribute::NetNsPid(init.pid.0 as u32)));
-            (create, new_link(name, InfoKind::Veth, Some(InfoData::Veth(InfoVeth::Peer(other)))))
+            (
+                create,
+                RouteNetlinkMessage::NewLink(new_link(
+                    name,
+                    InfoKind::Veth,
+                    Some(InfoData::Veth(InfoVeth::Peer(other))),
+                )),
+            )
         }
         Verb::AddVxlan { name, id, remote } => {
             let data = vec![InfoVxlan::Id(*id), InfoVxlan::Group(*remote), InfoVxlan::Port(VXLAN_PORT)];
-            (create, new_link(name, InfoKind::Vxlan, Some(InfoData::Vxlan(data))))
+            (create, RouteNetlinkMessage::NewLink(new_link(name, InfoKind::Vxlan, Some(InfoData::Vxlan(data)))))
+        }
+        Verb::AddVlan { name, link, id } => {
+            let mut message = new_link(name, InfoKind::Vlan, Some(InfoData::Vlan(vec![InfoVlan::Id(*id)])));
+            message.attributes.push(LinkAttribute::Link(index(link)?));
+            (create, RouteNetlinkMessage::NewLink(message))
         }
         Verb::PlugIn { link, bridge } => (0, set_link(link, vec![LinkAttribute::Controller(index(bridge)?)], None)),
         Verb::AddAddress { link, address: net } => {
@@ -132,10 +153,10 @@ fn any_route(index: u32, to: &IpNet) -> rtnetlink::packet_route::route::RouteMes
     message
 }
 
-fn new_link(name: &IfName, kind: InfoKind, data: Option<InfoData>) -> RouteNetlinkMessage {
+fn new_link(name: &IfName, kind: InfoKind, data: Option<InfoData>) -> LinkMessage {
     let mut info = vec![LinkInfo::Kind(kind)];
     info.extend(data.map(LinkInfo::Data));
     let mut message = LinkMessage::default();
     message.attributes = vec![LinkAttribute::IfName(name.to_string()), LinkAttribute::LinkInfo(info)];
-    RouteNetlinkMessage::NewLink(message)
+    message
 }

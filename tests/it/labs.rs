@@ -24,7 +24,7 @@ fn what_labs_expect_is_seen_and_nothing_stays() {
         ("two-subnets", 3),
         ("on-link", 2),
         ("router-on-a-stick", 3),
-        ("proxy-arp", 3),
+        ("proxy-arp", 4),
         ("isolated", 2),
         ("route-clash", 6),
         ("two-bridges", 2),
@@ -43,7 +43,7 @@ fn what_labs_expect_is_seen_and_nothing_stays() {
 #[test]
 fn vlans_are_two_segments_on_one_wire() {
     requires![root, vlan];
-    plays(&Sandbox::new(), "vlans", 4);
+    plays(&Sandbox::new(), "vlans", 6);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Labs of L3 subnets on L2 segments: which of them reach each other, and by whom.
 
 use super::scenario::Expect::{Answer, NoRoute, Silence};
-use super::scenario::Step::{Minirun, Refused, Say};
+use super::scenario::Step::{Ip, Minirun, Refused, Say};
 use super::scenario::{HOST, Lab, overheard, ping, unheard};
 
 pub(super) const LABS: &[Lab] = &[
@@ -73,11 +73,25 @@ pub(super) const LABS: &[Lab] = &[
             Minirun("network create --subnet 192.168.0.0/24 left"),
             Refused("network create --subnet 192.168.0.0/24 right", "overlaps 192.168.0.0/24 (network left)"),
             Minirun("network rm left"),
-            Say("With proxy ARP the host knows, by a route to each address, and answers in its name."),
+            Say("Made by hand it is possible: y is on another bridge, and a's question does not come there."),
             Minirun("network create --proxy-arp --subnet 192.168.0.0/24 left"),
-            Minirun("network create --proxy-arp --subnet 192.168.0.0/24 right"),
             Minirun("run -d --name a --network left:ip=192.168.0.10 hello /hello --wait"),
             Minirun("run -d --name b --network left:ip=192.168.0.11 hello /hello --wait"),
+            Minirun("run -d --name y --network none hello /hello --wait"),
+            Ip {
+                at: HOST,
+                lines: &[
+                    "ip link add other type bridge",
+                    "ip link set other up",
+                    "ip link add y0 type veth peer name eth0 netns $y",
+                    "ip link set y0 master other",
+                    "ip link set y0 up",
+                ],
+            },
+            Ip { at: "y", lines: &["ip link set eth0 up", "ip address add 192.168.0.21/24 dev eth0"] },
+            overheard("a", "192.168.0.21", Silence, "b"),
+            Say("With proxy ARP on both the host knows, by a route to each address, and answers in its name."),
+            Minirun("network create --proxy-arp --subnet 192.168.0.0/24 right"),
             Minirun("run -d --name x --network right:ip=192.168.0.20 hello /hello --wait"),
             Say("On the same bridge b answers for itself. For x the host does, and takes one from the TTL."),
             ping("a", "192.168.0.11", Answer(64, Some("b"))),
@@ -111,6 +125,22 @@ pub(super) const LABS: &[Lab] = &[
             Say("Each VLAN has its gateway."),
             ping("a", "10.10.0.1", Answer(64, Some(HOST))),
             ping("x", "10.20.0.1", Answer(64, Some(HOST))),
+            Say("A trunk carries both, with tags: t has a link into each, and reaches the containers of each."),
+            Minirun("network create --ipv6=false --bridge ten --vlan-trunk 10,20 --subnet 10.30.0.0/24 trunk"),
+            Minirun("run -d --name t --network trunk hello /hello --wait"),
+            Ip {
+                at: "t",
+                lines: &[
+                    "ip link add link eth0 name eth0.10 type vlan id 10",
+                    "ip link set eth0.10 up",
+                    "ip address add 10.10.0.30/24 dev eth0.10",
+                    "ip link add link eth0 name eth0.20 type vlan id 20",
+                    "ip link set eth0.20 up",
+                    "ip address add 10.20.0.30/24 dev eth0.20",
+                ],
+            },
+            ping("t", "10.10.0.10", Answer(64, Some("a"))),
+            ping("t", "10.20.0.20", Answer(64, Some("x"))),
         ],
     },
 ];
