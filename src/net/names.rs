@@ -106,7 +106,7 @@ pub fn owner(container: &ContainerId) -> String {
 /// Tells the links of one start of a container from those of the start before, which may still be there: a network
 /// namespace dies asynchronously, and who ends the old start deletes them by their names.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
+#[serde(try_from = "char", into = "char")] // of one length: a record stays as long as it is
 pub struct Generation(u8);
 
 impl Generation {
@@ -115,16 +115,27 @@ impl Generation {
     pub fn next(self) -> Generation {
         Generation((self.0 + 1) % 36)
     }
+}
 
-    fn digit(self) -> char {
-        char::from_digit(u32::from(self.0) % 36, 36).unwrap_or('0')
+impl From<Generation> for char {
+    fn from(generation: Generation) -> char {
+        char::from_digit(generation.0.into(), 36).unwrap_or('0')
+    }
+}
+
+impl TryFrom<char> for Generation {
+    type Error = Error;
+    fn try_from(digit: char) -> Result<Generation> {
+        let number = digit.to_digit(36).filter(|_| !digit.is_ascii_uppercase());
+        let number = number.and_then(|number| u8::try_from(number).ok());
+        number.map(Generation).ok_or_else(|| Error::internal(format!("{digit:?} is no generation")))
     }
 }
 
 /// The host's end of a container's link in its `index`th network: 14 or 15 bytes (IFNAMSIZ is 16). `tag` is the
 /// container's.
 pub fn veth(tag: &str, generation: Generation, index: usize) -> Result<IfName> {
-    let start = format!("mrv{tag}{}", generation.digit());
+    let start = format!("mrv{tag}{}", char::from(generation));
     match index {
         0 => IfName::parse(&start),
         n => IfName::parse(&format!("{start}{}", char::from(b'a'.saturating_add(n as u8)))),

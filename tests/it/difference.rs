@@ -128,7 +128,7 @@ fn two_roots_differ_in_what_was_changed_whatever_they_are_in() {
     }
     assert_eq!(
         sandbox.sh(&format!("ls -A {}/images", path("root"))).text(),
-        ".index.lock\n.ingest.lock\nblobs\nindex.json\noci-layout"
+        ".index.lock\n.ingest.lock\n.use.lock\nblobs\nindex.json\noci-layout"
     );
 }
 
