@@ -62,7 +62,10 @@ fn list(dir: &Path) -> Vec<String> {
     entries(dir).into_iter().map(|(line, _)| line).collect()
 }
 
-/// The same, each with owner, mode, size, time and device.
+/// In blocks of 512 bytes: no file of ours takes so much room, the holes of some have more.
+const LARGE: u64 = 1 << 15;
+
+/// The same, each with owner, mode, size, room, time and device.
 fn entries(top: &Path) -> Vec<(String, String)> {
     let mut found = Vec::new();
     let mut dirs = vec![top.to_owned()];
@@ -92,7 +95,9 @@ fn entries(top: &Path) -> Vec<(String, String)> {
             };
             let name = path.strip_prefix(top).unwrap().as_os_str().as_encoded_bytes().escape_ascii().to_string();
             let size = if kind.is_dir() { 0 } else { m.len() };
-            let about = format!("{:o} {}:{} {size} {}.{:09}", m.mode(), m.uid(), m.gid(), m.mtime(), m.mtime_nsec());
+            let (owner, time) = (format!("{}:{}", m.uid(), m.gid()), format!("{}.{:09}", m.mtime(), m.mtime_nsec()));
+            let large = if m.blocks() > LARGE { " large" } else { "" };
+            let about = format!("{:o} {owner} {size}{large} {time}", m.mode());
             found.push((format!("{name} {what}"), about));
         }
     }
@@ -311,6 +316,14 @@ fn hard_links_reach_what_is_inside() {
             "two layers below",
             [t().file("f", "x"), t().file("g", ""), t().link("h", "/f")],
             tree("f f x; g f; h f x"),
+        ),
+        vector(
+            "to a hole of the layer below",
+            [
+                t().pax(&[("GNU.sparse.map", b"0,1"), ("GNU.sparse.size", b"1073741824")]).file("f", "a"),
+                t().link("h", "f"),
+            ],
+            tree("f f of 1073741824 bytes; h f of 1073741824 bytes"),
         ),
         vector("to a symbolic link", [t().symlink("s", "no"), t().link("h", "s")], tree("h l no; s l no")),
         vector("in place of another", [t().file("f", "x").file("h", "y").link("h", "f")], tree("f f x; h f x")),

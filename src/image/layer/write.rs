@@ -6,7 +6,7 @@ use super::below::{is_whiteout, kind};
 use super::tarstream::Member;
 use super::tree::{Tree, lossy, named};
 use crate::error::{Errno, Error, Result, SysResult};
-use crate::sys::at;
+use crate::sys::{at, data};
 use nix::sys::stat::SFlag;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -20,6 +20,7 @@ use tar::EntryType;
 const MAX_FILE: u64 = 16 << 40;
 /// Zeros of this length become a hole.
 const HOLE: usize = 4096;
+const ROOM: &str = "free some room on that file system";
 
 /// Writes a member; `data` gives its stored bytes.
 pub(super) fn member(tree: &mut Tree<'_>, member: &Member, data: &mut impl BufRead) -> Result<()> {
@@ -167,8 +168,7 @@ fn copy_sparse(data: &mut impl BufRead, file: &File, mut offset: u64, mut length
 }
 
 fn full(e: &std::io::Error) -> Error {
-    let hint = "free some room on that file system";
-    Error { errno: e.raw_os_error(), ..Error::host(format!("write: {e}")) }.hint(hint)
+    Error { errno: e.raw_os_error(), ..Error::host(format!("write: {e}")) }.hint(ROOM)
 }
 
 /// Length of the blocks at the start that are of zeros alone, or that are not.
@@ -237,9 +237,9 @@ fn copy_up(tree: &mut Tree<'_>, name: &OsStr) -> Result<()> {
     let Some(found) = tree.below()?.find(name)? else { return Ok(()) };
     match kind(&found.stat) {
         libc::S_IFREG => {
-            let mut source = at::open_file(found.parent, name)?;
-            let mut copy = at::create_file(&here, name)?;
-            std::io::copy(&mut source, &mut copy).map_err(|e| full(&e))?;
+            let source = at::open_file(found.parent, name)?;
+            let copy = at::create_file(&here, name)?;
+            data::copy(&source, &copy).map_err(|e| Error::from(e).hint(ROOM))?; // a hole costs nothing here either
             let attributes = Attributes::read(&source.as_fd())?;
             attributes.apply_fd(&copy)?;
             at::set_times_fd(&copy, attributes.time).map_err(Error::from)
