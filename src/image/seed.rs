@@ -9,7 +9,7 @@ use crate::sys::fs::Root;
 use crate::sys::record::Durability;
 use crate::sys::{at, data, fs, tree};
 use nix::fcntl::OFlag;
-use nix::sys::stat::{FileStat, Mode, SFlag};
+use nix::sys::stat::{Mode, SFlag};
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -114,12 +114,12 @@ impl Copy {
             libc::S_IFLNK => {
                 let target = at::readlink(from, name)?;
                 put(to, name, || at::symlink(&target, to, name))?;
-                attributes(&stat).apply_link(to, name)
+                Attributes::bare(&stat).apply_link(to, name)
             }
             _ => {
                 let (major, minor) = (libc::major(stat.st_rdev), libc::minor(stat.st_rdev));
                 put(to, name, || at::mknod(to, name, SFlag::from_bits_truncate(kind), major, minor))?;
-                attributes(&stat).apply_node(to, name)
+                Attributes::bare(&stat).apply_node(to, name)
             }
         }
     }
@@ -143,13 +143,6 @@ fn regular(from: &OwnedFd, to: &OwnedFd, name: &OsStr) -> Result<()> {
     let attributes = Attributes::read(&source.as_fd())?;
     attributes.apply_fd(&copy)?;
     Ok(at::set_times_fd(&copy, attributes.time)?)
-}
-
-/// Those of what has no extended ones.
-fn attributes(stat: &FileStat) -> Attributes {
-    let time = at::Time { seconds: stat.st_mtime, nanoseconds: stat.st_mtime_nsec };
-    let mode = stat.st_mode & 0o7777;
-    Attributes { uid: stat.st_uid, gid: stat.st_gid, mode, xattrs: Vec::new(), time }
 }
 
 #[cfg(test)]

@@ -325,6 +325,15 @@ fn hard_links_reach_what_is_inside() {
             ],
             tree("f f of 1073741824 bytes; h f of 1073741824 bytes"),
         ),
+        vector(
+            "to a pipe and a device of the layer below",
+            [
+                t().member(Member { kind: b'6', path: b"p", mode: 0o622, uid: 3, ..FILE })
+                    .member(Member { kind: b'3', path: b"c", device: (1, 3), ..FILE }),
+                t().link("h", "p").link("i", "c"),
+            ],
+            tree("c c 1:3; h p 0:0; i c 1:3; p p 0:0"),
+        ),
         vector("to a symbolic link", [t().symlink("s", "no"), t().link("h", "s")], tree("h l no; s l no")),
         vector("in place of another", [t().file("f", "x").file("h", "y").link("h", "f")], tree("f f x; h f x")),
         vector("in place of its own directory", [t().dir("d").file("d/f", "x").link("d", "d/f")], Refused("ENOENT")),

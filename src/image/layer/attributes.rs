@@ -4,6 +4,7 @@
 use super::tarstream::Member;
 use crate::error::{Errno, Error, Result, SysError};
 use crate::sys::at;
+use nix::sys::stat::FileStat;
 use std::ffi::OsStr;
 use std::os::fd::AsFd;
 
@@ -29,15 +30,20 @@ impl Attributes {
 
     /// Those of a file or directory that is there.
     pub(in crate::image) fn read(fd: &impl AsFd) -> Result<Attributes> {
-        let stat = at::stat_fd(fd)?;
-        let mut xattrs = Vec::new();
+        let mut attributes = Attributes::bare(&at::stat_fd(fd)?);
         for name in at::xattr_names(fd)?.into_iter().filter(|name| is_kept(name)) {
             if let Some(value) = at::xattr(fd, &name)? {
-                xattrs.push((name, value));
+                attributes.xattrs.push((name, value));
             }
         }
+        Ok(attributes)
+    }
+
+    /// Those of what has no extended ones: a link, a device, a FIFO.
+    pub(in crate::image) fn bare(stat: &FileStat) -> Attributes {
         let time = at::Time { seconds: stat.st_mtime, nanoseconds: stat.st_mtime_nsec };
-        Ok(Attributes { uid: stat.st_uid, gid: stat.st_gid, mode: stat.st_mode & 0o7777, xattrs, time })
+        let mode = stat.st_mode & 0o7777;
+        Attributes { uid: stat.st_uid, gid: stat.st_gid, mode, xattrs: Vec::new(), time }
     }
 
     /// Everything but the time. The order matters: chown(2) clears setuid and security.capability.

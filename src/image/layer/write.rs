@@ -245,11 +245,14 @@ fn copy_up(tree: &mut Tree<'_>, name: &OsStr) -> Result<()> {
             at::set_times_fd(&copy, attributes.time).map_err(Error::from)
         }
         libc::S_IFLNK => {
-            let stat = found.stat;
             at::symlink(&at::readlink(found.parent, name)?, &here, name)?;
-            at::chown(&here, name, stat.st_uid, stat.st_gid)?;
-            let time = at::Time { seconds: stat.st_mtime, nanoseconds: stat.st_mtime_nsec };
-            at::set_times(&here, name, time).map_err(Error::from)
+            Attributes::bare(&found.stat).apply_link(&here, name)
+        }
+        // never a whiteout: of those nothing is found
+        kind @ (libc::S_IFIFO | libc::S_IFCHR | libc::S_IFBLK) => {
+            let device = (libc::major(found.stat.st_rdev), libc::minor(found.stat.st_rdev));
+            at::mknod(&here, name, SFlag::from_bits_truncate(kind), device.0, device.1)?;
+            Attributes::bare(&found.stat).apply_node(&here, name)
         }
         _ => Ok(()),
     }
