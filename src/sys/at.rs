@@ -215,7 +215,8 @@ pub fn set_times_fd(fd: &impl AsFd, time: Time) -> SysResult<()> {
 }
 
 pub fn set_xattr(fd: &impl AsFd, name: &[u8], value: &[u8]) -> SysResult<()> {
-    let call = || format!("fsetxattr({:?})", String::from_utf8_lossy(name));
+    // the name may be an archive's, and as long as that likes
+    let call = || format!("fsetxattr({:?})", String::from_utf8_lossy(&name[..name.len().min(XATTR_NAME_MAX)]));
     let name_c = named(CString::new(name).map_err(|_| Errno::EINVAL), call)?;
     // SAFETY: a wrong length would let the kernel read past `value`; pointer and length come from one slice, the name
     // ends in NUL, and both outlive the call.
@@ -277,6 +278,8 @@ const XATTR_USUAL: usize = 256;
 
 /// The largest value and the largest list of names that the kernel knows (include/uapi/linux/limits.h).
 const XATTR_SIZE_MAX: usize = 65536;
+/// The same of its name.
+const XATTR_NAME_MAX: usize = 255;
 
 /// Makes the file this long; what was not written is a hole.
 pub fn truncate(file: &File, size: u64) -> SysResult<()> {

@@ -2,7 +2,7 @@
 //! let an image speak to overlayfs or to the host's security modules is dropped here.
 
 use super::tarstream::Member;
-use crate::error::{Errno, Error, Result, SysError};
+use crate::error::{Errno, Error, Kind, Result, SysError};
 use crate::sys::at;
 use nix::sys::stat::FileStat;
 use std::ffi::OsStr;
@@ -61,7 +61,7 @@ impl Attributes {
             match at::set_xattr(fd, name, value) {
                 // a file system without them runs the image all the same; a lost capability would not be noticed
                 Err(e) if e.errno == Errno::EOPNOTSUPP && name != b"security.capability" => {}
-                done => done.map_err(|e| Error::from(e).hint("keep the images on ext4, xfs, btrfs or tmpfs"))?,
+                done => done.map_err(refused)?,
             }
         }
         Ok(())
@@ -93,6 +93,19 @@ impl Attributes {
             at::chown(parent, name, self.uid, self.gid)?;
         }
         at::set_times(parent, name, self.time).map_err(Error::from)
+    }
+}
+
+/// Whose fault an attribute is that cannot be set: setxattr(2), capabilities(7).
+fn refused(e: SysError) -> Error {
+    match e.errno {
+        // a malformed capability; a value above 64 KiB; a name above 255 bytes
+        Errno::EINVAL | Errno::E2BIG | Errno::ERANGE => Error { kind: Kind::Image, ..Error::from(e) }
+            .hint("the image has an attribute that no file can have: it must be made again"),
+        Errno::EOPNOTSUPP => Error::from(e).hint("keep the images on ext4, xfs, btrfs or tmpfs"),
+        Errno::ENOSPC => Error { hint: None, ..Error::from(e) }
+            .hint("free some room there; ext4 keeps 4 KiB of attributes a file, xfs and btrfs more"),
+        _ => e.into(),
     }
 }
 
