@@ -545,7 +545,29 @@ fn sizes_and_headers_that_lie_are_refused() {
     let eight = t().pax(&[("GNU.sparse.map", b"0,1"), ("GNU.sparse.size", b"9223372036854775807")]).file("x", "a");
     let mut negative = t().file("x", "");
     negative.0[124..136].fill(0xff);
+    let many: Vec<String> = (0..60_000).map(|i| format!("SCHILY.xattr.user.{i}")).collect();
+    let many: Vec<(&str, &[u8])> = many.iter().map(|key| (key.as_str(), &b""[..])).collect();
+    let mut blank = t().file("x", "");
+    [100..108, 108..116, 116..124, 124..136].into_iter().for_each(|field| blank.0[field].fill(b' '));
+    blank.sum();
     check_all(&[
+        vector("more attributes than a file can have", [t().pax(&many).file("x", "")], Refused("more extended attributes")),
+        vector(
+            "a capability that is none",
+            [t().pax(&[("SCHILY.xattr.security.capability", b"x")]).file("x", "")],
+            Refused("that no file can have"),
+        ),
+        vector(
+            "an attribute's name that is too long",
+            [t().pax(&[(&format!("SCHILY.xattr.user.{}", "n".repeat(9000)), b"")]).file("x", "")],
+            Refused("nnn\"): ERANGE"),
+        ),
+        vector(
+            "records without a value",
+            [t().pax(&[("path", b""), ("size", b""), ("uid", b""), ("mtime", b"")]).file("x", "abc")],
+            tree("x f abc"),
+        ),
+        vector("blank numbers", [blank], tree("x f")),
         vector("8 EB", [eight], Refused("TiB")),
         vector("overlapping segments", [sparse(b"0,2,1,1", b"9").file("x", "abc")], Refused("out of order")),
         vector("more than is stored", [sparse(b"0,9", b"9").file("x", "abc")], Refused("does not fit")),

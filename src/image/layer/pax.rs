@@ -2,7 +2,11 @@
 //! hold any byte. Pure.
 
 use crate::sys::at::Time;
+use std::collections::BTreeMap;
 use std::io;
+
+/// Bytes of all names of a file's extended attributes, each with its NUL: no file has more (XATTR_LIST_MAX, limits.h).
+const MAX_NAMES: usize = 64 << 10;
 
 /// What the records of one extended header say.
 #[derive(Debug, Default, Clone)]
@@ -13,7 +17,7 @@ pub(super) struct Pax {
     pub uid: Option<u64>,
     pub gid: Option<u64>,
     pub mtime: Option<Time>,
-    pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    pub xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
     pub sparse: Sparse,
 }
 
@@ -27,16 +31,10 @@ pub(super) struct Sparse {
 }
 
 impl Pax {
-    /// These records, and the archive's global ones where they are silent. Size and path of a global header are
-    /// nobody's in particular and are left out.
-    pub(super) fn over(mut self, global: &Pax) -> Pax {
-        self.uid = self.uid.or(global.uid);
-        self.gid = self.gid.or(global.gid);
-        self.mtime = self.mtime.or(global.mtime);
-        if self.xattrs.is_empty() {
-            self.xattrs.clone_from(&global.xattrs);
-        }
-        self
+    /// What an archive's global records say of each member. Size and path are nobody's in particular; attributes would be
+    /// written to every file, and docker leaves them out too.
+    pub(super) fn of_each(&self) -> Pax {
+        Pax { uid: self.uid, gid: self.gid, mtime: self.mtime, ..Pax::default() }
     }
 }
 
@@ -44,8 +42,10 @@ fn broken(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, format!("malformed PAX header: {what}"))
 }
 
-pub(super) fn parse(mut bytes: &[u8]) -> io::Result<Pax> {
-    let mut pax = Pax::default();
+/// These records over those of `pax`. One without a value takes that of before away (POSIX pax, "pax Extended Header"),
+/// and the header block's holds.
+pub(super) fn parse(mut bytes: &[u8], mut pax: Pax) -> io::Result<Pax> {
+    let mut names = 0;
     let mut major = None;
     let mut offset = None;
     // some writers pad with NUL
@@ -53,12 +53,12 @@ pub(super) fn parse(mut bytes: &[u8]) -> io::Result<Pax> {
         let (key, value, rest) = record(bytes)?;
         bytes = rest;
         match key {
-            b"path" => pax.path = Some(value.to_vec()),
-            b"linkpath" => pax.link = Some(value.to_vec()),
-            b"size" => pax.size = Some(number(value)?),
-            b"uid" => pax.uid = Some(number(value)?),
-            b"gid" => pax.gid = Some(number(value)?),
-            b"mtime" => pax.mtime = Some(time(value)?),
+            b"path" => pax.path = said(value).map(<[u8]>::to_vec),
+            b"linkpath" => pax.link = said(value).map(<[u8]>::to_vec),
+            b"size" => pax.size = said(value).map(number).transpose()?,
+            b"uid" => pax.uid = said(value).map(number).transpose()?,
+            b"gid" => pax.gid = said(value).map(number).transpose()?,
+            b"mtime" => pax.mtime = said(value).map(time).transpose()?,
             b"GNU.sparse.major" => major = Some(number(value)?),
             b"GNU.sparse.minor" => pax.sparse.version = Some((major.unwrap_or(0), number(value)?)),
             b"GNU.sparse.name" => pax.sparse.name = Some(value.to_vec()),
@@ -71,13 +71,21 @@ pub(super) fn parse(mut bytes: &[u8]) -> io::Result<Pax> {
             }
             _ => {
                 if let Some(name) = key.strip_prefix(b"SCHILY.xattr.") {
-                    pax.xattrs.retain(|(earlier, _)| earlier != name);
-                    pax.xattrs.push((name.to_vec(), value.to_vec()));
+                    if pax.xattrs.insert(name.to_vec(), value.to_vec()).is_none() {
+                        names += name.len() + 1;
+                    }
+                    if names > MAX_NAMES {
+                        return Err(broken("more extended attributes than a file can have"));
+                    }
                 }
             }
         }
     }
     Ok(pax)
+}
+
+fn said(value: &[u8]) -> Option<&[u8]> {
+    Some(value).filter(|value| !value.is_empty())
 }
 
 /// Key, value and what follows.
@@ -152,10 +160,31 @@ pub(super) mod tests {
     fn a_newline_in_a_value_is_part_of_the_value() {
         let bytes =
             write(&[("path", b"a\n12 size=1234\n"), ("SCHILY.xattr.security.capability", b"\n\0\n"), ("size", b"7")]);
-        let pax = parse(&bytes).unwrap();
+        let pax = parse(&bytes, Pax::default()).unwrap();
         assert_eq!(pax.path.unwrap(), b"a\n12 size=1234\n");
         assert_eq!(pax.size, Some(7));
-        assert_eq!(pax.xattrs, [(b"security.capability".to_vec(), b"\n\0\n".to_vec())]);
+        assert_eq!(pax.xattrs, BTreeMap::from([(b"security.capability".to_vec(), b"\n\0\n".to_vec())]));
+    }
+
+    #[test]
+    fn a_record_without_a_value_takes_that_of_before_away() {
+        let keys = ["path", "linkpath", "size", "uid", "gid", "mtime"];
+        let global = parse(&write(&keys.map(|key| (key, &b"7"[..]))), Pax::default()).unwrap().of_each();
+        assert_eq!((global.uid, global.path.clone()), (Some(7), None));
+        let pax = parse(&write(&keys.map(|key| (key, &b""[..]))), global).unwrap();
+        let said = (pax.path, pax.link, pax.size, pax.uid, pax.gid, pax.mtime);
+        assert_eq!(said, (None, None, None, None, None, None));
+    }
+
+    #[test]
+    fn attributes_are_as_many_as_a_file_can_have() {
+        let write = |count: usize| -> Vec<u8> {
+            (0..count).flat_map(|i| write(&[(&format!("SCHILY.xattr.user.{i:010}"), b"")])).collect()
+        };
+        assert_eq!(parse(&write(4096), Pax::default()).unwrap().xattrs.len(), 4096); // 16 bytes each, with the NUL
+        let again = [write(4096), write(4096)].concat();
+        assert_eq!(parse(&again, Pax::default()).unwrap().xattrs.len(), 4096);
+        assert!(parse(&write(4097), Pax::default()).is_err());
     }
 
     #[test]
@@ -179,14 +208,14 @@ pub(super) mod tests {
             "13 size=12x4\n",
             "13 size=-1234\n",
         ] {
-            assert!(parse(bad.as_bytes()).is_err(), "{bad:?}");
+            assert!(parse(bad.as_bytes(), Pax::default()).is_err(), "{bad:?}");
         }
     }
 
     proptest! {
         #[test]
         fn any_bytes_are_parsed_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let _ = parse(&bytes);
+            let _ = parse(&bytes, Pax::default());
         }
     }
 }

@@ -60,12 +60,14 @@ impl<R: Read> TarStream<R> {
                 return if dangling { Err(broken("an extended header without its member")) } else { Ok(None) };
             };
             match header.entry_type() {
-                EntryType::XHeader => pax = Some(pax::parse(&self.extended(&header)?)?),
-                EntryType::XGlobalHeader => self.global = pax::parse(&self.extended(&header)?)?,
+                EntryType::XHeader => pax = Some(pax::parse(&self.extended(&header)?, self.global.clone())?),
+                EntryType::XGlobalHeader => {
+                    self.global = pax::parse(&self.extended(&header)?, Pax::default())?.of_each();
+                }
                 EntryType::GNULongName => long_path = Some(until_nul(self.extended(&header)?)),
                 EntryType::GNULongLink => long_link = Some(until_nul(self.extended(&header)?)),
                 _ => {
-                    let pax = pax.unwrap_or_default().over(&self.global);
+                    let pax = pax.unwrap_or_else(|| self.global.clone());
                     return self.member(&header, pax, long_path, long_link).map(Some);
                 }
             }
@@ -79,9 +81,10 @@ impl<R: Read> TarStream<R> {
         long_path: Option<Vec<u8>>,
         long_link: Option<Vec<u8>>,
     ) -> io::Result<Member> {
+        let old = header.as_old();
         let stored = match pax.size {
             Some(size) => size,
-            None => header.entry_size()?,
+            None => field(&old.size, || header.entry_size())?,
         };
         let kind = header.entry_type();
         self.expect(if has_data(kind) { stored } else { 0 })?;
@@ -89,15 +92,15 @@ impl<R: Read> TarStream<R> {
             path: pax.path.or(long_path).unwrap_or_else(|| header.path_bytes().into_owned()),
             kind,
             link: pax.link.or(long_link).unwrap_or_else(|| header.link_name_bytes().unwrap_or_default().into_owned()),
-            mode: header.mode()? & 0o7777,
-            uid: id(pax.uid.map_or_else(|| header.uid(), Ok)?)?,
-            gid: id(pax.gid.map_or_else(|| header.gid(), Ok)?)?,
+            mode: field(&old.mode, || header.mode())? & 0o7777,
+            uid: id(pax.uid.map_or_else(|| field(&old.uid, || header.uid()), Ok)?)?,
+            gid: id(pax.gid.map_or_else(|| field(&old.gid, || header.gid()), Ok)?)?,
             mtime: pax.mtime.unwrap_or_else(|| plain_time(header)),
             device: (
                 header.device_major().ok().flatten().unwrap_or(0),
                 header.device_minor().ok().flatten().unwrap_or(0),
             ),
-            xattrs: pax.xattrs,
+            xattrs: pax.xattrs.into_iter().collect(),
             size: self.left,
             segments: None,
         };
@@ -290,6 +293,11 @@ fn has_data(kind: EntryType) -> bool {
 /// -1 means "unchanged" to chown(2), so it cannot be an owner.
 fn id(number: u64) -> io::Result<u32> {
     u32::try_from(number).ok().filter(|n| *n != u32::MAX).ok_or_else(|| broken(format!("owner {number} is no user id")))
+}
+
+/// A number of the header block; one that is blank is 0, as tar(1) and Go read it.
+fn field<T: Default>(bytes: &[u8], read: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    if bytes.iter().all(|byte| matches!(byte, b' ' | 0)) { Ok(T::default()) } else { read() }
 }
 
 fn plain_time(header: &Header) -> crate::sys::at::Time {

@@ -52,7 +52,6 @@ impl Tar {
         put(116, format!("{:07o}", member.gid).as_bytes());
         put(124, format!("{:011o}", member.size.unwrap_or(member.data.len() as u64)).as_bytes());
         put(136, format!("{TIME:011o}").as_bytes());
-        put(148, b"        ");
         put(156, &[member.kind]);
         put(157, &member.link[..member.link.len().min(100)]);
         // Go's package takes PAX records before a POSIX header alone, and GNU's long names before GNU's
@@ -60,8 +59,7 @@ impl Tar {
         put(257, if posix { b"ustar\x0000" } else { b"ustar  \0" });
         put(329, format!("{:07o}", member.device.0).as_bytes());
         put(337, format!("{:07o}", member.device.1).as_bytes());
-        let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
-        header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+        set_sum(&mut header);
         self.1 = member.kind == b'x';
         self.0.extend(header);
         self.0.extend(member.data);
@@ -89,6 +87,11 @@ impl Tar {
         self.member(Member { kind: b'1', path: path.as_bytes(), link: to.as_bytes(), ..FILE })
     }
 
+    /// Makes the first header's sum right again.
+    pub fn sum(&mut self) {
+        set_sum(&mut self.0[..512]);
+    }
+
     /// Records for the next member.
     #[must_use]
     pub fn pax(self, records: &[(&str, &[u8])]) -> Tar {
@@ -112,6 +115,12 @@ impl Tar {
         bytes.resize(bytes.len() + 1024, 0);
         bytes
     }
+}
+
+fn set_sum(header: &mut [u8]) {
+    header[148..156].fill(b' ');
+    let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
+    header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
 }
 
 /// A layer as it is stored, and the digest of what it inflates to.
