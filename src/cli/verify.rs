@@ -15,6 +15,9 @@ pub(super) struct Args {
     /// Only what is damaged, no progress
     #[arg(short, long)]
     quiet: bool,
+    /// Remove what is damaged, so that the next pull or load brings it again
+    #[arg(long)]
+    repair: bool,
     #[arg(value_name = "IMAGE")]
     images: Vec<String>,
 }
@@ -37,7 +40,13 @@ pub(super) fn main(args: &Args, roots: &Roots) -> Result<u8> {
     if damaged.is_empty() {
         return Ok(0);
     }
-    let (count, all) = (damaged.len(), verdicts.len());
-    Err(Error::image(format!("{count} of {all} images damaged"))
-        .hint(format!("minirun rmi {}, then pull or load again", damaged.join(" "))))
+    let removed = if args.repair { archives::repair(roots, &verdicts)? } else { Vec::new() };
+    removed.iter().try_for_each(|blob| ui::line(&format!("removed {blob}")))?;
+    let (count, all, names) = (damaged.len(), verdicts.len(), damaged.join(" "));
+    let hint = match (args.repair, removed.is_empty()) {
+        (false, _) => format!("minirun verify --repair {names}, then pull or load again: a blob that is here is kept"),
+        (true, false) => "pull or load again".to_owned(),
+        (true, true) => format!("minirun rmi {names}, then pull or load again"), // an unpacked layer
+    };
+    Err(Error::image(format!("{count} of {all} images damaged")).hint(hint))
 }

@@ -249,6 +249,11 @@ impl Store {
         Ok(Lock::shared(self.images().child(LOCK).as_path())?)
     }
 
+    /// While this is held no image comes in.
+    pub(super) fn hold_alone(&self) -> Result<Lock> {
+        Ok(Lock::exclusive(self.images().child(LOCK).as_path())?)
+    }
+
     /// Removes what belongs to no image: blobs, unpacked layers, and what killed processes left. Nothing is touched
     /// while an image is on its way in; it is done when the next image is removed. Gives the paths.
     pub fn sweep(&self, in_use: InUse<'_>) -> Result<Vec<HostPath>> {

@@ -284,7 +284,7 @@ impl Store {
     }
 }
 
-const LOAD_AGAIN: &str = "remove the image and load or pull it again";
+const LOAD_AGAIN: &str = "minirun verify --repair, then load or pull the image again";
 
 fn is_named(entry: &Entry, names: &[Reference], wanted: &Reference) -> bool {
     names.contains(wanted)

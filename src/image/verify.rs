@@ -1,15 +1,18 @@
 //! `verify`: whether what is in the store still is what its digests say. Every blob is read; of the unpacked layers only
-//! their form is looked at, for no digest covers a directory. Changes nothing.
+//! their form is looked at, for no digest covers a directory. Changes nothing but on request: a blob that is there is
+//! never fetched again, so a damaged one must go first.
 
 use super::index::Entry;
-use super::layer::{self, Sums};
+use super::layer::{self, Hashed, Sums};
 use super::progress::{Counted, Progress};
 use super::reference::Reference;
 use super::store::{self, Image, LayerRef, Store};
 use crate::error::Result;
 use crate::id::Digest;
-use std::collections::BTreeMap;
+use crate::sys::fs;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
+use std::io;
 
 /// What was found of one image.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +28,8 @@ pub struct Verdict {
     pub bytes: u64,
     /// What is not as it should be, a line each.
     pub damage: Vec<String>,
+    /// Blobs that are not what they should be, as far as that is known.
+    pub suspects: Vec<Digest>,
 }
 
 /// What each blob turned out to be, or why it cannot be read; many images have the same.
@@ -43,15 +48,39 @@ impl Store {
         Ok(entries.into_iter().map(|(entry, names)| self.verdict(entry, &names, &mut read, progress)).collect())
     }
 
+    /// Removes the blobs that are not what their digests say, so that the next pull or load brings them again. Waits for
+    /// images that are on their way in, for these may count on them. Gives what is gone.
+    pub fn remove_damaged(&self, verdicts: &[Verdict]) -> Result<Vec<Digest>> {
+        let damaged = verdicts.iter().filter(|verdict| !verdict.damage.is_empty());
+        let suspects: BTreeSet<&Digest> = damaged.flat_map(|verdict| &verdict.suspects).collect();
+        let mut removed = Vec::new();
+        let _alone = self.hold_alone()?;
+        for digest in suspects {
+            let path = self.blob_path(digest);
+            // another may have brought it again since
+            let hashed = File::open(path.as_path()).and_then(|file| {
+                let mut hashed = Hashed::new(file);
+                io::copy(&mut hashed, &mut io::sink()).map(|_| hashed.digest())
+            });
+            if !hashed.is_ok_and(|is| is == *digest) && fs::exists(path.as_path()) {
+                fs::unlink(path.as_path())?;
+                removed.push(digest.clone());
+            }
+        }
+        Ok(removed)
+    }
+
     fn verdict(&self, entry: &Entry, names: &[Reference], read: &mut Read, progress: &dyn Progress) -> Verdict {
         let image = names.first().map_or_else(|| entry.digest.short().to_owned(), Reference::familiar);
         let (layers, unpacked, bytes) = (0, 0, entry.size);
-        let mut verdict = Verdict { image, digest: entry.digest.clone(), layers, unpacked, bytes, damage: Vec::new() };
+        let (damage, suspects) = (Vec::new(), vec![entry.digest.clone()]);
+        let mut verdict = Verdict { image, digest: entry.digest.clone(), layers, unpacked, bytes, damage, suspects };
         let parsed = self.read_blob(&entry.digest).and_then(|manifest| {
             if manifest.len() as u64 != entry.size {
                 verdict.damage.push(format!("manifest {} has not {} bytes", entry.digest, entry.size));
             }
             let parsed = store::parse_manifest(&entry.digest, &manifest)?;
+            verdict.suspects.extend(store::digest_of(parsed.config()));
             let image = store::parse_image(Vec::new(), &manifest, |digest| self.read_blob(digest))?;
             Ok((image, parsed.config().size()))
         });
@@ -80,7 +109,10 @@ impl Store {
                 Ok(_) => None,
             };
             verdict.bytes += layer.size;
-            verdict.damage.extend(damage.map(|damage| format!("layer {}: {damage}", layer.digest)));
+            if let Some(damage) = damage {
+                verdict.damage.push(format!("layer {}: {damage}", layer.digest));
+                verdict.suspects.push(layer.digest.clone());
+            }
         }
         let (unpacked, wrong) = self.unpacked_forms(image);
         verdict.layers = image.layers.len();

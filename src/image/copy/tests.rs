@@ -138,6 +138,30 @@ fn what_cannot_be_written_leaves_what_was_there() {
 }
 
 #[test]
+fn a_damaged_blob_goes_and_comes_again_by_a_load() {
+    let from = place();
+    let archive = tar(&with_index(image(&[layer("1"), layer("2")]), "x"));
+    load_stream(&from.store, &archive, "x").unwrap();
+    let stored = from.store.find("x").unwrap();
+    let verdicts = || from.store.verify(&[], &()).unwrap();
+    for digest in [&stored.layers[0].digest, &stored.id, &stored.manifest] {
+        let path = from.store.blob_path(digest);
+        let good = std::fs::read(path.as_path()).unwrap();
+        std::fs::write(path.as_path(), &good[1..]).unwrap();
+        let damaged = verdicts();
+        assert_eq!(damaged[0].damage.len(), 1, "{damaged:?}");
+        // what has come again meanwhile stays
+        std::fs::write(path.as_path(), &good).unwrap();
+        assert!(from.store.remove_damaged(&damaged).unwrap().is_empty());
+        std::fs::write(path.as_path(), &good[1..]).unwrap();
+        assert_eq!(from.store.remove_damaged(&damaged).unwrap().iter().collect::<Vec<_>>(), [digest]);
+        assert!(!path.as_path().exists());
+        load_stream(&from.store, &archive, "x").unwrap();
+        assert!(verdicts()[0].damage.is_empty());
+    }
+}
+
+#[test]
 fn places_are_written_as_skopeo_writes_them() {
     let dir = tempfile::tempdir().unwrap();
     let file = |kind, path: &str, name: Option<&str>| Place::File {

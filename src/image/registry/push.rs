@@ -75,7 +75,7 @@ fn send(store: &Store, remote: &Remote<'_>, digest: &Digest, size: u64, progress
             let file = File::open(path.as_path()).map_err(|e| Error::image(format!("blob {path}: {e}")))?;
             if !file.metadata().is_ok_and(|now| now.len() == size) {
                 return Err(Error::image(format!("blob {path} has not the {size} bytes that it should have"))
-                    .hint("remove the image and load or pull it again"));
+                    .hint("minirun verify --repair, then load or pull the image again"));
             }
             Ok(Box::new(Counted::new(file, digest.short(), Some(size), progress)))
         };

@@ -97,3 +97,8 @@ pub fn place(text: &str, path: impl Fn(&str) -> Result<HostPath>) -> Result<Plac
 pub fn verify(roots: &Roots, images: &[String], progress: &dyn Progress) -> Result<Vec<Verdict>> {
     Store::open(&roots.root)?.verify(images, &Bars::new(progress))
 }
+
+/// Removes the blobs that were found damaged.
+pub fn repair(roots: &Roots, verdicts: &[Verdict]) -> Result<Vec<Digest>> {
+    Store::open(&roots.root)?.remove_damaged(verdicts)
+}
