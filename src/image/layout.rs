@@ -57,7 +57,7 @@ pub fn find(dir: &HostPath, name: Option<&str>, platform: &Platform) -> Result<(
 }
 
 fn find_in(root: &OwnedFd, name: Option<&str>, platform: &Platform) -> Result<Image> {
-    let mut index: ImageIndex = archive::parse("index.json", &read(root, "index.json")?)?;
+    let mut index: ImageIndex = archive::parse_index("index.json", &read(root, "index.json")?)?;
     let named: Vec<Descriptor> = index.manifests().iter().filter(|d| fits(d, name)).cloned().collect();
     let several = |d: &Descriptor| d.platform().is_none() || names(d) != names(&named[0]);
     if named.is_empty() || (named.len() > 1 && named.iter().any(several)) {

@@ -267,9 +267,19 @@ impl Store {
         match found[..] {
             [] => Err(missing(text)),
             [one] => Ok(one.clone()),
+            // the same image in another compression: one that has a name, or else the newest
+            [.., newest] if self.is_one_image(&found) => {
+                Ok((*found.iter().rev().find(|(_, names)| !names.is_empty()).unwrap_or(&newest)).clone())
+            }
             [..] => Err(Error::user(format!("{text} is the beginning of {} image ids", found.len()))
                 .hint("give more digits (minirun images --no-trunc)")),
         }
+    }
+
+    fn is_one_image(&self, entries: &[&(&Entry, Vec<Reference>)]) -> bool {
+        let mut ids = entries.iter().map(|(entry, _)| self.id_of(entry).ok());
+        let first = ids.next().flatten();
+        first.is_some() && ids.all(|id| id == first)
     }
 
     fn id_of(&self, entry: &Entry) -> Result<Digest> {
@@ -304,7 +314,7 @@ pub(super) fn digest_of(descriptor: &oci_spec::image::Descriptor) -> Result<Dige
 /// Parses a manifest; an index in its place, or something that could be read as both, is refused.
 pub(super) fn parse_manifest(digest: &Digest, bytes: &[u8]) -> Result<ImageManifest> {
     let broken = |what: &str| Error::image(format!("manifest {}: {what}", digest.short()));
-    let value: serde_json::Value = serde_json::from_slice(bytes).map_err(|e| broken(&e.to_string()))?;
+    let mut value: serde_json::Value = serde_json::from_slice(bytes).map_err(|e| broken(&e.to_string()))?;
     if value.get("manifests").is_some() {
         // CVE-2021-41190: one document, two meanings
         return Err(broken("it is an index, or both a manifest and an index"));
@@ -313,8 +323,38 @@ pub(super) fn parse_manifest(digest: &Digest, bytes: &[u8]) -> Result<ImageManif
         return Err(broken("it is of docker's schema 1, which nobody writes since 2017")
             .hint("push the image again with a current tool"));
     }
+    none_is_empty(&mut value, "layers");
     serde_json::from_value(value).map_err(|e| broken(&e.to_string()))
 }
+
+/// Go's programs write `null` or nothing for a list of nothing, such as the layers of an image from scratch.
+pub(super) fn none_is_empty(value: &mut serde_json::Value, list: &str) {
+    if let Some(object) = value.as_object_mut().filter(|object| object.get(list).is_none_or(|list| list.is_null())) {
+        object.insert(list.to_owned(), serde_json::json!([]));
+    }
+}
+
+/// A configuration in our type.
+pub(super) fn typed_config(mut value: serde_json::Value) -> serde_json::Result<ImageConfiguration> {
+    if let Some(rootfs) = value.get_mut("rootfs") {
+        none_is_empty(rootfs, "diff_ids");
+    }
+    serde_json::from_value(value)
+}
+
+/// What a manifest is of, where that is no image: charts, signatures and the like are kept as images are (image-spec,
+/// manifest.md, "Guidelines for Artifact Usage"). What says that it is one, and has an image's configuration and tars
+/// alone, is an image all the same.
+pub(super) fn artifact(manifest: &ImageManifest) -> Option<String> {
+    let config = manifest.config().media_type();
+    let known = [MediaType::ImageConfig.to_string(), DOCKER_CONFIG.to_owned(), "application/octet-stream".to_owned()];
+    let foreign = (!known.contains(&config.to_string())).then_some(config);
+    let layers = manifest.layers().iter().map(oci_spec::image::Descriptor::media_type);
+    let foreign = foreign.or_else(|| layers.into_iter().find(|kind| !kind.to_string().contains("tar")))?;
+    Some(manifest.artifact_type().as_ref().unwrap_or(foreign).to_string())
+}
+
+const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
 
 /// An image from its manifest; `read` gives the bytes of its configuration.
 pub(super) fn parse_image(
@@ -331,7 +371,7 @@ pub(super) fn parse_image(
     let broken = |e| Error::image(format!("configuration {}: {e}", id.short()));
     let whole: serde_json::Value = serde_json::from_slice(&read(&id)?).map_err(broken)?;
     let health = whole["config"].get("Healthcheck").filter(|health| health.is_object()).cloned();
-    let config: ImageConfiguration = serde_json::from_value(whole).map_err(broken)?;
+    let config = typed_config(whole).map_err(broken)?;
     let diff_ids = config.rootfs().diff_ids();
     let (layers, ids) = (parsed.layers().len(), diff_ids.len());
     if layers != ids || layers > MAX_LAYERS {

@@ -2,7 +2,7 @@
 //! between is the same for a load, a save, a pull, a push and a copy. Manifests are checked here, blobs by whoever
 //! keeps them. Nothing is copied that the destination has.
 
-use super::archive::{Blob, INDEX, MANIFEST, is_index, parse};
+use super::archive::{Blob, INDEX, MANIFEST, is_index, parse, parse_index};
 use super::layer;
 use super::platform::{self, Platform};
 use super::progress::{Counted, Progress};
@@ -89,7 +89,7 @@ impl Transfer<'_> {
             self.to.put_manifest(&bytes, names)?;
             return Ok(Digest::of(&bytes));
         }
-        let index: ImageIndex = parse("index", &bytes)?;
+        let index: ImageIndex = parse_index("index", &bytes)?;
         let said: Value = parse("index", &bytes)?;
         if said.get("layers").or(said.get("config")).is_some() {
             // CVE-2021-41190: one document, two meanings

@@ -17,7 +17,7 @@ use super::layer::{self, TarStream};
 use super::platform::Platform;
 use super::progress::Progress;
 use super::reference::Reference;
-use super::store::{Image, Store};
+use super::store::{Image, Store, none_is_empty};
 use super::transfer::{Destination, Name, Open, Takes, Transfer};
 use crate::error::{Error, Kind, Result};
 use crate::id::Digest;
@@ -133,6 +133,13 @@ pub(super) const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.ma
 
 pub(super) fn parse<'b, T: Deserialize<'b>>(what: &str, bytes: &'b [u8]) -> Result<T> {
     serde_json::from_slice(bytes).map_err(|e| Error::image(format!("{what}: {e}")))
+}
+
+/// An index, which may hold nothing.
+pub(super) fn parse_index(what: &str, bytes: &[u8]) -> Result<ImageIndex> {
+    let mut value: serde_json::Value = parse(what, bytes)?;
+    none_is_empty(&mut value, "manifests");
+    serde_json::from_value(value).map_err(|e| Error::image(format!("{what}: {e}")))
 }
 
 /// A descriptor with its fields in the order in which everybody writes them.

@@ -1,16 +1,16 @@
 //! What images a layout, an archive or a directory of skopeo's holds, and each of them as a source.
 
 use super::files::{Files, normal};
-use super::{Blob, manifest_bytes, parse};
+use super::{Blob, manifest_bytes, parse, parse_index};
 use crate::error::{Error, Result};
 use crate::id::Digest;
 use crate::image::index::{FULL_NAME, REF_NAME};
 use crate::image::layer;
 use crate::image::platform::{self, Platform};
 use crate::image::reference::Reference;
-use crate::image::store::digest_of;
+use crate::image::store::{digest_of, typed_config};
 use crate::image::transfer::{DAMAGED, Name, Source};
-use oci_spec::image::{Descriptor, ImageConfiguration, ImageIndex, MediaType};
+use oci_spec::image::{Descriptor, ImageIndex, MediaType};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::io::{BufReader, Read};
@@ -48,7 +48,8 @@ struct DockerImage {
     config: String,
     #[serde(default)]
     repo_tags: Option<Vec<String>>,
-    layers: Vec<String>,
+    #[serde(default)]
+    layers: Option<Vec<String>>,
 }
 
 /// The form by what is there. A layout wins where an archive is both, for it keeps the manifests' digests.
@@ -68,7 +69,7 @@ pub(in crate::image) fn form(files: &Files) -> Result<Form> {
 pub(in crate::image) fn offers(files: &Files, form: Form) -> Result<Vec<Offer>> {
     let need = |name: &str| files.text(name)?.ok_or_else(|| Error::image(format!("{name} is missing")));
     let offers = match form {
-        Form::Oci => layout(&parse("index.json", &need("index.json")?)?),
+        Form::Oci => layout(&parse_index("index.json", &need("index.json")?)?),
         Form::Docker => parse::<Vec<DockerImage>>("manifest.json", &need("manifest.json")?)?
             .into_iter()
             .map(|image| {
@@ -223,17 +224,18 @@ fn docker(files: &Files, image: &DockerImage) -> Result<(Vec<u8>, BTreeMap<Diges
     let place = |path: &str| normal("", path).ok_or_else(|| Error::image(format!("{path:?} is outside the archive")));
     let path = place(&image.config)?;
     let text = files.text(&path)?.ok_or_else(|| Error::image(format!("{path} is missing")))?;
-    let parsed: ImageConfiguration = parse(&image.config, &text)?;
-    let diff_ids = parsed.rootfs().diff_ids();
-    if diff_ids.len() != image.layers.len() {
-        let (layers, ids) = (image.layers.len(), diff_ids.len());
+    let parsed = typed_config(parse(&image.config, &text)?);
+    let parsed = parsed.map_err(|e| Error::image(format!("{}: {e}", image.config)))?;
+    let (diff_ids, layers) = (parsed.rootfs().diff_ids(), image.layers.as_deref().unwrap_or_default());
+    if diff_ids.len() != layers.len() {
+        let (layers, ids) = (layers.len(), diff_ids.len());
         return Err(Error::image(format!("{} has {layers} layers and {ids} diff ids", image.config)));
     }
     let config = Blob { media_type: MediaType::ImageConfig, digest: Digest::of(&text), size: text.len() as u64 };
     let mut paths = BTreeMap::from([(config.digest.clone(), path)]);
     let mut seen: BTreeMap<(String, &String), Blob> = BTreeMap::new();
-    let mut layers: Vec<Blob> = Vec::new();
-    for (layer, diff_id) in image.layers.iter().zip(diff_ids) {
+    let mut blobs: Vec<Blob> = Vec::new();
+    for (layer, diff_id) in layers.iter().zip(diff_ids) {
         let path = place(layer)?;
         let blob = match seen.get(&(path.clone(), diff_id)) {
             Some(blob) => blob.clone(),
@@ -241,9 +243,9 @@ fn docker(files: &Files, image: &DockerImage) -> Result<(Vec<u8>, BTreeMap<Diges
         };
         paths.insert(blob.digest.clone(), path.clone());
         seen.insert((path, diff_id), blob.clone());
-        layers.push(blob);
+        blobs.push(blob);
     }
-    Ok((manifest_bytes(config, layers)?, paths))
+    Ok((manifest_bytes(config, blobs)?, paths))
 }
 
 /// A layer that carries no digest of its own: its diff id must be the configuration's. One that is not compressed is

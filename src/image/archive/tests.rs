@@ -221,6 +221,54 @@ fn a_docker_archive_comes_in_with_its_tags() {
 }
 
 #[test]
+fn an_image_without_layers_comes_in_as_go_writes_it() {
+    let configs = [
+        r#"{"architecture":"amd64","os":"linux","rootfs":{"type":"layers"}}"#,
+        r#"{"architecture":"amd64","os":"linux","history":null,"rootfs":{"type":"layers","diff_ids":null}}"#,
+    ];
+    for text in configs {
+        let place = place();
+        let mut made = Made { files: Vec::new(), ..image(&[]) };
+        let config = typed(blob(&mut made.files, text.as_bytes()), "application/vnd.oci.image.config.v1+json");
+        let manifest = serde_json::json!({"schemaVersion": 2, "config": config, "layers": null});
+        assert!(load_stream(&place.store, &described(&manifest, made), "x").unwrap()[0].layers.is_empty());
+        for manifest in [r#"[{"Config":"c.json","RepoTags":["d:1"],"Layers":null}]"#, r#"[{"Config":"c.json"}]"#] {
+            let files = [("c.json".to_owned(), text.into()), ("manifest.json".to_owned(), manifest.into())];
+            assert!(load_stream(&place.store, &tar(&files), "x").unwrap()[0].layers.is_empty(), "{manifest}");
+        }
+    }
+    let files = [("index.json".to_owned(), br#"{"schemaVersion":2,"manifests":null}"#.to_vec())];
+    let error = load_stream(&place().store, &tar(&files), "x").unwrap_err();
+    assert!(error.message.ends_with("it holds no image"), "{error}");
+}
+
+#[test]
+fn one_image_in_two_compressions_is_found_by_its_id() {
+    let place = place();
+    let plain = layer("1");
+    let first =
+        load_stream(&place.store, &tar(&with_index(image(std::slice::from_ref(&plain)), "x")), "x").unwrap().remove(0);
+    let mut made = image(std::slice::from_ref(&plain));
+    let mut manifest: serde_json::Value = serde_json::from_slice(&made.files[made.files.len() - 1].1).unwrap();
+    manifest["layers"][0] = typed(blob(&mut made.files, &plain), "application/vnd.oci.image.layer.v1.tar");
+    // under the same name, which the first one loses
+    let second = load_stream(&place.store, &described(&manifest, made), "x").unwrap().remove(0);
+    let found = |text: &str| place.store.find(text).map(|image| image.manifest);
+    assert!(first.id == second.id && first.manifest != second.manifest);
+    for id in [second.id.as_str(), second.id.short()] {
+        assert_eq!(found(id).unwrap(), second.manifest);
+    }
+    let name = Reference::parse("old").unwrap();
+    place.store.tag(&first, &name).unwrap();
+    let nothing = BTreeSet::new();
+    let remove = |text: &str| place.store.remove(text, &nothing, |_| Ok(())).unwrap().untagged;
+    assert_eq!(remove(second.id.as_str()), [name]); // the newest name
+    assert_eq!(found(second.id.as_str()).unwrap(), second.manifest);
+    assert_eq!(remove(second.id.as_str()), [Reference::parse("x").unwrap()]);
+    assert!(found(second.id.as_str()).is_err());
+}
+
+#[test]
 fn broken_archives_leave_nothing() {
     let good = with_index(image(&[layer("1")]), "x");
     let damaged = |at: usize, change: &dyn Fn(&mut NamedBytes)| {

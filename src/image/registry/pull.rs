@@ -187,7 +187,7 @@ fn manifest(
     if let Some(pinned) = reference.digest.as_ref().filter(|pinned| Digest::of(&first) != **pinned) {
         return Err(Error::image(format!("digest mismatch: the content of {pinned} is {}", Digest::of(&first))).into());
     }
-    let index: ImageIndex = archive::parse("index", &first)?;
+    let index: ImageIndex = archive::parse_index("index", &first)?;
     let chosen = platform::choose(index.manifests(), platform)?;
     let digest = digest_of(chosen)?;
     let (_, bytes) = remote.get_manifest(digest.as_str())?;

@@ -42,8 +42,12 @@ pub fn inspect(roots: &Roots, word: &str, kind: Kind, sizes: bool) -> Result<Val
         Kind::Any => match container::find(roots, word) {
             Ok(found) => Ok(whole(roots, &found, sizes)),
             Err(no_container) => {
-                let other = told::inspect(roots, word).or_else(|_| volume::inspect(roots, word));
-                other.or_else(|_| networks::inspect(roots, word)).map_err(|_| no_container)
+                let image = told::inspect(roots, word);
+                // one that is here and broken, or not the only one of these digits, says more
+                let missing = image.as_ref().err().is_none_or(|e| e.kind == crate::error::Kind::NotFound);
+                let other = image.or_else(|e| volume::inspect(roots, word).map_err(|_| e));
+                let other = other.or_else(|e| networks::inspect(roots, word).map_err(|_| e));
+                other.map_err(|e| if missing { no_container } else { e })
             }
         },
     }
