@@ -250,7 +250,7 @@ impl<'a> Registry<'a> {
 
     /// Same scheme, host and port as the registry: only then the token goes along.
     fn is_own(&self, url: &str) -> bool {
-        url.strip_prefix(&origin(&self.endpoint.base)).is_some_and(|rest| rest.starts_with('/'))
+        place(url).is_some_and(|place| Some(place) == self::place(&self.endpoint.base))
     }
 
     /// Where a Location header leads, absolute or not.
@@ -258,7 +258,10 @@ impl<'a> Registry<'a> {
         let location = location.ok_or_else(|| Error::image(format!("{from}: a redirect to nowhere")))?;
         let url = match location.strip_prefix('/') {
             Some(path) if !path.starts_with('/') => format!("{}{location}", origin(from)),
-            _ => location.to_owned(),
+            _ => match location.split_once("://") {
+                Some((scheme, rest)) => format!("{}://{rest}", scheme.to_ascii_lowercase()),
+                None => location.to_owned(),
+            },
         };
         self.check_scheme(&url)?;
         Ok(url)
@@ -329,6 +332,19 @@ pub(super) fn origin(url: &str) -> String {
     let start = url.find("://").map_or(0, |at| at + 3);
     let end = url[start..].find(['/', '?', '#']).map_or(url.len(), |at| start + at);
     url[..end].to_owned()
+}
+
+/// Scheme, host and port of a URL, however they are spelled. None where a user is named in it, for nobody has reason to.
+fn place(url: &str) -> Option<(String, String, u16)> {
+    let url: Uri = url.parse().ok()?;
+    let (scheme, authority) = (url.scheme_str()?.to_ascii_lowercase(), url.authority()?);
+    let usual = if scheme == "https" { 443 } else { 80 };
+    // a port that is none is not the usual one
+    let port = match authority.as_str().len() == authority.host().len() {
+        true => usual,
+        false => authority.port_u16()?,
+    };
+    Some((scheme, authority.host().to_ascii_lowercase(), port)).filter(|_| !authority.as_str().contains('@'))
 }
 
 /// Host and port of a URL.
@@ -411,5 +427,33 @@ fn reason(e: &ureq::Error) -> String {
             None => e.to_string().to_lowercase(),
         },
         e => e.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_registry_is_the_same_however_it_is_spelled() {
+        let is_own = |base: &str, url: &str| place(url).is_some_and(|at| Some(at) == place(base));
+        for (base, url, own) in [
+            ("https://r.example", "https://r.example/v2/x", true),
+            ("https://r.example", "https://r.example:443/v2/x", true),
+            ("https://r.example:443", "https://R.Example/v2/x", true),
+            ("http://r.example", "HTTP://r.example:80?x", true),
+            ("https://r.example:5000", "https://r.example:5000/", true),
+            ("https://r.example", "https://r.example:444/", false),
+            ("https://r.example", "https://r.example:/", false),
+            ("https://r.example", "http://r.example:443/", false),
+            ("https://r.example", "https://r.example.evil/", false),
+            ("https://r.example", "https://r.example@evil/", false),
+            ("https://r.example", "https://evil@r.example/", false),
+            ("https://r.example", "https://evil/https://r.example/", false),
+            ("https://r.example", "https://evil\\@r.example/", false),
+            ("https://r.example", "//r.example/", false),
+        ] {
+            assert_eq!(is_own(base, url), own, "{base} {url}");
+        }
     }
 }
