@@ -173,6 +173,11 @@ impl<'a> Ingest<'a> {
     }
 }
 
+pub(super) fn too_large(digest: &Digest, size: u64) -> Error {
+    Error::image(format!("blob {digest} has {size} bytes, more than {} GiB", MAX_BLOB >> 30))
+        .hint("no image is so large: it is damaged, or whoever serves it wants to fill the disk")
+}
+
 fn lacks(digest: &Digest) -> Error {
     Error::image(format!("blob {digest} is missing")).hint("the image was not copied whole: make the archive again")
 }

@@ -38,7 +38,7 @@ impl Source for End<'_> {
     }
 
     fn blob(&self, digest: &Digest, size: u64) -> Result<Box<dyn Read + Send + '_>> {
-        Ok(Box::new(self.remote.blob(digest, size)?))
+        self.remote.blob(digest, size)
     }
 }
 

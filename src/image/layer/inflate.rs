@@ -13,6 +13,8 @@ use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 const ZSTD_WINDOW_LOG_MAX: u32 = 27;
 /// Inflated bytes of one layer: larger than any image in the wild, small enough that a bomb ends.
 const MAX_INFLATED: u64 = 64 << 30;
+/// Stored bytes of one layer: empty gzip members and skippable frames inflate to nothing, without end.
+const MAX_STORED: u64 = 64 << 30;
 /// From here on a stream must not inflate to more than deflate could make of it (1032:1): zstd packs 10^5 and more
 /// zeros into a byte.
 const MAX_FREE: u64 = 1 << 30;
@@ -170,6 +172,7 @@ enum Piece {
 /// `None` when the consumer went away.
 fn produce(blob: Blob<'_>, full: &SyncSender<Piece>, used: &Receiver<Vec<u8>>) -> io::Result<Option<Digest>> {
     let taken = AtomicU64::new(0);
+    let blob = Bounded { inner: blob, left: MAX_STORED };
     let mut stored = BufReader::with_capacity(PIECE, Hashed::new(Taken { inner: blob, taken: &taken }));
     let mut count = 0;
     {
@@ -201,6 +204,20 @@ fn check_bomb(stored: u64, plain: u64) -> io::Result<()> {
         return Err(io::Error::other(format!("{stored} bytes inflate to more than {plain}: a compression bomb")));
     }
     Ok(())
+}
+
+/// Gives so many bytes and no more: what comes then is an error.
+struct Bounded<R> {
+    inner: R,
+    left: u64,
+}
+
+impl<R: Read> Read for Bounded<R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let n = self.inner.read(into)?;
+        self.left = self.left.checked_sub(n as u64).ok_or_else(|| io::Error::other("a layer without an end"))?;
+        Ok(n)
+    }
 }
 
 /// Counts what was taken from the blob, for one who does not own the reader.
@@ -359,6 +376,18 @@ mod tests {
         let bomb = encoder.finish().unwrap();
         let error = in_parallel(&bomb[..], |_| Ok(())).unwrap_err();
         assert!(error.message.contains("compression bomb"), "{error}");
+    }
+
+    #[test]
+    fn what_inflates_to_nothing_without_end_is_cut() {
+        let frame = b"\x50\x2a\x4d\x18\x04\0\0\0skip"; // RFC 8878, skippable frames
+        for member in [gzip(b""), frame.to_vec()] {
+            let endless = member.repeat(1000);
+            let bounded = |left| BufReader::new(Bounded { inner: &endless[..], left });
+            let read = |left| io::copy(&mut inflated(bounded(left)).unwrap().0, &mut io::sink());
+            assert_eq!(read(endless.len() as u64).unwrap(), 0);
+            assert_eq!(read(endless.len() as u64 - 1).unwrap_err().to_string(), "a layer without an end");
+        }
     }
 
     #[test]

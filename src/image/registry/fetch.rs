@@ -4,6 +4,7 @@
 use super::arriving::{Arriving, End, Fate};
 use super::http::{Failure, TRIES, backoff, header, is_silence};
 use super::remote::Remote;
+use super::resumed::goes_on;
 use crate::error::{Error, Result};
 use crate::image::progress::Progress;
 use std::io::{self, Read as _};
@@ -100,11 +101,7 @@ fn piece(
 ) -> Result<Option<String>, Failure> {
     let from = blob.length();
     let mut response = remote.blob_from(&blob.digest, from)?;
-    let goes_on = |response: &ureq::http::Response<ureq::Body>| {
-        let range = header(response, "content-range").unwrap_or_default();
-        response.status() == 206 && range.starts_with(&format!("bytes {from}-"))
-    };
-    let mut skip = if goes_on(&response) { 0 } else { from };
+    let mut skip = if goes_on(&response, from) { 0 } else { from };
     if response.status() != 200 && skip > 0 {
         response = remote.blob_from(&blob.digest, 0)?; // 416, or another range than we asked for
     }

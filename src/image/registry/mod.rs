@@ -18,6 +18,7 @@ mod proxy;
 mod pull;
 mod push;
 mod remote;
+mod resumed;
 mod tokens;
 
 pub use config::{Mirror, RegistryConfig};

@@ -10,7 +10,7 @@ use super::remote::{self, Access, Remote};
 use crate::error::{Error, Kind, Result};
 use crate::id::Digest;
 use crate::image::archive::is_index;
-use crate::image::ingest::{Expected, Ingest};
+use crate::image::ingest::{Expected, Ingest, MAX_BLOB, too_large};
 use crate::image::layer::Blob;
 use crate::image::platform::{self, Platform};
 use crate::image::progress::Progress;
@@ -73,6 +73,9 @@ pub(super) fn from(
     let image = store::parse_image(vec![reference.clone()], &bytes, |digest| ingest.read(digest))?;
     let mut blobs: Vec<Arriving> = Vec::new();
     for layer in &image.layers {
+        if layer.size > MAX_BLOB {
+            return Err(too_large(&layer.digest, layer.size).into());
+        }
         if !ingest.has(&layer.digest) && blobs.iter().all(|blob| blob.digest != layer.digest) {
             blobs.push(Arriving::open(&mut ingest, &layer.digest, layer.size)?);
         }

@@ -3,10 +3,12 @@
 
 use super::config::{Endpoint, RegistryConfig};
 use super::http::{Ask, Failure, Open, REACH, Registry, header, host_of, origin, read_bounded};
+use super::resumed::Resumed;
 use crate::error::{Error, Result};
 use crate::id::Digest;
 use crate::image::Reference;
 use crate::image::archive::{DOCKER_LIST, DOCKER_MANIFEST, INDEX, MANIFEST};
+use crate::image::ingest::{MAX_BLOB, too_large};
 use crate::image::store::MAX_METADATA;
 use std::io::{Cursor, Read};
 use std::time::{Duration, Instant};
@@ -109,10 +111,12 @@ impl<'a> Remote<'a> {
     }
 
     /// The bytes of a blob as they come, at most `size` and one, which nobody has compared with the digest yet. What is
-    /// cut is an error of the reader's.
-    pub fn blob(&self, digest: &Digest, size: u64) -> Result<Box<dyn Read + Send>> {
-        let response = self.registry.expect(&Ask::get(&self.path("blobs", digest.as_str()), &[]), &[200])?;
-        Ok(Box::new(response.into_body().into_reader().take(size.saturating_add(1))))
+    /// cut goes on where it was cut, and is an error of the reader's when that does not help.
+    pub fn blob(&self, digest: &Digest, size: u64) -> Result<Box<dyn Read + Send + '_>> {
+        if size > MAX_BLOB {
+            return Err(too_large(digest, size));
+        }
+        Ok(Box::new(Resumed::open(self, digest, size)?))
     }
 
     /// The answer to a request for a blob from byte `from` on: 206, or 200 with all of it, or 416.
