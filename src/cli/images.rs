@@ -68,7 +68,7 @@ pub(super) fn fields(of: &ImageRow, whole: bool) -> Row {
         ("Tag", of.tag.as_str().into()),
         ("Digest", of.digest.as_str().into()),
         ("ID", if whole { of.id.as_str() } else { of.id.short() }.into()),
-        ("CreatedSince", of.age.map_or_else(|| "-".to_owned(), ui::ago).into()),
+        ("CreatedSince", of.age.map_or_else(|| "N/A".to_owned(), ui::ago).into()),
         ("CreatedAt", of.created.as_deref().map(format::date).unwrap_or_default().into()),
         ("Size", ui::decimal(of.size).into()),
     ])

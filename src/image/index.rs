@@ -12,6 +12,8 @@ use std::collections::BTreeMap;
 pub(super) const REF_NAME: &str = "org.opencontainers.image.ref.name";
 /// The full name, as docker and containerd write it.
 pub(super) const FULL_NAME: &str = "io.containerd.image.name";
+/// Ours: the digest of the index that led to the manifest, by which a registry knows the image for all platforms.
+const OF_INDEX: &str = "minirun.index.digest";
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -38,6 +40,14 @@ impl Entry {
         Reference::parse(text).ok()
     }
 
+    pub(super) fn index(&self) -> Option<Digest> {
+        Digest::parse(self.annotations.get(OF_INDEX)?).ok()
+    }
+
+    pub(super) fn set_index(&mut self, index: &Digest) {
+        self.annotations.insert(OF_INDEX.into(), index.to_string());
+    }
+
     fn set_name(&mut self, name: Option<&Reference>) {
         self.annotations.remove(FULL_NAME);
         self.annotations.remove(REF_NAME);
@@ -57,12 +67,17 @@ impl Index {
         serde_json::from_slice(bytes).map_err(|e| Error::image(format!("index.json: {e}")))
     }
 
-    /// The manifests in the order they came, each with its names.
+    /// The manifests in the order they came, each with its names; of several entries the first that knows its index.
     pub(super) fn images(&self) -> Vec<(&Entry, Vec<Reference>)> {
         let mut images: Vec<(&Entry, Vec<Reference>)> = Vec::new();
         for entry in &self.manifests {
             match images.iter_mut().find(|(seen, _)| seen.digest == entry.digest) {
-                Some((_, names)) => names.extend(entry.name()),
+                Some((first, names)) => {
+                    names.extend(entry.name());
+                    if first.index().is_none() && entry.index().is_some() {
+                        *first = entry;
+                    }
+                }
                 None => images.push((entry, entry.name().into_iter().collect())),
             }
         }

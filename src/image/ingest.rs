@@ -38,6 +38,8 @@ pub(super) struct Ingest<'a> {
     count: u64,
     /// What is staged, by digest: the file's name and size.
     blobs: BTreeMap<Digest, (HostPath, u64)>,
+    /// The index that led to a manifest.
+    indexes: BTreeMap<Digest, Digest>,
     _lock: Lock,
 }
 
@@ -55,7 +57,7 @@ impl<'a> Ingest<'a> {
             .prefix(STAGING)
             .tempdir_in(store.images().as_path())
             .map_err(|e| failed(format!("making a directory in {}", store.images()), &e))?;
-        Ok(Ingest { store, staging, count: 0, blobs: BTreeMap::new(), _lock: lock })
+        Ok(Ingest { store, staging, count: 0, blobs: BTreeMap::new(), indexes: BTreeMap::new(), _lock: lock })
     }
 
     /// Stages a blob that must be what is expected of it, or fails and keeps nothing of it.
@@ -85,6 +87,11 @@ impl<'a> Ingest<'a> {
 
     pub(super) fn add_bytes(&mut self, bytes: &[u8]) -> Result<Digest> {
         self.add(bytes, Expected::default()).map(|(digest, _)| digest)
+    }
+
+    /// Remembers which index led to a manifest.
+    pub(super) fn led(&mut self, index: Digest, manifest: Digest) {
+        self.indexes.insert(manifest, index);
     }
 
     /// Takes over a file of the store's directory that is right: whoever wrote it has hashed it.
@@ -145,12 +152,14 @@ impl<'a> Ingest<'a> {
         for image in &images {
             let bytes = self.read(&image.manifest)?;
             let media_type = store::parse_manifest(&image.manifest, &bytes)?.media_type().clone();
-            entries.push(Entry {
+            let mut entry = Entry {
                 media_type: media_type.unwrap_or(oci_spec::image::MediaType::ImageManifest),
                 digest: image.manifest.clone(),
                 size: bytes.len() as u64,
                 annotations: BTreeMap::new(),
-            });
+            };
+            self.indexes.get(&image.manifest).inspect(|index| entry.set_index(index));
+            entries.push(entry);
         }
         let put = |index: &mut super::index::Index| {
             entries.into_iter().zip(&images).for_each(|(entry, image)| index.put(entry, &image.names));

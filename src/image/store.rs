@@ -28,6 +28,8 @@ pub struct Image {
     /// Its names, the oldest first; none where a newer image took the last one over.
     pub names: Vec<Reference>,
     pub manifest: Digest,
+    /// The index of all platforms that it was pulled by.
+    pub index: Option<Digest>,
     /// The digest of its configuration: what `images` shows.
     pub id: Digest,
     pub config: ImageConfiguration,
@@ -59,6 +61,11 @@ impl Image {
     /// The first name, or the short id.
     pub fn label(&self) -> String {
         self.names.first().map_or_else(|| self.id.short().to_owned(), Reference::familiar)
+    }
+
+    /// What a registry knows the image of this name by: one platform's manifest alone where there was no index.
+    pub fn digest_of<'i>(&'i self, name: &'i Reference) -> &'i Digest {
+        name.digest.as_ref().or(self.index.as_ref()).unwrap_or(&self.manifest)
     }
 
     /// Bytes of all layers as they are stored.
@@ -290,7 +297,8 @@ impl Store {
     fn image(&self, entry: &Entry, names: Vec<Reference>) -> Result<Image> {
         let label = names.first().map_or_else(|| entry.digest.short().to_owned(), Reference::familiar);
         let manifest = self.read_blob(&entry.digest).during(|| format!("image {label}"))?;
-        parse_image(names, &manifest, |digest| self.read_blob(digest)).during(|| format!("image {label}"))
+        let image = parse_image(names, &manifest, |digest| self.read_blob(digest));
+        Ok(Image { index: entry.index(), ..image.during(|| format!("image {label}"))? })
     }
 }
 
@@ -298,7 +306,8 @@ const LOAD_AGAIN: &str = "minirun verify --repair, then load or pull the image a
 
 fn is_named(entry: &Entry, names: &[Reference], wanted: &Reference) -> bool {
     names.contains(wanted)
-        || (wanted.digest.as_ref() == Some(&entry.digest)
+        || (wanted.digest.is_some()
+            && [Some(&entry.digest), entry.index().as_ref()].contains(&wanted.digest.as_ref())
             && names.iter().any(|n| n.registry == wanted.registry && n.repository == wanted.repository))
 }
 
@@ -365,7 +374,8 @@ pub(super) fn parse_image(
     let digest = Digest::of(manifest);
     let parsed = parse_manifest(&digest, manifest)?;
     let id = digest_of(parsed.config())?;
-    if parsed.config().media_type() == &MediaType::EmptyJSON || parsed.artifact_type().is_some() {
+    let is_artifact = parsed.artifact_type().is_some() && artifact(&parsed).is_some();
+    if is_artifact || parsed.config().media_type() == &MediaType::EmptyJSON {
         return Err(Error::image(format!("manifest {} is an artifact, not an image", digest.short())));
     }
     let broken = |e| Error::image(format!("configuration {}: {e}", id.short()));
@@ -382,5 +392,5 @@ pub(super) fn parse_image(
         let (digest, diff_id) = (digest_of(layer)?, Digest::parse(diff_id)?);
         Ok(LayerRef { digest, diff_id, media_type: layer.media_type().to_string(), size: layer.size() })
     });
-    Ok(Image { names, manifest: digest, id, layers: layers.collect::<Result<_>>()?, config, health })
+    Ok(Image { names, manifest: digest, index: None, id, layers: layers.collect::<Result<_>>()?, config, health })
 }

@@ -124,8 +124,14 @@ fn now() -> String {
 
 /// Seconds from a moment in RFC 3339 to now; 0 where it cannot be read or lies ahead.
 fn seconds_since(moment: &str) -> u64 {
-    let then: Option<jiff::Timestamp> = moment.parse().ok();
-    then.map_or(0, |then| jiff::Timestamp::now().duration_since(then).as_secs()).max(0).unsigned_abs()
+    age(moment).unwrap_or(0)
+}
+
+/// Seconds since an image says that it was made. None where that cannot be read, or is Go's zero time, of the year 1.
+fn age(created: &str) -> Option<u64> {
+    let then: jiff::Timestamp = created.parse().ok()?;
+    let age = jiff::Timestamp::now().duration_since(then).as_secs().max(0).unsigned_abs();
+    Some(age).filter(|_| !created.starts_with("0001-"))
 }
 
 /// What only root may do yet; the error says what exactly could not be done.
@@ -177,4 +183,16 @@ fn seccomp(choice: &SeccompChoice) -> Result<security::plan::Request> {
         })?),
     };
     Ok(security::plan::Request { seccomp, preserve_fds: 0 })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::age;
+
+    #[test]
+    fn an_image_that_does_not_say_when_it_was_made_has_no_age() {
+        assert_eq!([age("0001-01-01T00:00:00Z"), age("yesterday"), age("")], [None; 3]);
+        assert!(age("1970-01-01T00:00:00Z").unwrap() > 50 * 365 * 86400);
+        assert_eq!(age("2970-01-01T00:00:00Z"), Some(0));
+    }
 }

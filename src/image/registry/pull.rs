@@ -18,7 +18,7 @@ use crate::image::store::{self, Image, LayerRef, MAX_METADATA, Store, digest_of}
 use crate::image::unpack::Failed;
 use crate::image::{Reference, archive};
 use crate::sys::host;
-use oci_spec::image::{ImageIndex, ImageManifest, MediaType};
+use oci_spec::image::{ImageIndex, ImageManifest};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, PoisonError};
 
@@ -195,6 +195,7 @@ fn manifest(
     let digest = digest_of(chosen)?;
     let (_, bytes) = remote.get_manifest(digest.as_str())?;
     let expected = Expected { digest: Some(&digest), size: Some(chosen.size()) };
+    ingest.led(Digest::of(&first), digest.clone());
     Ok(ingest.add(&bytes[..], expected)?.0)
 }
 
@@ -204,22 +205,10 @@ fn looks_like_index(bytes: &[u8]) -> bool {
     is_index(value.get("mediaType").and_then(serde_json::Value::as_str).unwrap_or_default(), bytes)
 }
 
-/// Charts, signatures and the like are kept in registries as images are, and are none. Told by what they say they are
-/// (image-spec, manifest.md, "Guidelines for Artifact Usage"); every layer of an image is a tar.
 fn refuse_artifact(digest: &Digest, manifest: &ImageManifest) -> Result<()> {
-    let config = manifest.config().media_type();
-    let known = [MediaType::ImageConfig.to_string(), DOCKER_CONFIG.to_owned(), "application/octet-stream".to_owned()];
-    let layers = manifest.layers().iter().map(|layer| layer.media_type().to_string());
-    let kind = match (manifest.artifact_type(), known.contains(&config.to_string())) {
-        (Some(kind), _) => Some(kind.to_string()),
-        (None, false) => Some(config.to_string()),
-        (None, true) => layers.into_iter().find(|kind| !kind.contains("tar")),
-    };
-    match kind {
+    match store::artifact(manifest) {
         Some(kind) => Err(Error::image(format!("manifest {} is an artifact, {kind}, and no image", digest.short()))
             .hint("fetch it with the tool that it is made for")),
         None => Ok(()),
     }
 }
-
-const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";

@@ -30,7 +30,7 @@ pub fn history(roots: &Roots, name: &str) -> Result<Vec<HistoryRow>> {
     for step in image.config.history().iter().flatten() {
         rows.push(HistoryRow {
             id: None,
-            age: step.created().as_deref().map(ops::seconds_since),
+            age: step.created().as_deref().and_then(ops::age),
             created: step.created().clone(),
             by: step.created_by().clone().unwrap_or_default(),
             size: if step.empty_layer() == Some(true) { 0 } else { sizes.next().unwrap_or(0) },
@@ -51,7 +51,13 @@ pub fn history(roots: &Roots, name: &str) -> Result<Vec<HistoryRow>> {
 /// What docker's inspect shows of an image.
 pub(in crate::ops) fn inspect(roots: &Roots, name: &str) -> Result<serde_json::Value> {
     let image = Store::open(&roots.root)?.find(name)?;
-    let repositories: BTreeSet<String> = image.names.iter().map(Reference::familiar_repository).collect();
+    // a name with a digest is not for its tag (docker's way, too)
+    let tags = image.names.iter().filter(|name| name.digest.is_none());
+    let digests: BTreeSet<String> =
+        image.names.iter().map(|name| format!("{}@{}", name.familiar_repository(), image.digest_of(name))).collect();
+    // docker's own field of the configuration is unknown to OCI's, which has it at each step
+    let comment = image.config.history().iter().flatten().next_back().and_then(|step| step.comment().as_deref());
+    let comment = comment.unwrap_or_default();
     // what an image does not say is empty, not missing: templates name it all the same
     let mut config = serde_json::json!({
         "User": "", "Env": [], "Cmd": null, "Entrypoint": null, "WorkingDir": "", "Labels": {}
@@ -64,11 +70,14 @@ pub(in crate::ops) fn inspect(roots: &Roots, name: &str) -> Result<serde_json::V
     }
     Ok(serde_json::json!({
         "Id": image.id,
-        "RepoTags": image.names.iter().map(Reference::familiar).collect::<Vec<_>>(),
-        "RepoDigests": repositories.iter().map(|name| format!("{name}@{}", image.manifest)).collect::<Vec<_>>(),
+        "RepoTags": tags.map(Reference::familiar).collect::<Vec<_>>(),
+        "RepoDigests": digests,
         "Digest": image.manifest,
+        "Author": image.config.author().as_deref().unwrap_or_default(),
+        "Comment": comment,
         "Created": image.config.created(),
         "Architecture": image.config.architecture().to_string(),
+        "Variant": image.config.variant().as_deref().unwrap_or_default(),
         "Os": image.config.os().to_string(),
         "Size": image.size(),
         "Config": config,

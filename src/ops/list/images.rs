@@ -15,7 +15,7 @@ pub struct ImageRow {
     pub repository: String,
     pub tag: String,
     pub id: Digest,
-    /// The digest of its manifest: what a registry knows it by.
+    /// The digest of its manifest, or of the index that led to it: what a registry knows it by.
     pub digest: Digest,
     /// When it was made, where the image says, in RFC 3339; and how many seconds ago.
     pub created: Option<String>,
@@ -51,11 +51,12 @@ pub fn all(roots: &Roots) -> Result<Vec<ImageRow>> {
 fn rows(image: &Image) -> Vec<ImageRow> {
     let row = |name: Option<&Reference>| ImageRow {
         repository: name.map_or_else(none, Reference::familiar_repository),
-        tag: name.and_then(|name| name.tag.clone()).unwrap_or_else(none),
+        // what was pulled by a digest is not there by its tag
+        tag: name.filter(|name| name.digest.is_none()).and_then(|name| name.tag.clone()).unwrap_or_else(none),
         id: image.id.clone(),
-        digest: image.manifest.clone(),
+        digest: name.map_or(&image.manifest, |name| image.digest_of(name)).clone(),
         created: image.config.created().clone(),
-        age: image.config.created().as_deref().map(super::super::seconds_since),
+        age: image.config.created().as_deref().and_then(super::super::age),
         size: image.size(),
         labels: labels(image),
         name: name.cloned(),
