@@ -59,9 +59,9 @@ pub(super) fn pull_one(roots: &Roots, name: &str, platform: Option<&str>, progre
 
 fn pull_into(roots: &Roots, name: &Reference, platform: Option<&str>, progress: &dyn Progress) -> Result<Image> {
     refuse_scratch(name)?;
-    let platform = platform.map_or_else(|| Ok(Platform::host()), Platform::parse)?;
+    let platform = platform.map(Platform::parse).transpose()?;
     let (config, store) = (settings(roots)?, Store::open(&roots.root)?);
-    let image = registry::pull(&store, name, &config, &platform, &Bars::new(progress))?;
+    let image = registry::pull(&store, name, &config, platform.as_ref(), &Bars::new(progress))?;
     events::image(roots, &name.familiar(), "pull", &name.familiar_repository());
     Ok(image)
 }

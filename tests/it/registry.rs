@@ -33,6 +33,17 @@ fn an_image_is_pulled_once_and_runs() {
     assert_eq!(minirun(&sandbox, RUN).text(), RAN);
     let images = minirun(&sandbox, &["images"]).text();
     assert!(images.lines().any(|line| line.starts_with("alpine ") && line.contains(" latest ")), "{images}");
+    // by its digest it is there, and not by the tag beside that
+    let digest = minirun(&sandbox, &["inspect", "--format", "{{.Digest}}", "alpine"]).text();
+    minirun(&sandbox, &["rmi", "alpine"]).expect_code(0);
+    minirun(&sandbox, &["pull", &format!("alpine:latest@{digest}")]).expect_code(0);
+    let images = ["images", "--format", "{{.Repository}} {{.Tag}} {{.Digest}}"];
+    assert_eq!(minirun(&sandbox, &images).text(), format!("alpine <none> {digest}"));
+    let fields = "{{json .RepoTags}} {{json .RepoDigests}} {{json .Author}} {{json .Comment}} {{json .Variant}}";
+    let said = minirun(&sandbox, &["inspect", "--format", fields, &format!("alpine@{digest}")]).text();
+    assert!(said.starts_with(&format!(r#"[] ["alpine@{digest}"] ""#)), "{said}");
+    minirun(&sandbox, &["inspect", "alpine:latest"]).expect_code(1);
+    assert_eq!(minirun(&sandbox, RUN).text(), RAN);
     registry.stop();
     assert_eq!(minirun(&sandbox, RUN).text(), RAN, "what is here is not asked for again");
     // the control: who asks gets no answer any more

@@ -328,8 +328,12 @@ fn hard_links_reach_what_is_inside() {
         vector(
             "to a pipe and a device of the layer below",
             [
-                t().member(Member { kind: b'6', path: b"p", mode: 0o622, uid: 3, ..FILE })
-                    .member(Member { kind: b'3', path: b"c", device: (1, 3), ..FILE }),
+                t().member(Member { kind: b'6', path: b"p", mode: 0o622, uid: 3, ..FILE }).member(Member {
+                    kind: b'3',
+                    path: b"c",
+                    device: (1, 3),
+                    ..FILE
+                }),
                 t().link("h", "p").link("i", "c"),
             ],
             tree("c c 1:3; h p 0:0; i c 1:3; p p 0:0"),
@@ -551,7 +555,11 @@ fn sizes_and_headers_that_lie_are_refused() {
     [100..108, 108..116, 116..124, 124..136].into_iter().for_each(|field| blank.0[field].fill(b' '));
     blank.sum();
     check_all(&[
-        vector("more attributes than a file can have", [t().pax(&many).file("x", "")], Refused("more extended attributes")),
+        vector(
+            "more attributes than a file can have",
+            [t().pax(&many).file("x", "")],
+            Refused("more extended attributes"),
+        ),
         vector(
             "a capability that is none",
             [t().pax(&[("SCHILY.xattr.security.capability", b"x")]).file("x", "")],

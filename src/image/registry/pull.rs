@@ -25,12 +25,13 @@ use std::sync::{Mutex, PoisonError};
 /// Layers on their way at the same time, as with docker.
 const AT_ONCE: usize = 3;
 
-/// Pulls `reference` for `platform` and gives it its name in the store.
+/// Pulls `reference` and gives it its name in the store: for `platform`, or where none was asked for the host's, but what
+/// is there for one platform alone.
 pub fn pull(
     store: &Store,
     reference: &Reference,
     config: &RegistryConfig,
-    platform: &Platform,
+    platform: Option<&Platform>,
     progress: &dyn Progress,
 ) -> Result<Image> {
     remote::each_endpoint(reference, config, |endpoint, patience| {
@@ -54,11 +55,11 @@ pub(super) fn from(
     store: &Store,
     remote: &Remote<'_>,
     reference: &Reference,
-    platform: &Platform,
+    platform: Option<&Platform>,
     progress: &dyn Progress,
 ) -> Result<Image, Failure> {
     let mut ingest = Ingest::begin(store)?;
-    let manifest = manifest(&mut ingest, remote, reference, platform)?;
+    let manifest = manifest(&mut ingest, remote, reference, platform.unwrap_or(&Platform::host()))?;
     let bytes = ingest.read(&manifest)?;
     let parsed = store::parse_manifest(&manifest, &bytes)?;
     refuse_artifact(&manifest, &parsed)?;
@@ -71,6 +72,12 @@ pub(super) fn from(
         ingest.add(&remote.small_blob(&config)?[..], expected)?;
     }
     let image = store::parse_image(vec![reference.clone()], &bytes, |digest| ingest.read(digest))?;
+    let is = Platform::of(&image.config);
+    if let Some(wanted) = platform.filter(|wanted| !wanted.takes(&is)) {
+        return Err(Error::image(format!("the registry has it for {is} alone, not for {wanted}"))
+            .hint(format!("minirun pull --platform {is} {}", reference.familiar()))
+            .into());
+    }
     let mut blobs: Vec<Arriving> = Vec::new();
     for layer in &image.layers {
         if layer.size > MAX_BLOB {

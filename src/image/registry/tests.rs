@@ -235,11 +235,15 @@ fn place(server: &Server) -> Place {
 impl Place {
     /// The mirror alone: the registry itself is not asked in tests.
     fn pull(&self, server: &Server, name: &str) -> Result<Image, Failure> {
+        self.pull_for(server, name, Some("linux/amd64"))
+    }
+    fn pull_for(&self, server: &Server, name: &str, platform: Option<&str>) -> Result<Image, Failure> {
         let reference = Reference::parse(name).unwrap();
         let endpoints = self.config.endpoints(&reference).unwrap();
         assert!(endpoints[0].base.ends_with(&server.host));
         let remote = Remote::connect(&endpoints[0], &reference, &self.config, Access::Pull, REACH)?;
-        pull::from(&self.store, &remote, &reference, &Platform::parse("linux/amd64").unwrap(), &())
+        let platform = platform.map(|platform| Platform::parse(platform).unwrap());
+        pull::from(&self.store, &remote, &reference, platform.as_ref(), &())
     }
     fn refused(&self, server: &Server, name: &str) -> Error {
         match self.pull(server, name) {
@@ -270,7 +274,7 @@ fn a_mirror_serves_docker_io() {
     publish(&server, &made);
     let place = place(&server);
     let reference = Reference::parse("alpine").unwrap();
-    let image = pull(&place.store, &reference, &place.config, &Platform::parse("amd64").unwrap(), &()).unwrap();
+    let image = pull(&place.store, &reference, &place.config, Some(&Platform::parse("amd64").unwrap()), &()).unwrap();
     assert_eq!(image.names, [reference]);
     assert_eq!(place.store.find("alpine").unwrap().id, Digest::of(&made.config));
     // what is here is not fetched again
@@ -320,11 +324,114 @@ fn an_index_leads_to_the_platform() {
     server.put(&manifest_path(Digest::of(&both).as_str()), 200, &[], &both);
     let place = place(&server);
     assert_eq!(place.pull(&server, "alpine").unwrap().manifest, Digest::of(&made.manifest));
+    // by the index's digest too, which is that of all platforms, without the registry
+    let here = place.store.find(&pinned).unwrap();
+    assert_eq!((here.names.len(), here.digest_of(&here.names[0])), (1, &Digest::of(&both)));
     place.pull(&server, &pinned).unwrap();
     assert_eq!(place.store.find(&pinned).unwrap().manifest, Digest::of(&made.manifest));
     server.put(&manifest_path("latest"), 200, &[], &index(&[entry(b"never", "arm64")]));
     let error = place.refused(&server, "alpine");
     assert_eq!(error.message, "there is no image for linux/amd64, only for linux/arm64");
+}
+
+/// A proxy that leads to this server, whatever it is asked for; the heads of the requests that it had.
+fn proxy_to(server: &Server) -> (String, Arc<Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (address, to, heads) = (listener.local_addr().unwrap().to_string(), server.host.clone(), Arc::default());
+    let seen: Arc<Mutex<Vec<String>>> = Arc::clone(&heads);
+    std::thread::spawn(move || {
+        for client in listener.incoming() {
+            let (mut client, mut host) = (client.unwrap(), TcpStream::connect(&to).unwrap());
+            let (mut head, mut byte) = (Vec::new(), [0]);
+            while !head.ends_with(b"\r\n\r\n") && client.read(&mut byte).unwrap() > 0 {
+                head.push(byte[0]);
+            }
+            seen.lock().unwrap().push(String::from_utf8(head).unwrap());
+            client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
+            let (mut up, mut down) = (client.try_clone().unwrap(), host.try_clone().unwrap());
+            std::thread::spawn(move || std::io::copy(&mut up, &mut host));
+            std::thread::spawn(move || {
+                let _ = std::io::copy(&mut down, &mut client);
+                let _ = client.shutdown(std::net::Shutdown::Both);
+            });
+        }
+    });
+    (address, heads)
+}
+
+#[test]
+fn a_pull_goes_through_the_proxy() {
+    let (server, made) = (Server::start(), made());
+    publish(&server, &made);
+    let (address, heads) = proxy_to(&server);
+    let mut place = place(&server);
+    // of a name that nobody knows but the proxy
+    let config = "insecure = [\"r.invalid:5000\"]\n[[mirror]]\nhost = \"docker.io\"\nurl = \"http://r.invalid:5000\"\n";
+    place.config = RegistryConfig::parse(config).unwrap();
+    let named = Server { host: "r.invalid:5000".to_owned(), ..server.clone() };
+    assert!(matches!(place.pull(&named, "alpine"), Err(Failure::Unreachable(_))), "the control");
+    place.config.proxies = [String::new(), format!("http://u:word@{address}"), String::new()];
+    place.pull(&named, "alpine").unwrap();
+    let heads = heads.lock().unwrap();
+    assert!(!server.requests(&blob_path(&made.layer)).is_empty() && !heads.is_empty());
+    for head in heads.iter() {
+        assert!(head.starts_with("CONNECT r.invalid:5000 HTTP/1.1\r\n"), "{head}");
+        assert!(head.to_lowercase().contains("\r\nproxy-authorization: basic dtp3b3jk\r\n"), "{head}");
+    }
+}
+
+#[test]
+fn what_has_an_images_configuration_and_tars_is_an_image_whatever_it_is_called() {
+    let (server, made) = (Server::start(), made());
+    publish(&server, &made);
+    let mut manifest: serde_json::Value = serde_json::from_slice(&made.manifest).unwrap();
+    manifest["artifactType"] = "application/vnd.example.app".into();
+    server.put(&manifest_path("latest"), 200, &[], manifest.to_string().as_bytes());
+    let place = place(&server);
+    place.pull(&server, "alpine").unwrap();
+    manifest["layers"][0]["mediaType"] = "application/vnd.example.data".into();
+    server.put(&manifest_path("latest"), 200, &[], manifest.to_string().as_bytes());
+    assert!(place.refused(&server, "alpine").message.contains("an artifact, application/vnd.example.app"));
+}
+
+#[test]
+fn what_is_there_for_one_platform_alone_is_not_pulled_for_another() {
+    let (server, made) = (Server::start(), made());
+    publish(&server, &made);
+    let place = place(&server);
+    let Err(Failure::Refused(error)) = place.pull_for(&server, "alpine", Some("linux/arm64")) else { panic!("pulled") };
+    assert_eq!(error.message, "the registry has it for linux/amd64 alone, not for linux/arm64");
+    place.check_empty();
+    assert!(server.seen(&blob_path(&made.layer)).is_empty());
+    place.pull_for(&server, "alpine", None).unwrap();
+}
+
+#[test]
+fn a_copy_goes_on_where_it_was_cut() {
+    let (server, made) = (Server::start(), made());
+    publish(&server, &made);
+    let place = place(&server);
+    let reference = Reference::parse("alpine").unwrap();
+    let endpoint = place.config.endpoints(&reference).unwrap().remove(0);
+    let remote = Remote::connect(&endpoint, &reference, &place.config, Access::Pull, REACH).unwrap();
+    let (digest, size) = (Digest::of(&made.layer), made.layer.len() as u64);
+    let all = made.layer.len();
+    for (ranges, served) in
+        [(Ranges::Known, all), (Ranges::Refused, 512 + 600 + all), (Ranges::Ignored, 512 + 600 + all)]
+    {
+        let cuts = match ranges {
+            Ranges::Refused => vec![512, 0, 600, 0],
+            _ => vec![512, 600],
+        };
+        let (before, body) = (server.served(&blob_path(&made.layer)), made.layer.clone());
+        server.answer(&blob_path(&made.layer), Answer { status: 200, body, cuts, ranges, ..Answer::default() });
+        let mut bytes = Vec::new();
+        remote.blob(&digest, size).unwrap().read_to_end(&mut bytes).unwrap();
+        assert!(bytes == made.layer, "{ranges:?}");
+        assert_eq!(server.served(&blob_path(&made.layer)) - before, served, "{ranges:?}");
+    }
+    let error = remote.blob(&digest, 1 << 50).err().unwrap();
+    assert!(error.message.ends_with("more than 64 GiB"), "{error}");
 }
 
 #[test]
@@ -346,6 +453,11 @@ fn what_does_not_match_its_digest_is_not_kept() {
             let mut both: serde_json::Value = serde_json::from_slice(&made.manifest).unwrap();
             both["manifests"] = serde_json::json!([]);
             s.put(&manifest_path("latest"), 200, &[], both.to_string().as_bytes());
+        }),
+        ("a layer of a petabyte", "alpine", &|s| {
+            let mut large: serde_json::Value = serde_json::from_slice(&made.manifest).unwrap();
+            large["layers"][0]["size"] = (1u64 << 50).into();
+            s.put(&manifest_path("latest"), 200, &[], large.to_string().as_bytes());
         }),
         ("artifact", "alpine", &|s| {
             let mut chart: serde_json::Value = serde_json::from_slice(&made.manifest).unwrap();
@@ -397,8 +509,7 @@ fn a_registry_that_is_not_there_is_told_at_once() {
     let place = place(&Server { host: format!("127.0.0.1:{port}"), ..Server::nowhere() });
     let start = Instant::now();
     let name = format!("127.0.0.1:{port}/alpine");
-    let error =
-        pull(&place.store, &Reference::parse(&name).unwrap(), &place.config, &Platform::host(), &()).unwrap_err();
+    let error = pull(&place.store, &Reference::parse(&name).unwrap(), &place.config, None, &()).unwrap_err();
     assert_eq!(
         error.message,
         format!("image {name} is not here and its registry cannot be reached (127.0.0.1:{port}: connection refused)")
@@ -420,7 +531,7 @@ fn a_silent_registry_is_given_up_in_time() {
     let place = place(&Server { host: host.clone(), ..Server::nowhere() });
     let start = Instant::now();
     let reference = Reference::parse(&format!("{host}/x")).unwrap();
-    let error = pull(&place.store, &reference, &place.config, &Platform::host(), &()).unwrap_err();
+    let error = pull(&place.store, &reference, &place.config, None, &()).unwrap_err();
     assert!(error.message.contains("cannot be reached"), "{error}");
     assert!(start.elapsed() < std::time::Duration::from_secs(30), "{:?}", start.elapsed());
 }
@@ -434,7 +545,7 @@ fn a_silent_mirror_leaves_time_for_the_registry() {
     let config = RegistryConfig::parse(&mirror).unwrap();
     let reference = Reference::parse(&format!("{}/library/alpine", server.host)).unwrap();
     let start = Instant::now();
-    pull(&store, &reference, &config, &Platform::parse("amd64").unwrap(), &()).unwrap();
+    pull(&store, &reference, &config, Some(&Platform::parse("amd64").unwrap()), &()).unwrap();
     assert!(start.elapsed() < REACH, "{:?}", start.elapsed());
     silent.set_nonblocking(true).unwrap();
     drop(silent.accept().unwrap()); // the control: it was asked first
