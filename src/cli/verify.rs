@@ -46,7 +46,8 @@ pub(super) fn main(args: &Args, roots: &Roots) -> Result<u8> {
     let hint = match (args.repair, removed.is_empty()) {
         (false, _) => format!("minirun verify --repair {names}, then pull or load again: a blob that is here is kept"),
         (true, false) => "pull or load again".to_owned(),
-        (true, true) => format!("minirun rmi {names}, then pull or load again"), // an unpacked layer
+        // a blob is missing, or an unpacked layer is wrong
+        (true, true) => format!("pull or load again; where that does not help, minirun rmi {names} first"),
     };
     Err(Error::image(format!("{count} of {all} images damaged")).hint(hint))
 }
