@@ -250,7 +250,7 @@ impl<'a> Registry<'a> {
 
     /// Same scheme, host and port as the registry: only then the token goes along.
     fn is_own(&self, url: &str) -> bool {
-        place(url).is_some_and(|place| Some(place) == self::place(&self.endpoint.base))
+        is_same_place(url, &self.endpoint.base)
     }
 
     /// Where a Location header leads, absolute or not.
@@ -332,6 +332,10 @@ pub(super) fn origin(url: &str) -> String {
     let start = url.find("://").map_or(0, |at| at + 3);
     let end = url[start..].find(['/', '?', '#']).map_or(url.len(), |at| start + at);
     url[..end].to_owned()
+}
+
+fn is_same_place(a: &str, b: &str) -> bool {
+    place(a).is_some_and(|a| Some(a) == place(b))
 }
 
 /// Scheme, host and port of a URL, however they are spelled. None where a user is named in it, for nobody has reason to.
@@ -436,7 +440,6 @@ mod tests {
 
     #[test]
     fn a_registry_is_the_same_however_it_is_spelled() {
-        let is_own = |base: &str, url: &str| place(url).is_some_and(|at| Some(at) == place(base));
         for (base, url, own) in [
             ("https://r.example", "https://r.example/v2/x", true),
             ("https://r.example", "https://r.example:443/v2/x", true),
@@ -449,11 +452,12 @@ mod tests {
             ("https://r.example", "https://r.example.evil/", false),
             ("https://r.example", "https://r.example@evil/", false),
             ("https://r.example", "https://evil@r.example/", false),
+            ("https://r.example", "https://evil@r.example:443/", false),
             ("https://r.example", "https://evil/https://r.example/", false),
             ("https://r.example", "https://evil\\@r.example/", false),
             ("https://r.example", "//r.example/", false),
         ] {
-            assert_eq!(is_own(base, url), own, "{base} {url}");
+            assert_eq!(is_same_place(url, base), own, "{base} {url}");
         }
     }
 }
