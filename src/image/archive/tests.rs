@@ -260,7 +260,7 @@ fn one_image_in_two_compressions_is_found_by_its_id() {
     }
     let name = Reference::parse("old").unwrap();
     place.store.tag(&first, &name).unwrap();
-    let nothing = BTreeSet::new();
+    let nothing = || Ok(BTreeSet::new());
     let remove = |text: &str| place.store.remove(text, &nothing, |_| Ok(())).unwrap().untagged;
     assert_eq!(remove(second.id.as_str()), [name]); // the newest name
     assert_eq!(found(second.id.as_str()).unwrap(), second.manifest);
