@@ -39,7 +39,7 @@ pub fn pull(
     };
     for name in names {
         let image = pull_into(roots, &name, platform, progress)?;
-        told(&Moved { name: name.to_string(), digest: image.manifest })?;
+        told(&Moved { name: name.to_string(), digest: image.digest_of(&name).clone() })?;
     }
     Ok(())
 }
@@ -99,7 +99,7 @@ pub fn push(
         refuse_scratch(&name)?;
         registry::push(&store, &image, &name, &config, &Bars::new(progress))?;
         events::image(roots, &image.id.to_string(), "push", &name.familiar());
-        told(&Moved { name: name.to_string(), digest: image.manifest })?;
+        told(&Moved { name: name.to_string(), digest: image.digest_of(&name).clone() })?;
     }
     Ok(())
 }

@@ -369,7 +369,7 @@ fn a_pull_goes_through_the_proxy() {
     let config = "insecure = [\"r.invalid:5000\"]\n[[mirror]]\nhost = \"docker.io\"\nurl = \"http://r.invalid:5000\"\n";
     place.config = RegistryConfig::parse(config).unwrap();
     let named = Server { host: "r.invalid:5000".to_owned(), ..server.clone() };
-    assert!(matches!(place.pull(&named, "alpine"), Err(Failure::Unreachable(_))), "the control");
+    assert!(matches!(place.pull(&named, "alpine"), Err(Failure::Absent(_))), "the control");
     place.config.proxies = [String::new(), format!("http://u:word@{address}"), String::new()];
     place.pull(&named, "alpine").unwrap();
     let heads = heads.lock().unwrap();

@@ -58,7 +58,6 @@ pub fn create(roots: &Roots, request: &CreateRequest) -> Result<String> {
         return Err(Error::user(format!("network {name} is built in")).hint("choose another name"));
     }
     let mut wish = wish(request)?;
-    try_vlans(&wish.shape)?;
     roots.make()?;
     let networks = Networks::lock(&roots.state)?;
     if record::definition(&roots.root, &name)?.is_some() {
@@ -68,6 +67,7 @@ pub fn create(roots: &Roots, request: &CreateRequest) -> Result<String> {
     let (all, _) = record::definitions(&roots.root)?;
     on_another(roots, &mut wish, request, &all)?;
     combination(&wish, &all)?;
+    try_vlans(&wish.shape)?;
     if let Segment::Macvlan { parent, .. } | Segment::Ipvlan { parent, .. } = &wish.shape.segment {
         // the host's own, where they are in the subnet: nobody else may have them
         wish.own = probe::addresses_of(parent)?;
