@@ -63,7 +63,8 @@ fn image(store: &HostPath, layers: &[&[u8]]) -> Image {
     };
     let layers = layers.iter().map(add).collect();
     let (manifest, id) = (Digest::of(b"manifest"), Digest::of(b"config"));
-    Image { names: Vec::new(), manifest, id, config: ImageConfiguration::default(), health: None, layers }
+    let config = ImageConfiguration::default();
+    Image { names: Vec::new(), manifest, index: None, id, config, health: None, layers }
 }
 
 /// Everything beside the store, with what an escape would change of it.
